@@ -1,0 +1,304 @@
+//! `VectorCollection`: what a user writes.
+
+#![expect(clippy::duplicated_attributes, reason = "printer columns of one type are no duplicates")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A collection of points with vectors and payloads, run as shards on pods of their own.
+///
+/// Only `vectors` is required; every other field has a default, told in its description.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "shoal.dev",
+    version = "v1alpha1",
+    kind = "VectorCollection",
+    namespaced,
+    plural = "vectorcollections",
+    singular = "vectorcollection",
+    shortname = "vc",
+    category = "shoal",
+    status = "VectorCollectionStatus",
+    doc = "A collection of points with vectors and payloads, run as shards on pods of their own, and searched over HTTP.",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Shards",
+        type_ = "integer",
+        json_path = ".status.shards.ready",
+        description = "Shards that serve."
+    ),
+    printcolumn(
+        name = "Total",
+        type_ = "integer",
+        json_path = ".status.shards.total",
+        description = "Shards the collection has."
+    ),
+    printcolumn(
+        name = "Points",
+        type_ = "integer",
+        json_path = ".status.points",
+        description = "Points, rounded, as of at most a minute ago."
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    ),
+    printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct VectorCollectionSpec {
+    /// The name clients use in Qdrant's API, such as `my_collection`. Default: the object's name. Cannot change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
+    pub name: Option<String>,
+
+    /// Image of the data plane. Default: the operator's data plane image. The default is taken once, when the
+    /// collection is created, and stays until this field is set: upgrading the operator restarts no data pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub image: Option<String>,
+
+    /// The vectors each point has: one, without a name, for now. Sizes and distances cannot change.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub vectors: Vec<VectorSpec>,
+
+    /// How points are spread over shards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharding: Option<Sharding>,
+
+    /// How many copies there are of each shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<Replication>,
+
+    /// The disk of each shard pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+
+    /// How shard pods are scheduled and sized.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard_pods: Option<ShardPods>,
+
+    /// What this collection asks of the namespace's router. Where collections disagree, the largest wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<Router>,
+
+    /// What happens to the disks when the object is deleted. Default: Retain. Retained disks are found again when the
+    /// collection is applied again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// One vector of a point.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VectorSpec {
+    /// The vector's name; "" is the default vector. Named vectors are not built yet: leave it out.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub name: String,
+    /// Number of dimensions. Cannot change.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub size: u32,
+    /// How vectors are compared. Cannot change.
+    pub distance: Distance,
+    /// Tuning of the graph index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Index>,
+}
+
+/// How two vectors are compared; the names are Qdrant's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Distance {
+    /// Cosine similarity.
+    #[default]
+    Cosine,
+    /// Dot product.
+    Dot,
+    /// Euclidean distance.
+    Euclid,
+    /// Sum of absolute differences.
+    Manhattan,
+}
+
+/// Tuning of the graph index.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    /// Candidates considered for each point while a segment is built: more is slower to build and finds better.
+    /// Default: 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 4, max = 2_000))]
+    pub ef_construct: Option<u32>,
+    /// Candidates kept during a search that names no `hnsw_ef`: more is slower and finds better. Default: 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub ef: Option<u32>,
+}
+
+/// How points are spread over shards.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sharding {
+    /// Number of shards the collection starts with. Default: 1. Shards cannot be split yet: a change is refused with
+    /// a condition, and the shards stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub initial_shards: Option<u32>,
+}
+
+/// How many copies there are of each shard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Replication {
+    /// Copies of each shard: 1, 3 or 5. Default: 1. More than 1 is not built yet: a condition says so, and nothing is
+    /// started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 5))]
+    pub replicas: Option<u32>,
+}
+
+/// The disk of each shard pod.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// Size of each shard's disk. Default: 10Gi. May grow where the storage class allows it, never shrink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxLength" = 32))]
+    pub size: Option<Quantity>,
+    /// Storage class. Default: the cluster's default class. Cannot change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub storage_class_name: Option<String>,
+}
+
+/// How shard pods are scheduled and sized.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardPods {
+    /// CPU and memory of a shard pod, as in a Pod. Default: requests of 100m and 128Mi, no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// Labels a node must have, as in a Pod. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub node_selector: Option<BTreeMap<String, String>>,
+    /// Taints to tolerate, as in a Pod. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub tolerations: Option<Vec<Toleration>>,
+    /// Affinity rules, as in a Pod. Default: none. Pods of a collection are spread over nodes and zones where possible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// Priority class of shard pods. Default: the cluster's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub priority_class_name: Option<String>,
+}
+
+/// What a collection asks of the namespace's router.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Router {
+    /// Router pods to keep. Default: 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub min_replicas: Option<u32>,
+    /// CPU and memory of a router pod, as in a Pod. Default: requests of 100m and 64Mi, no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+}
+
+/// What happens to the disks when the object is deleted. Default: Retain. Retained disks are found again when the
+/// collection is applied again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Keep the PersistentVolumeClaims.
+    #[default]
+    Retain,
+    /// Delete the PersistentVolumeClaims.
+    Delete,
+}
+
+/// What the operator saw and did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VectorCollectionStatus {
+    /// The generation of the spec this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, Reconciling and Stalled, as kstatus reads them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The name clients use, resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The data plane image the shards run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Shards in all, and those that serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<ShardCounts>,
+    /// Which shard holds which slots. The one routing object; routers read it live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Routing>,
+    /// Points, rounded to two digits, as of at most a minute ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub points: Option<i64>,
+    /// Bytes on the shards' disks, rounded to two digits, as of at most a minute ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<i64>,
+    /// Where clients inside the cluster find the collection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
+
+/// Shards in all, and those that serve.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardCounts {
+    /// Shards the collection has.
+    pub total: i32,
+    /// Shards whose pod is ready.
+    pub ready: i32,
+}
+
+/// The routing table: slot -> shard, explicit, never recomputed from a count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Routing {
+    /// Version of the table; grows by one with each change.
+    #[serde(rename = "gen")]
+    pub generation: i64,
+    /// Each shard's slots. Together they cover 0 to 16383, each once.
+    #[schemars(length(max = 4_096))]
+    pub table: Vec<ShardSlots>,
+}
+
+/// One shard's part of the ring.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardSlots {
+    /// Name of the Shard object.
+    pub shard: String,
+    /// Slots as inclusive ranges, such as `0-511,1024-1535`.
+    pub slots: String,
+}

@@ -1,0 +1,41 @@
+//! Condition types and reasons, as constants: scripts and alerts match on them, so they never change silently.
+//!
+//! Each has its meaning beside it once, as the constant's documentation and in the table `docs/api.md` prints.
+
+/// Makes constants, and a table of their values and meanings.
+macro_rules! told {
+    ($table:ident, $about:literal; $($name:ident = $value:literal: $meaning:literal;)+) => {
+        $(#[doc = $meaning] pub const $name: &str = $value;)+
+        #[doc = $about]
+        pub const $table: &[(&str, &str)] = &[$(($name, $meaning),)+];
+    };
+}
+
+told! { TYPES, "Every condition type, with its meaning.";
+    READY = "Ready": "The object serves as its spec asks.";
+    RECONCILING = "Reconciling": "Present and true while the operator works towards the spec (kstatus: InProgress).";
+    STALLED = "Stalled": "Present and true while only a person can help (kstatus: Failed).";
+}
+
+/// Reasons, the machine-readable half of a condition.
+pub mod reason {
+    told! { ALL, "Every reason, with its meaning.";
+        AVAILABLE = "Available": "Everything the spec asks for is there and serves.";
+        SHARDS_STARTING = "ShardsStarting": "Shards are being created or started.";
+        SHARDS_UNAVAILABLE = "ShardsUnavailable": "Some shards do not serve although they did before.";
+        ROUTER_STARTING = "RouterStarting": "The router does not serve yet.";
+        PAUSED = "Paused": "Reconciling is paused by annotation.";
+        INVALID_SPEC = "InvalidSpec": "The spec asks for something that cannot work; the message says what to change.";
+        REPLICATION_UNSUPPORTED = "ReplicationUnsupported":
+            "More than one replica was asked for, and replication is not built yet.";
+        RESHARDING_UNSUPPORTED = "ReshardingUnsupported":
+            "`initialShards` was changed, and splitting is not built yet.";
+        NAME_CONFLICT = "NameConflict":
+            "Another, older collection of the namespace has the same client-facing name.";
+        DISK_CONFLICT = "DiskConflict": "A disk of this name belongs to another collection or other vectors.";
+        OBJECT_CONFLICT = "ObjectConflict": "An object of a name we need exists and is not ours.";
+        APPLY_FAILED = "ApplyFailed": "The API server refused an object we built.";
+        STORAGE_UNCHANGEABLE = "StorageUnchangeable": "The storage cannot be changed the way the spec asks.";
+        DELETING = "Deleting": "The object is being deleted.";
+    }
+}

@@ -1,0 +1,50 @@
+//! What absent fields mean. The descriptions in the schema tell the same; a test holds them together.
+
+use crate::collection::{DeletionPolicy, VectorCollection, VectorSpec};
+
+/// Default of `sharding.initialShards`.
+pub const INITIAL_SHARDS: u32 = 1;
+/// Default of `replication.replicas`.
+pub const REPLICAS: u32 = 1;
+/// Default of `storage.size`.
+pub const STORAGE_SIZE: &str = "10Gi";
+/// Default of `vectors[].index.efConstruct`.
+pub const EF_CONSTRUCT: u32 = 100;
+/// Default of `vectors[].index.ef`.
+pub const EF: u32 = 64;
+/// Default of `router.minReplicas`.
+pub const ROUTER_MIN_REPLICAS: u32 = 2;
+
+impl VectorCollection {
+    /// The name clients use: `spec.name`, else the object's.
+    pub fn client_name(&self) -> &str {
+        self.spec.name.as_deref().or(self.metadata.name.as_deref()).unwrap_or_default()
+    }
+
+    /// `sharding.initialShards`, or its default.
+    pub fn initial_shards(&self) -> u32 {
+        self.spec.sharding.as_ref().and_then(|s| s.initial_shards).unwrap_or(INITIAL_SHARDS)
+    }
+
+    /// `replication.replicas`, or its default.
+    pub fn replicas(&self) -> u32 {
+        self.spec.replication.as_ref().and_then(|r| r.replicas).unwrap_or(REPLICAS)
+    }
+
+    /// `deletionPolicy`, or its default.
+    pub fn deletion_policy(&self) -> DeletionPolicy {
+        self.spec.deletion_policy.unwrap_or_default()
+    }
+}
+
+impl VectorSpec {
+    /// `index.efConstruct`, or its default.
+    pub fn ef_construct(&self) -> u32 {
+        self.index.as_ref().and_then(|i| i.ef_construct).unwrap_or(EF_CONSTRUCT)
+    }
+
+    /// `index.ef`, or its default.
+    pub fn ef(&self) -> u32 {
+        self.index.as_ref().and_then(|i| i.ef).unwrap_or(EF)
+    }
+}

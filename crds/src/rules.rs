@@ -1,0 +1,192 @@
+//! The rules the API server checks beyond types and bounds, in CEL.
+//!
+//! They stand at the root or at the spec, never at the items of a list: a rule of an item is not asked when the item is
+//! removed and added again. Each message says what to do. Fields that may be absent are compared by what their absence
+//! means, so that writing a default out is no change.
+
+use serde_json::{Value, json};
+
+/// Where in an object a rule stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At the object: the rule sees `self.metadata.name` and `self.spec`.
+    Root,
+    /// At `spec`.
+    Spec,
+}
+
+/// One rule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    /// Where it stands.
+    pub(crate) place: Place,
+    /// The field it blames, relative to its place; empty is the place itself.
+    pub(crate) field: &'static str,
+    /// What must hold, in CEL.
+    pub(crate) rule: &'static str,
+    /// What a person reads when it does not.
+    pub(crate) message: &'static str,
+}
+
+impl Rule {
+    /// The rule as an entry of `x-kubernetes-validations`.
+    pub(crate) fn to_json(self) -> Value {
+        let mut json = json!({ "rule": self.rule, "message": self.message });
+        if let (false, Some(object)) = (self.field.is_empty(), json.as_object_mut()) {
+            object.insert("fieldPath".to_owned(), self.field.into());
+        }
+        json
+    }
+}
+
+// A size is a string or a whole number. CEL has a quantity of the one and not of the other, and its cost is only bounded
+// where the string is taken as it is, not after a conversion: hence the additions to zero.
+macro_rules! has_class {
+    ($object:literal) => {
+        concat!("(has(", $object, ".storage) && has(", $object, ".storage.storageClassName))")
+    };
+}
+macro_rules! has_size {
+    ($object:literal) => {
+        concat!("(has(", $object, ".storage) && has(", $object, ".storage.size))")
+    };
+}
+macro_rules! is_size {
+    ($object:literal) => {
+        concat!(
+            "(type(",
+            $object,
+            ".storage.size) == int || isQuantity(",
+            $object,
+            ".storage.size))"
+        )
+    };
+}
+macro_rules! size {
+    ($object:literal) => {
+        concat!(
+            "(type(",
+            $object,
+            ".storage.size) == int ? quantity('0').add(int(",
+            $object,
+            ".storage.size)) : \
+             quantity(",
+            $object,
+            ".storage.size))"
+        )
+    };
+}
+macro_rules! size_or_default {
+    ($object:literal) => {
+        concat!("(", has_size!($object), " ? ", size!($object), " : quantity('10Gi'))")
+    };
+}
+
+/// Rules of a VectorCollection.
+pub(crate) const VECTOR_COLLECTION: &[Rule] = &[
+    Rule {
+        place: Place::Root,
+        field: "",
+        rule: "self.metadata.name.size() <= 40",
+        message: "metadata.name is longer than 40 characters, and pod names are built from it: use a shorter one; \
+                  clients can be given a longer name in spec.name",
+    },
+    Rule {
+        place: Place::Root,
+        field: "",
+        rule: "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        message: "metadata.name names Services and pods: begin it with a letter and use only a-z, 0-9 and `-`; clients \
+                  can be given any other name in spec.name",
+    },
+    Rule {
+        place: Place::Root,
+        field: ".spec.name",
+        rule: "(has(self.spec.name) ? self.spec.name : self.metadata.name) == \
+               (has(oldSelf.spec.name) ? oldSelf.spec.name : oldSelf.metadata.name)",
+        message: "spec.name cannot change, as clients and disks know the collection by it: make a new collection and \
+                  load the points into it",
+    },
+    Rule {
+        place: Place::Spec,
+        field: ".name",
+        rule: "!has(self.name) || !self.name.contains('/')",
+        message: "spec.name is part of clients' URLs: leave `/` out",
+    },
+    Rule {
+        place: Place::Spec,
+        field: ".vectors",
+        rule: "self.vectors.size() == 1 && self.vectors[0].name == ''",
+        message: "named vectors are not supported yet: give one vector and leave its name out",
+    },
+    Rule {
+        place: Place::Spec,
+        field: ".vectors",
+        rule: "self.vectors.all(v, oldSelf.vectors.exists(o, o.name == v.name && o.size == v.size && o.distance == \
+               v.distance)) && self.vectors.size() == oldSelf.vectors.size()",
+        message: "the name, size and distance of vectors cannot change, as every stored point has them: make a new \
+                  collection and load the points into it",
+    },
+    Rule {
+        place: Place::Spec,
+        field: ".replication.replicas",
+        rule: "self.?replication.?replicas.orValue(1) in [1, 3, 5]",
+        message: "use 1, 3 or 5 replicas: an even number costs more and survives no more",
+    },
+    Rule {
+        place: Place::Spec,
+        field: ".storage.size",
+        rule: concat!("!", has_size!("self"), " || ", is_size!("self")),
+        message: "spec.storage.size is no quantity: use one such as 10Gi",
+    },
+    Rule {
+        place: Place::Spec,
+        field: ".storage.size",
+        rule: concat!(
+            "!",
+            has_size!("self"),
+            " || !",
+            is_size!("self"),
+            " || ",
+            size!("self"),
+            ".compareTo(quantity('1Mi')) >= 0"
+        ),
+        message: "spec.storage.size is below 1Mi: give it a unit, as in 10Gi",
+    },
+    Rule {
+        place: Place::Spec,
+        field: ".storage.size",
+        rule: concat!(
+            "(",
+            has_size!("self"),
+            " && !",
+            is_size!("self"),
+            ") || ",
+            size_or_default!("self"),
+            ".compareTo(",
+            size_or_default!("oldSelf"),
+            ") >= 0"
+        ),
+        message: "disks can grow but not shrink: keep spec.storage.size (10Gi where it is absent) or raise it",
+    },
+    Rule {
+        place: Place::Spec,
+        field: ".storage.storageClassName",
+        rule: concat!(
+            has_class!("self"),
+            " == ",
+            has_class!("oldSelf"),
+            " && (!",
+            has_class!("self"),
+            " || self.storage.storageClassName == oldSelf.storage.storageClassName)"
+        ),
+        message: "the storage class of existing disks cannot change: make a new collection and load the points into it",
+    },
+];
+
+/// Rules of a Shard.
+pub(crate) const SHARD: &[Rule] = &[Rule {
+    place: Place::Spec,
+    field: ".collection",
+    rule: "self.collection == oldSelf.collection",
+    message: "a shard stays with its collection: spec.collection cannot change",
+}];
