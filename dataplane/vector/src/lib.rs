@@ -1,0 +1,22 @@
+//! The pure part of Shoal: points, ops, metrics, filters, and the order of results. No IO, no clock, no threads.
+//!
+//! Everything here is a function of its arguments, so replicas, routers and the laptop server agree by construction.
+
+pub mod filter;
+pub mod hit;
+pub mod id;
+pub mod metric;
+pub mod op;
+pub mod payload;
+pub mod point;
+
+pub use filter::{Filter, FilterError};
+pub use hit::{Hit, TopK};
+pub use id::PointId;
+pub use metric::Metric;
+pub use op::Op;
+pub use payload::Payload;
+pub use point::{Point, VectorConfig};
+
+/// Greatest number of dimensions a vector may have, as in Qdrant.
+pub const MAX_DIMENSIONS: usize = 65_536;

@@ -1,0 +1,193 @@
+//! Metrics: how near two vectors are.
+//!
+//! Inside, everything is ranked by `distance`, where smaller is nearer; clients see `score`. Both are finite for finite
+//! vectors, whatever overflows on the way, so that orders are total and JSON can hold them.
+
+use serde::{Deserialize, Serialize};
+
+/// Accumulators of a kernel: sixteen lanes let the compiler use two 256-bit registers, or one of 512 bits, without
+/// being told that float addition may be reordered.
+const LANES: usize = 16;
+
+/// How two vectors are compared; names as in Qdrant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Metric {
+    /// Cosine similarity; vectors are normalised when they are stored, so it is a dot product.
+    Cosine,
+    /// Dot product.
+    Dot,
+    /// Euclidean distance.
+    Euclid,
+    /// Sum of absolute differences.
+    Manhattan,
+}
+
+impl Metric {
+    /// Whether a greater score means nearer.
+    pub fn larger_is_nearer(self) -> bool {
+        matches!(self, Metric::Cosine | Metric::Dot)
+    }
+
+    /// What is stored of a vector, and what a query is compared as: unit length for Cosine (a zero vector has no
+    /// direction and stays), the vector itself for the others.
+    pub fn preprocess(self, mut vector: Vec<f32>) -> Vec<f32> {
+        if self != Metric::Cosine {
+            return vector;
+        }
+        // In f64, because the squares of finite f32 can overflow f32.
+        let square: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        if square == 0.0 || (square - 1.0).abs() <= 1e-6 {
+            return vector;
+        }
+        let length = square.sqrt();
+        for x in &mut vector {
+            *x = (f64::from(*x) / length) as f32;
+        }
+        vector
+    }
+
+    /// How far `b` is from `a`, both preprocessed and of one length; smaller is nearer. Monotone in the score.
+    pub fn distance(self, a: &[f32], b: &[f32]) -> f32 {
+        let distance = match self {
+            Metric::Cosine | Metric::Dot => -dot(a, b),
+            Metric::Euclid => square_distance(a, b),
+            Metric::Manhattan => absolute_distance(a, b),
+        };
+        // Overflow can make infinities, and NaN of two of them; both are as far as can be said.
+        match distance.is_nan() {
+            true => f32::MAX,
+            false => distance.clamp(-f32::MAX, f32::MAX),
+        }
+    }
+
+    /// The score that clients see for a distance.
+    pub fn score_of_distance(self, distance: f32) -> f32 {
+        match self {
+            // `0.0 -` and not `-`, which would show clients a negative zero.
+            Metric::Cosine | Metric::Dot => 0.0 - distance,
+            Metric::Euclid => distance.sqrt(),
+            Metric::Manhattan => distance,
+        }
+    }
+
+    /// The score that clients see, of preprocessed vectors.
+    pub fn score(self, a: &[f32], b: &[f32]) -> f32 {
+        self.score_of_distance(self.distance(a, b))
+    }
+
+    /// Whether a score is at least as near as a threshold that a client gave.
+    pub fn reaches(self, score: f32, threshold: f32) -> bool {
+        match self.larger_is_nearer() {
+            true => score >= threshold,
+            false => score <= threshold,
+        }
+    }
+}
+
+/// Sums `term` over pairs, in lanes, so that it vectorises; the order of additions depends on the length alone.
+#[inline(always)]
+fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = [0.0f32; LANES];
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += term(a[lane], b[lane]);
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(&a, &b)| term(a, b)).sum();
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0] + rest
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    sum_pairs(a, b, |a, b| a * b)
+}
+
+fn square_distance(a: &[f32], b: &[f32]) -> f32 {
+    sum_pairs(a, b, |a, b| (a - b) * (a - b))
+}
+
+fn absolute_distance(a: &[f32], b: &[f32]) -> f32 {
+    sum_pairs(a, b, |a, b| (a - b).abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: [Metric; 4] = [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan];
+
+    #[test]
+    fn scores_are_what_a_person_would_compute() {
+        let (a, b) = ([1.0, 2.0, 2.0], [3.0, 0.0, 4.0]);
+        assert_eq!(Metric::Dot.score(&a, &b), 11.0);
+        assert_eq!(Metric::Manhattan.score(&a, &b), 6.0);
+        assert!((Metric::Euclid.score(&a, &b) - 12f32.sqrt()).abs() < 1e-6);
+        let (a, b) = (Metric::Cosine.preprocess(a.to_vec()), Metric::Cosine.preprocess(b.to_vec()));
+        assert!((Metric::Cosine.score(&a, &b) - 11.0 / 15.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn cosine_leaves_a_zero_vector_as_it_is() {
+        assert_eq!(Metric::Cosine.preprocess(vec![0.0; 5]), vec![0.0; 5]);
+    }
+
+    #[test]
+    fn cosine_normalises_vectors_whose_squares_overflow() {
+        let unit = Metric::Cosine.preprocess(vec![f32::MAX, f32::MAX]);
+        assert!(
+            unit.iter().all(|x| (x - std::f32::consts::FRAC_1_SQRT_2).abs() < 1e-6),
+            "{unit:?}"
+        );
+    }
+
+    #[test]
+    fn a_zero_similarity_is_not_negative_zero() {
+        assert!(Metric::Dot.score(&[1.0, 0.0], &[0.0, 1.0]).is_sign_positive());
+    }
+
+    fn pair() -> impl Strategy<Value = (Vec<f32>, Vec<f32>)> {
+        let value =
+            prop_oneof![-10.0f32..10.0, any::<f32>().prop_filter("finite", |x| x.is_finite())];
+        (1usize..70).prop_flat_map(move |n| {
+            (prop::collection::vec(value.clone(), n), prop::collection::vec(value.clone(), n))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn distances_and_scores_of_finite_vectors_are_finite((a, b) in pair()) {
+            for metric in ALL {
+                let (a, b) = (metric.preprocess(a.clone()), metric.preprocess(b.clone()));
+                prop_assert!(metric.distance(&a, &b).is_finite());
+                prop_assert!(metric.score(&a, &b).is_finite());
+            }
+        }
+
+        #[test]
+        fn lanes_sum_what_a_plain_loop_sums(a in prop::collection::vec(-10.0f32..10.0, 1..70)) {
+            let b: Vec<f32> = a.iter().rev().copied().collect();
+            let plain: f64 = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+            prop_assert!((f64::from(Metric::Dot.score(&a, &b)) - plain).abs() < 1e-2);
+        }
+
+        #[test]
+        fn a_cosine_vector_has_unit_length_and_stays_when_normalised_again(
+            a in prop::collection::vec(-10.0f32..10.0, 1..70)
+        ) {
+            let once = Metric::Cosine.preprocess(a);
+            let length: f64 = once.iter().map(|&x| f64::from(x).powi(2)).sum();
+            prop_assert!(length == 0.0 || (length - 1.0).abs() < 1e-5);
+            prop_assert_eq!(Metric::Cosine.preprocess(once.clone()), once);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Ops: what a client asks a shard to change, as it stands in the log.
+//!
+//! Invariant: applying an op is a function of the op and the state before it, so a replay ends in the same state.
+//! Variants are only ever added at the end: their position is their number on disk.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Filter, Point, PointId};
+
+/// Which points an op touches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Selector {
+    /// These, where they exist.
+    Ids(Vec<PointId>),
+    /// All that match, as of the op's place in the log.
+    Filter(Filter),
+}
+
+/// One change to a shard. Payloads and parts of them are JSON text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// Insert points, or replace those whose ids exist. Within one op the last of an id wins.
+    Upsert(Vec<Point>),
+    /// Remove points.
+    Delete(Selector),
+    /// Merge an object into payloads, at the payload's top or under a key path.
+    SetPayload {
+        /// JSON text of one object.
+        payload: Vec<u8>,
+        /// Where to merge it; `None` for the top.
+        key: Option<String>,
+        /// Whose payloads.
+        points: Selector,
+    },
+    /// Replace payloads whole.
+    OverwritePayload {
+        /// JSON text of one object.
+        payload: Vec<u8>,
+        /// Whose payloads.
+        points: Selector,
+    },
+    /// Remove keys from payloads.
+    DeletePayload {
+        /// Key paths.
+        keys: Vec<String>,
+        /// Whose payloads.
+        points: Selector,
+    },
+    /// Remove payloads whole.
+    ClearPayload(Selector),
+}

@@ -1,0 +1,35 @@
+//! A point and the shape of its vectors.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Metric, PointId};
+
+/// Size and metric of one of a collection's vectors. Neither ever changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorConfig {
+    /// The vector's name; "" is the default vector.
+    #[serde(default)]
+    pub name: String,
+    /// Number of dimensions, 1 to [`MAX_DIMENSIONS`](crate::MAX_DIMENSIONS).
+    pub size: usize,
+    /// How two vectors are compared.
+    pub distance: Metric,
+}
+
+/// A point as it is written: an id, vectors by name, and a payload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The id; a later write with the same id replaces the point.
+    pub id: PointId,
+    /// Vectors by name; the default vector's name is "".
+    pub vectors: Vec<(String, Vec<f32>)>,
+    /// The payload as JSON text of one object; empty for no payload. Bytes, because a write path has no need to look inside.
+    pub payload: Vec<u8>,
+}
+
+impl Point {
+    /// The vector of this name, if the point has it.
+    pub fn vector(&self, name: &str) -> Option<&[f32]> {
+        self.vectors.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_slice())
+    }
+}
