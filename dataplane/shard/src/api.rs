@@ -1,0 +1,192 @@
+//! What a shard is asked and what it answers. The same types serve a caller in the process and, over gRPC, a router.
+
+use shoal_vector::{Filter, Hit, Metric, Payload, PointId, VectorConfig};
+
+/// Who a shard is. Written to its disk at creation; a disk of another shard or other vectors is refused.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Identity {
+    /// The collection's client-facing name.
+    pub collection: String,
+    /// The shard's name, unique in its namespace or data folder.
+    pub shard: String,
+    /// The vectors of its points. One unnamed vector for now.
+    pub vectors: Vec<VectorConfig>,
+}
+
+/// Tuning that may change from one start to the next.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Candidates considered for each point while a segment is built.
+    pub ef_construct: usize,
+    /// Candidates kept by a search that names no ef.
+    pub ef: usize,
+}
+
+/// Which parts of points a reader wants back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Want {
+    /// The payload, and which of it.
+    pub payload: WantPayload,
+    /// Vectors.
+    pub vectors: bool,
+}
+
+/// Which part of a payload a reader wants back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum WantPayload {
+    /// None of it.
+    #[default]
+    No,
+    /// All of it.
+    All,
+    /// These key paths.
+    Include(Vec<String>),
+    /// All but these key paths.
+    Exclude(Vec<String>),
+}
+
+/// A search for the points nearest to a vector.
+#[derive(Clone, Debug)]
+pub struct SearchRequest {
+    /// The vector; its length is the collection's dimension and its values are finite. Need not be normalised.
+    pub vector: Vec<f32>,
+    /// Only points that match.
+    pub filter: Option<Filter>,
+    /// How many to return.
+    pub k: usize,
+    /// Candidates to keep during the walk; `None` for the collection's default.
+    pub ef: Option<usize>,
+    /// Scan instead of walking the graph.
+    pub exact: bool,
+    /// Leave out points scored worse than this.
+    pub score_threshold: Option<f32>,
+    /// What to return of each point.
+    pub want: Want,
+}
+
+/// A point found, with what was wanted of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundPoint {
+    /// Id, score and seq.
+    pub hit: Hit,
+    /// What was wanted of the point.
+    pub parts: Parts,
+}
+
+/// A point read, with what was wanted of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The point.
+    pub id: PointId,
+    /// What was wanted of it.
+    pub parts: Parts,
+}
+
+/// What was wanted of a point.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parts {
+    /// The payload; `None` when not wanted, an empty object when the point has none.
+    pub payload: Option<Payload>,
+    /// Vectors by name; `None` when not wanted.
+    pub vectors: Option<Vec<(String, Vec<f32>)>>,
+}
+
+/// A page of points in id order.
+#[derive(Clone, Debug)]
+pub struct ScrollRequest {
+    /// Only points that match.
+    pub filter: Option<Filter>,
+    /// First id of the page; `None` for the beginning.
+    pub from: Option<PointId>,
+    /// Greatest number of points.
+    pub limit: usize,
+    /// What to return of each point.
+    pub want: Want,
+}
+
+/// What a write came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteAck {
+    /// Place of the op in the shard's log. It is durable.
+    pub seq: u64,
+    /// Whether readers see it already.
+    pub visible: bool,
+}
+
+/// Who sent an op, for telling a repetition from a new op: logged with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpOrigin {
+    /// Random number of the client (a router, or the laptop server) drawn when it started.
+    pub client_id: u64,
+    /// The client's own number of the op, or 0.
+    pub op_id: u64,
+}
+
+/// A shard's figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardInfo {
+    /// Points that exist.
+    pub points: u64,
+    /// Points in segments (and so in a graph).
+    pub indexed_points: u64,
+    /// Segments, not counting the mutable one.
+    pub segments: u64,
+    /// Bytes of the shard's files.
+    pub disk_bytes: u64,
+    /// Last op in the log; last durable; last visible; last in a segment.
+    pub last_seq: u64,
+    /// Last op fsynced.
+    pub durable_seq: u64,
+    /// Last op readers see.
+    pub applied_seq: u64,
+    /// Last op whose effect is in segments.
+    pub flushed_seq: u64,
+}
+
+/// Why a shard did not do what it was asked, by what the caller can do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ShardError {
+    /// The request is wrong; the text names the field. Do not repeat it.
+    #[error("{0}")]
+    Invalid(String),
+    /// The disk is full. Reads go on; writes are accepted again once there is room.
+    #[error(
+        "the disk of shard {shard} is full: {detail}; nothing was written. Free space or grow storage.size, then retry"
+    )]
+    DiskFull {
+        /// The shard.
+        shard: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// The shard cannot serve now (starting, stopping, or poisoned by an earlier failure). Retry later.
+    #[error("shard {shard} is unavailable: {detail}")]
+    Unavailable {
+        /// The shard.
+        shard: String,
+        /// Why.
+        detail: String,
+    },
+    /// Data on disk is damaged; the text names the file and place.
+    #[error("shard {shard} holds damaged data: {detail}")]
+    Corrupt {
+        /// The shard.
+        shard: String,
+        /// Where and what.
+        detail: String,
+    },
+}
+
+/// Best first, of hits from any number of parts of a collection: newest per id, then the total order, then `k`.
+pub fn merge(
+    parts: impl IntoIterator<Item = Vec<FoundPoint>>,
+    metric: Metric,
+    k: usize,
+) -> Vec<FoundPoint> {
+    let mut all: Vec<FoundPoint> = parts.into_iter().flatten().collect();
+    all.sort_unstable_by(|a, b| a.hit.id.cmp(&b.hit.id).then(b.hit.seq.cmp(&a.hit.seq)));
+    all.dedup_by_key(|found| found.hit.id);
+    all.sort_unstable_by(|a, b| a.hit.order(&b.hit, metric));
+    all.truncate(k);
+    all
+}

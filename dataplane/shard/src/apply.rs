@@ -1,0 +1,214 @@
+//! What an op does to a view.
+//!
+//! Invariant: the result depends on the view and the op alone, so that a replay, and every replica, ends in the same
+//! state. That is why filters are evaluated here and not where the op comes in.
+
+use std::sync::Arc;
+
+use shoal_vector::op::Selector;
+use shoal_vector::payload::{self, KeyPath};
+use shoal_vector::{Metric, Op, Payload, Point, PointId};
+
+use crate::limits::MAX_PAYLOAD_BYTES;
+use crate::mutable::{Entry, Put};
+use crate::segment::{Damage, PayloadCache};
+use crate::view::{Home, View};
+
+/// Why an op, or a part of it, had no effect. It stands in the log and will have none at a replay either.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refused(pub(crate) String);
+
+/// What applying came to: `Err` for damaged files, `Some` for an op that was refused in part.
+pub(crate) type Applied = Result<Option<Refused>, Damage>;
+
+/// What edits do to one payload.
+enum Edit<'a> {
+    Merge { at: Option<KeyPath>, change: Payload },
+    Replace(&'a [u8]),
+    Remove(Vec<KeyPath>),
+}
+
+impl View {
+    /// Applies one op at its place in the log.
+    pub(crate) fn apply(&mut self, seq: u64, op: &Op, metric: Metric, log_bytes: u64) -> Applied {
+        debug_assert_eq!(seq, self.applied_seq + 1);
+        let refused = self.apply_op(seq, op, metric);
+        self.pass(seq, log_bytes);
+        refused
+    }
+
+    /// Goes past a record that changes no points.
+    pub(crate) fn pass(&mut self, seq: u64, log_bytes: u64) {
+        self.applied_seq = seq;
+        self.mutable.last_seq = seq;
+        self.mutable.log_bytes += log_bytes;
+    }
+
+    fn apply_op(&mut self, seq: u64, op: &Op, metric: Metric) -> Applied {
+        let edit = match op {
+            Op::Upsert(points) => {
+                points.iter().for_each(|point| self.put(seq, point, metric));
+                return Ok(None);
+            }
+            Op::Delete(selector) => return self.delete(seq, selector),
+            Op::SetPayload { payload, key, .. } => parse_merge(payload, key.as_deref()),
+            Op::OverwritePayload { payload, .. } => Ok(Edit::Replace(payload)),
+            Op::DeletePayload { keys, .. } => parse_paths(keys).map(Edit::Remove),
+            Op::ClearPayload(_) => Ok(Edit::Replace(b"")),
+        };
+        let points = match op {
+            Op::SetPayload { points, .. }
+            | Op::OverwritePayload { points, .. }
+            | Op::DeletePayload { points, .. } => points,
+            Op::ClearPayload(points) | Op::Delete(points) => points,
+            Op::Upsert(_) => return Ok(None),
+        };
+        match edit {
+            Ok(edit) => self.edit(seq, points, &edit),
+            Err(refused) => Ok(Some(refused)),
+        }
+    }
+
+    fn put(&mut self, seq: u64, point: &Point, metric: Metric) {
+        // Checked before the op was logged: exactly one vector, of the right length.
+        let Some((_, vector)) = point.vectors.first() else { return };
+        let lived = match self.in_memory(point.id) {
+            Some(lived) => lived,
+            None => self.bury_in_segments(point.id),
+        };
+        let vector = metric.preprocess(vector.clone()).into();
+        let put = Put { seq, vector, payload: point.payload.as_slice().into() };
+        self.mutable.set(point.id, Entry::Put(Arc::new(put)));
+        self.points += u64::from(!lived);
+    }
+
+    fn delete(&mut self, seq: u64, selector: &Selector) -> Applied {
+        let ids = match self.select(selector)? {
+            Ok(ids) => ids,
+            Err(refused) => return Ok(Some(refused)),
+        };
+        for id in ids {
+            let lived = match self.in_memory(id) {
+                Some(lived) => lived,
+                None => self.bury_in_segments(id),
+            };
+            if lived {
+                self.mutable.set(id, Entry::Tombstone { seq });
+                self.points -= 1;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a layer in memory decides about an id, and if so whether the point lives.
+    fn in_memory(&self, id: PointId) -> Option<bool> {
+        self.memory().find_map(|layer| match layer.get(&id) {
+            Some(Entry::Put(_)) => Some(true),
+            Some(Entry::Tombstone { .. }) => Some(false),
+            Some(Entry::Edit { .. }) | None => None,
+        })
+    }
+
+    fn edit(&mut self, seq: u64, selector: &Selector, edit: &Edit<'_>) -> Applied {
+        let ids = match self.select(selector)? {
+            Ok(ids) => ids,
+            Err(refused) => return Ok(Some(refused)),
+        };
+        let mut cache = PayloadCache::default();
+        let mut refused = None;
+        for id in ids {
+            let Some(located) = self.locate(id) else { continue };
+            let old = located.payload(&mut cache)?;
+            let payload = match edited(old, edit) {
+                Ok(payload) if payload.len() <= MAX_PAYLOAD_BYTES => payload,
+                Ok(_) => {
+                    refused = Some(Refused(format!(
+                        "payload of point {id} would exceed {MAX_PAYLOAD_BYTES} bytes"
+                    )));
+                    continue;
+                }
+                Err(detail) => {
+                    return Err(Damage { file: format!("payload of point {id}"), detail });
+                }
+            };
+            self.set_payload(seq, id, payload.into());
+        }
+        Ok(refused)
+    }
+
+    fn set_payload(&mut self, seq: u64, id: PointId, payload: Arc<[u8]>) {
+        if let Some(Entry::Put(put)) = self.mutable.get(&id) {
+            let put = Put { seq, vector: put.vector.clone(), payload };
+            self.mutable.set(id, Entry::Put(Arc::new(put)));
+            return;
+        }
+        let in_segment = self.locate(id).and_then(|located| match located.home {
+            Home::Segment(placed, spot) => Some((placed.segment.number, spot.ordinal)),
+            Home::Memory(_) => None,
+        });
+        if let Some((number, ordinal)) = in_segment
+            && let Some(placed) =
+                self.segments.iter_mut().find(|placed| placed.segment.number == number)
+            && !placed.edited.contains(ordinal)
+        {
+            Arc::make_mut(&mut placed.edited).insert(ordinal);
+        }
+        self.mutable.set(id, Entry::Edit { seq, payload });
+    }
+
+    /// The ids that an op touches, each once.
+    fn select(&self, selector: &Selector) -> Result<Result<Vec<PointId>, Refused>, Damage> {
+        match selector {
+            Selector::Ids(ids) => Ok(Ok(ids.clone())),
+            Selector::Filter(filter) => match filter.matcher() {
+                Ok(matcher) => crate::read::matching_ids(self, &matcher).map(Ok),
+                Err(error) => Ok(Err(Refused(error.to_string()))),
+            },
+        }
+    }
+}
+
+/// The payload after an edit. An error says that what is stored is no JSON object.
+fn edited(old: &[u8], edit: &Edit<'_>) -> Result<Vec<u8>, String> {
+    let changed = |change: &dyn Fn(&mut Payload)| {
+        let mut payload = parse_payload(old)?;
+        change(&mut payload);
+        match payload.is_empty() {
+            true => Ok(Vec::new()),
+            false => serde_json::to_vec(&payload).map_err(|error| error.to_string()),
+        }
+    };
+    match edit {
+        Edit::Replace(new) => Ok(new.to_vec()),
+        Edit::Merge { at, change } => {
+            changed(&|payload| payload::merge(payload, at.as_ref(), change))
+        }
+        Edit::Remove(paths) => {
+            changed(&|payload| paths.iter().for_each(|path| payload::remove(payload, path)))
+        }
+    }
+}
+
+/// Reads a stored payload.
+pub(crate) fn parse_payload(text: &[u8]) -> Result<Payload, String> {
+    match text.is_empty() {
+        true => Ok(Payload::new()),
+        false => serde_json::from_slice(text).map_err(|error| error.to_string()),
+    }
+}
+
+fn parse_merge<'a>(change: &[u8], key: Option<&str>) -> Result<Edit<'a>, Refused> {
+    let at = key
+        .map(str::parse)
+        .transpose()
+        .map_err(|error: payload::InvalidPath| Refused(error.to_string()))?;
+    let change = parse_payload(change).map_err(|error| Refused(format!("payload: {error}")))?;
+    Ok(Edit::Merge { at, change })
+}
+
+/// Key paths of a request or an op.
+pub(crate) fn parse_paths(keys: &[String]) -> Result<Vec<KeyPath>, Refused> {
+    keys.iter()
+        .map(|key| key.parse().map_err(|error: payload::InvalidPath| Refused(error.to_string())))
+        .collect()
+}

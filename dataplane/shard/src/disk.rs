@@ -1,0 +1,117 @@
+//! Files and folders, written so that they survive a power cut.
+//!
+//! Invariant: a file that appears under its final name is whole: it was written under another name, synced, renamed,
+//! and then the folder was synced.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// Ending of files that are not whole yet; what a crash left of them is deleted at the next start.
+pub(crate) const UNFINISHED: &str = "tmp";
+
+/// Whether an error says that there is no room: on the disk, in a quota, or under a limit on the file's size.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    )
+}
+
+/// Makes names in a folder durable: creations, renames and deletions.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Makes a folder, and its name durable, if it is not there.
+pub(crate) fn ensure_dir(dir: &Path) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Ok(()) => dir.parent().map_or(Ok(()), sync_dir),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a file in place, or replaces it, all or nothing. A failed attempt leaves no trace but takes its room back.
+pub(crate) fn replace_file(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    let unfinished = unfinished_name(path);
+    let result = (|| {
+        let mut file = File::create(&unfinished)?;
+        write(&mut file)?;
+        file.flush()?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        path.parent().map_or(Ok(()), sync_dir)
+    })();
+    if result.is_err() {
+        // Ignored: the first error is the one to tell, and the next start deletes the file too.
+        let _ = fs::remove_file(&unfinished);
+    }
+    result
+}
+
+fn unfinished_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(UNFINISHED);
+    PathBuf::from(name)
+}
+
+/// Deletes a file if it is there.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Files of a folder by name, in order of names.
+pub(crate) fn list(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        files.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Bytes of all files under a folder. Files that vanish meanwhile count nothing.
+pub(crate) fn bytes_under(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => bytes_under(&entry.path()),
+        Ok(meta) => meta.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+/// Bytes that the disk of a folder has left for us; `None` where that cannot be told.
+pub(crate) fn free_bytes(dir: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(dir).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_replacement_leaves_the_old_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        replace_file(&path, |file| file.write_all(b"old")).unwrap();
+        let failed = replace_file(&path, |file| {
+            file.write_all(b"new")?;
+            Err(io::Error::from(ErrorKind::StorageFull))
+        });
+        assert!(is_full(&failed.unwrap_err()));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(list(dir.path()).unwrap().len(), 1);
+        assert_eq!(bytes_under(dir.path()), 3);
+    }
+}

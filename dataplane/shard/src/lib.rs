@@ -1,0 +1,39 @@
+//! One shard on one disk: log, mutable segment, immutable segments, recovery. No network.
+//!
+//! Start at [`Shard`] (`shard.rs`), then `write.rs` (the write path), `view.rs` (what readers see), `flush.rs` and
+//! `open.rs`. Truth is the log, the segments and the manifest; everything else can be rebuilt from them. Order on
+//! disk: `flushed_seq <= durable_seq <= last_seq`.
+
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure and wait"))]
+
+pub mod api;
+mod apply;
+mod codec;
+mod disk;
+mod env;
+mod error;
+mod flush;
+mod format;
+mod graph_build;
+mod identity;
+pub mod limits;
+mod manifest;
+mod mutable;
+mod open;
+mod read;
+mod segment;
+mod shard;
+mod shared;
+mod store;
+mod sync_times;
+mod validate;
+mod view;
+mod wal;
+mod walk;
+mod write;
+
+pub use codec::{CodecError, decode_filter, decode_op, encode_filter, encode_op};
+pub use error::OpenError;
+pub use limits::Limits;
+pub use shard::Shard;
+pub use sync_times::SyncTimes;

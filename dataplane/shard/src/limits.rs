@@ -1,0 +1,93 @@
+//! Every bound of a shard, by name, with where it comes from.
+//!
+//! What a test wants smaller is a field of [`Limits`]; what must not differ between two builds that share a disk, or
+//! that is a property of the code, is a constant.
+
+use std::time::Duration;
+
+use crate::mutable::MutableSegment;
+
+/// Bytes of one encoded op. A router's request body is at most 32 MiB of JSON, and no op is larger encoded than as
+/// JSON (a float takes 4 bytes here and at least 2 there, an id 17), so twice that is room enough.
+pub const MAX_OP_BYTES: usize = 64 << 20;
+
+/// Bytes of one payload, also after edits. Qdrant has no such bound; it is here so that no edit can grow a payload
+/// until it cannot be read in one piece.
+pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
+
+/// Levels of nesting in a payload that is written. An edit at the deepest key path (32 steps) adds to it, and the sum
+/// stays under the 128 levels that serde_json reads.
+pub const MAX_PAYLOAD_DEPTH: usize = 64;
+
+/// Points in one op: what fits into [`MAX_OP_BYTES`] at one dimension is more than anyone needs in one batch.
+pub const MAX_POINTS_PER_OP: usize = 100_000;
+
+/// Bytes of names (collection, shard, vector): a file name's on Linux, and Qdrant's.
+pub const MAX_NAME_BYTES: usize = 255;
+
+/// Ops that wait for the writer. A group takes some milliseconds to sync; at 100,000 ops a second this is 10 ms of them.
+pub(crate) const QUEUE_OPS: usize = 1024;
+
+/// Bytes of ops that wait for the writer or are being written: one largest op and as much again beside it.
+pub(crate) const QUEUE_BYTES: usize = 2 * MAX_OP_BYTES;
+
+/// Bytes of a group: one write and one sync. Above this a larger group no longer makes the sync cheaper.
+pub(crate) const GROUP_BYTES: usize = 8 << 20;
+
+/// Mutable segments that are full and not flushed yet, at most, before writes wait: one being built, one behind it.
+pub(crate) const MAX_FROZEN: usize = 2;
+
+/// Pause before a flush that failed is tried again.
+pub(crate) const FLUSH_RETRY: Duration = Duration::from_secs(1);
+
+/// Uncompressed bytes of a block of payloads. Larger compresses better, smaller reads one payload faster.
+pub(crate) const PAYLOAD_BLOCK_BYTES: usize = 16 << 10;
+
+/// Bytes that sled may keep in memory.
+pub(crate) const STORE_CACHE_BYTES: u64 = 64 << 20;
+
+/// Room that the disk must have for the store to be used: it writes by 8 MiB and keeps old values for a while, so this
+/// is time enough for the log to be the first that finds the disk full.
+pub(crate) const STORE_FREE_BYTES: u64 = 64 << 20;
+
+/// How long closing a shard waits for the store.
+pub(crate) const STORE_STOP: Duration = Duration::from_secs(5);
+
+/// Points of one segment: ordinals are 32 bits, and the greatest stands for "no link".
+pub(crate) const MAX_SEGMENT_POINTS: usize = u32::MAX as usize - 1;
+
+/// Bounds that decide when a shard rolls something over.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Entries (points, edits, tombstones) at which the mutable segment freezes. Until then each search scans it, at
+    /// some 0.2 microseconds a point of 384 dimensions: 10,000 of them are two milliseconds.
+    pub mutable_entries: usize,
+    /// Bytes at which it freezes, for large vectors and payloads: 8,000 points of 1,024 dimensions. It bounds memory,
+    /// since three of these can exist, and the scan.
+    pub mutable_bytes: usize,
+    /// Bytes of ops in the log at which it freezes, for ops that leave few entries: many writes of the same ids, or
+    /// deletes of what is not there. It bounds the log, and so the time to open.
+    pub mutable_log_bytes: u64,
+    /// Bytes at which a file of the log is closed and the next begun; what is flushed is dropped by whole files.
+    pub wal_file_bytes: u64,
+}
+
+impl Limits {
+    /// Whether the mutable segment is to freeze.
+    pub(crate) fn is_full(&self, mutable: &MutableSegment) -> bool {
+        mutable.len() >= self.mutable_entries
+            || mutable.bytes() >= self.mutable_bytes
+            || mutable.log_bytes >= self.mutable_log_bytes
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            mutable_entries: 20_000,
+            mutable_bytes: 64 << 20,
+            mutable_log_bytes: 256 << 20,
+            wal_file_bytes: 64 << 20,
+        }
+    }
+}

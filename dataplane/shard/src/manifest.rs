@@ -1,0 +1,173 @@
+//! The manifest: which segments count, and which of their points died or were edited in later ones.
+//!
+//! It is replaced whole. Everything in it is as of `flushed_seq`, the last op whose effect is in segments; the log is
+//! replayed from there. The bitmaps are here so that opening a shard does not read every id. Invariant: numbers of
+//! segments ascend and are never used twice.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::OpenError;
+use crate::format::{FileKind, read_sealed, write_sealed};
+use crate::mutable::MutableSegment;
+use crate::segment::Segment;
+use crate::view::Placed;
+
+pub(crate) const FILE: &str = "manifest";
+pub(crate) const SEGMENTS_DIR: &str = "segments";
+
+/// The manifest as it is on disk.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    pub(crate) flushed_seq: u64,
+    /// Points of the shard as of `flushed_seq`.
+    pub(crate) points: u64,
+    pub(crate) next_segment: u64,
+    /// Oldest first.
+    pub(crate) segments: Vec<SegmentEntry>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SegmentEntry {
+    pub(crate) number: u64,
+    /// Ordinals whose points were replaced or deleted later.
+    pub(crate) dead: BitmapBytes,
+    /// Ordinals whose payloads were edited later.
+    pub(crate) edited: BitmapBytes,
+}
+
+/// A bitmap in roaring's portable form.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BitmapBytes(Vec<u8>);
+
+impl BitmapBytes {
+    fn of(bitmap: &RoaringBitmap) -> Self {
+        let mut bytes = Vec::with_capacity(bitmap.serialized_size());
+        // Writing into memory does not fail.
+        let _ = bitmap.serialize_into(&mut bytes);
+        Self(bytes)
+    }
+
+    /// The bitmap, whose greatest member must be below `len`.
+    pub(crate) fn read(&self, len: u32) -> Result<RoaringBitmap, String> {
+        if self.0.is_empty() {
+            return Ok(RoaringBitmap::new());
+        }
+        let bitmap = RoaringBitmap::deserialize_from(self.0.as_slice())
+            .map_err(|error| error.to_string())?;
+        match bitmap.max().is_none_or(|greatest| greatest < len) {
+            true => Ok(bitmap),
+            false => Err("a bitmap holds ordinals that the segment does not have".into()),
+        }
+    }
+}
+
+impl Manifest {
+    pub(crate) fn read(dir: &Path, disk_id: Uuid) -> Result<Option<Self>, OpenError> {
+        let path = dir.join(FILE);
+        let Some((_, manifest)) =
+            read_sealed::<Manifest>(&path, FileKind::Manifest, Some(disk_id))?
+        else {
+            return Ok(None);
+        };
+        let ascends = manifest.segments.is_sorted_by(|a, b| a.number < b.number);
+        if !ascends
+            || manifest.segments.last().is_some_and(|last| last.number >= manifest.next_segment)
+        {
+            return Err(OpenError::corrupt(&path, "numbers of segments do not ascend"));
+        }
+        Ok(Some(manifest))
+    }
+
+    pub(crate) fn write(&self, dir: &Path, disk_id: Uuid) -> Result<(), OpenError> {
+        write_sealed(&dir.join(FILE), FileKind::Manifest, disk_id, self.flushed_seq, self)
+    }
+
+    /// The manifest after a frozen segment became segment `new`, or nothing if it held nothing. `placed` are the
+    /// segments that this manifest names, in its order.
+    pub(crate) fn after_flush(
+        &self,
+        placed: &[Placed],
+        frozen: &MutableSegment,
+        new: Option<u64>,
+    ) -> Result<Self, String> {
+        let mut segments = Vec::with_capacity(self.segments.len() + 1);
+        for (entry, placed) in self.segments.iter().zip(placed) {
+            debug_assert_eq!(entry.number, placed.segment.number);
+            let mut dead = entry.dead.read(placed.segment.len())?;
+            let mut edited = entry.edited.read(placed.segment.len())?;
+            mark(&placed.segment, frozen, &mut dead, &mut edited);
+            segments.push(SegmentEntry {
+                number: entry.number,
+                dead: BitmapBytes::of(&dead),
+                edited: BitmapBytes::of(&edited),
+            });
+        }
+        let mut next_segment = self.next_segment;
+        if let Some(number) = new {
+            segments.push(SegmentEntry { number, ..SegmentEntry::default() });
+            next_segment = number + 1;
+        }
+        Ok(Self {
+            flushed_seq: frozen.last_seq,
+            points: frozen.points_after,
+            next_segment,
+            segments,
+        })
+    }
+}
+
+/// Marks the points of a segment that a newer layer replaced, deleted or edited.
+pub(crate) fn mark(
+    segment: &Segment,
+    newer: &MutableSegment,
+    dead: &mut RoaringBitmap,
+    edited: &mut RoaringBitmap,
+) {
+    for (id, entry) in newer.iter() {
+        if let Some(spot) = segment.find(*id) {
+            match entry.hides_older() {
+                true => dead.insert(spot.ordinal),
+                false => edited.insert(spot.ordinal),
+            };
+        }
+    }
+}
+
+pub(crate) fn segment_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(SEGMENTS_DIR).join(format!("{number:08}.seg"))
+}
+
+/// Opens the segments that a manifest names.
+pub(crate) fn open_segments(
+    dir: &Path,
+    disk_id: Uuid,
+    dimensions: usize,
+    manifest: &Manifest,
+) -> Result<Vec<Placed>, OpenError> {
+    let open = |entry: &SegmentEntry| {
+        let segment =
+            Segment::open(&segment_path(dir, entry.number), entry.number, disk_id, dimensions)?;
+        let bitmap = |bytes: &BitmapBytes| {
+            let bitmap = bytes
+                .read(segment.len())
+                .map_err(|detail| OpenError::corrupt(&dir.join(FILE), detail))?;
+            Ok::<_, OpenError>(Arc::new(bitmap))
+        };
+        let (dead, edited) = (bitmap(&entry.dead)?, bitmap(&entry.edited)?);
+        Ok(Placed { segment: Arc::new(segment), dead, edited })
+    };
+    let placed: Vec<Placed> = manifest.segments.iter().map(open).collect::<Result<_, _>>()?;
+    let last_seqs =
+        placed.iter().map(|placed| placed.segment.last_seq()).chain([manifest.flushed_seq]);
+    match last_seqs.is_sorted() {
+        true => Ok(placed),
+        false => {
+            Err(OpenError::corrupt(&dir.join(FILE), "segments hold ops beyond its flushed_seq"))
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The mutable segment: what the log holds beyond the segments, in memory.
+//!
+//! A persistent map, so that a reader's copy is taken in constant time and never changes. It holds one entry an id, the
+//! newest. Invariants: `first_seq <= seq of every entry <= last_seq`; an edit stands here only when the vector lies in
+//! an older layer.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use shoal_vector::PointId;
+
+/// Bytes of an entry besides its vector and payload: key, map node, two allocations, rounded up.
+const ENTRY_BYTES: usize = 160;
+
+/// A point as it was written, with the edits that came after it.
+#[derive(Debug)]
+pub(crate) struct Put {
+    /// The newest write to it.
+    pub(crate) seq: u64,
+    /// Preprocessed by the metric.
+    pub(crate) vector: Arc<[f32]>,
+    /// JSON text of an object, or nothing.
+    pub(crate) payload: Arc<[u8]>,
+}
+
+/// The newest that is known of an id.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    /// The point is here.
+    Put(Arc<Put>),
+    /// The point lies in an older layer; this is its whole payload now.
+    Edit {
+        /// The newest edit.
+        seq: u64,
+        /// JSON text of an object, or nothing.
+        payload: Arc<[u8]>,
+    },
+    /// The point was deleted.
+    Tombstone {
+        /// The delete.
+        seq: u64,
+    },
+}
+
+impl Entry {
+    pub(crate) fn seq(&self) -> u64 {
+        match self {
+            Entry::Put(put) => put.seq,
+            Entry::Edit { seq, .. } | Entry::Tombstone { seq } => *seq,
+        }
+    }
+
+    /// Whether what older layers hold of the id no longer counts.
+    pub(crate) fn hides_older(&self) -> bool {
+        !matches!(self, Entry::Edit { .. })
+    }
+
+    fn bytes(&self) -> usize {
+        let held = match self {
+            Entry::Put(put) => size_of_val(&*put.vector) + put.payload.len(),
+            Entry::Edit { payload, .. } => payload.len(),
+            Entry::Tombstone { .. } => 0,
+        };
+        ENTRY_BYTES + held
+    }
+}
+
+/// See the file's comment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MutableSegment {
+    entries: OrdMap<PointId, Entry>,
+    bytes: usize,
+    /// Bytes that the ops in it take in the log, also those without effect.
+    pub(crate) log_bytes: u64,
+    /// Last op applied to it; 0 when there was none.
+    pub(crate) last_seq: u64,
+    /// Points of the shard as of `last_seq`.
+    pub(crate) points_after: u64,
+}
+
+impl MutableSegment {
+    pub(crate) fn get(&self, id: &PointId) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    /// Sets the newest of an id, in place of what was known here.
+    pub(crate) fn set(&mut self, id: PointId, entry: Entry) {
+        debug_assert!(self.get(&id).is_none_or(|old| old.seq() <= entry.seq()));
+        self.bytes += entry.bytes();
+        if let Some(old) = self.entries.insert(id, entry) {
+            self.bytes -= old.bytes();
+        }
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes that the entries take, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Entries in order of ids.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&PointId, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Ids from `from` on, ascending.
+    pub(crate) fn ids_from(&self, from: PointId) -> impl Iterator<Item = PointId> {
+        self.entries.range(from..).map(|(id, _)| *id)
+    }
+}

@@ -1,0 +1,185 @@
+//! Opening a shard: identity, manifest, segments, then the log's replay; then its threads start.
+//!
+//! Nothing that counts is changed before everything was read and found whole. The store of payloads is opened beside
+//! this and is not waited for.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use shoal_vector::VectorConfig;
+use uuid::Uuid;
+
+use crate::api::{Identity, Tuning};
+use crate::codec::decode_op;
+use crate::error::OpenError;
+use crate::limits::Limits;
+use crate::manifest::{Manifest, SEGMENTS_DIR, open_segments, segment_path};
+use crate::shared::Shared;
+use crate::store::Store;
+use crate::view::View;
+use crate::wal::{self, Kind, Record, Wal};
+use crate::{disk, env, identity};
+
+pub(crate) const WAL_DIR: &str = "wal";
+const LOCK_FILE: &str = "lock";
+
+/// Opens the shard in a folder, or sets one up there if the folder is new.
+pub(crate) fn open(
+    dir: &Path,
+    identity: Identity,
+    tuning: Tuning,
+    limits: Limits,
+) -> Result<(Arc<Shared>, Wal), OpenError> {
+    identity::check(&identity)?;
+    let Some(vector) = identity.vectors.first().cloned() else {
+        return Err(OpenError::Invalid("vectors: one must be given".into()));
+    };
+    fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
+    let lock = lock(dir)?;
+    let disk_id = match identity::read(dir, &identity)? {
+        Some(disk_id) => disk_id,
+        None => set_up(dir, &identity)?,
+    };
+    let manifest_path = dir.join(crate::manifest::FILE);
+    let manifest = Manifest::read(dir, disk_id)?
+        .ok_or_else(|| OpenError::corrupt(&manifest_path, "it is missing"))?;
+    clear_unfinished(dir, &manifest)?;
+    let segments = open_segments(dir, disk_id, vector.size, &manifest)?;
+    let mut view = View {
+        segments,
+        points: manifest.points,
+        applied_seq: manifest.flushed_seq,
+        ..View::default()
+    };
+    let wal = replay(dir, disk_id, &mut view, &vector, &limits)?;
+    let segments = view.segments.iter().map(|placed| placed.segment.clone()).collect();
+    let store = Store::start(dir, disk_id, segments, manifest.flushed_seq)?;
+    let dir = dir.to_owned();
+    let shared =
+        Shared::new(dir, disk_id, identity, vector, tuning, limits, view, manifest, store, lock);
+    Ok((Arc::new(shared), wal))
+}
+
+/// Takes the folder for this process. The lock goes when the file is closed, also by a crash.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join(LOCK_FILE);
+    let file = File::create(&path).map_err(OpenError::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse(dir.to_owned())),
+        Err(fs::TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    }
+}
+
+/// Sets a new disk up. The identity comes last: without it the disk counts as new, if it holds no data.
+fn set_up(dir: &Path, identity: &Identity) -> Result<Uuid, OpenError> {
+    let (wal_dir, segments_dir) = (dir.join(WAL_DIR), dir.join(SEGMENTS_DIR));
+    for folder in [&wal_dir, &segments_dir] {
+        disk::ensure_dir(folder).map_err(OpenError::io(folder))?;
+    }
+    refuse_data_without_identity(dir, &wal_dir, &segments_dir)?;
+    let disk_id = env::random_uuid();
+    for (_, path) in disk::list(&wal_dir).map_err(OpenError::io(&wal_dir))? {
+        disk::remove_if_there(&path).map_err(OpenError::io(&path))?;
+    }
+    wal::create_first(&wal_dir, disk_id)?;
+    let first = Manifest { next_segment: 1, ..Manifest::default() };
+    first.write(dir, disk_id)?;
+    identity::write(dir, disk_id, identity)?;
+    tracing::info!(shard = identity.shard, %disk_id, dir = %dir.display(), "set up a new disk");
+    Ok(disk_id)
+}
+
+/// A set-up that a crash cut short leaves empty logs and no segments. Anything more had an identity once.
+fn refuse_data_without_identity(
+    dir: &Path,
+    wal_dir: &Path,
+    segments_dir: &Path,
+) -> Result<(), OpenError> {
+    let segments = disk::list(segments_dir).map_err(OpenError::io(segments_dir))?;
+    let logs = disk::list(wal_dir).map_err(OpenError::io(wal_dir))?;
+    let has_records = |path: &Path| {
+        fs::metadata(path).map(|meta| meta.len() > crate::format::HEADER_BYTES as u64)
+    };
+    let mut data = !segments.is_empty();
+    for (_, path) in &logs {
+        data |= has_records(path).map_err(OpenError::io(path))?;
+    }
+    match data {
+        true => Err(OpenError::corrupt(
+            &dir.join(identity::FILE),
+            "it is missing, but the folder holds data",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Deletes what a crash left: files that are not whole, and segments that no manifest names.
+fn clear_unfinished(dir: &Path, manifest: &Manifest) -> Result<(), OpenError> {
+    let named: Vec<PathBuf> =
+        manifest.segments.iter().map(|entry| segment_path(dir, entry.number)).collect();
+    for folder in [dir.to_owned(), dir.join(WAL_DIR), dir.join(SEGMENTS_DIR)] {
+        for (name, path) in disk::list(&folder).map_err(OpenError::io(&folder))? {
+            let unfinished = name.ends_with(&format!(".{}", disk::UNFINISHED));
+            if unfinished || (name.ends_with(".seg") && !named.contains(&path)) {
+                tracing::info!(file = %path.display(), "deleting what an earlier run left unfinished");
+                disk::remove_if_there(&path).map_err(OpenError::io(&path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Applies what the log holds beyond the segments.
+fn replay(
+    dir: &Path,
+    disk_id: Uuid,
+    view: &mut View,
+    vector: &VectorConfig,
+    limits: &Limits,
+) -> Result<Wal, OpenError> {
+    let flushed_seq = view.applied_seq;
+    let wal = wal::replay(&dir.join(WAL_DIR), disk_id, flushed_seq, |file, record| {
+        apply_record(view, file, record, vector)?;
+        if limits.is_full(&view.mutable) {
+            view.freeze();
+        }
+        Ok(())
+    })?;
+    debug_assert_eq!(wal.last_seq(), view.applied_seq);
+    Ok(wal)
+}
+
+fn apply_record(
+    view: &mut View,
+    file: &Path,
+    record: &Record<'_>,
+    vector: &VectorConfig,
+) -> Result<(), OpenError> {
+    let log_bytes = record.body.len() as u64;
+    match record.kind() {
+        Some(Kind::Op) => {}
+        Some(Kind::NoOp) => {
+            view.pass(record.seq, log_bytes);
+            return Ok(());
+        }
+        // Their meaning comes with replication and splits; to go past one would be to forget it.
+        Some(Kind::Config | Kind::Barrier | Kind::Abort) | None => {
+            let detail = format!("a record of kind {} at seq {}", record.kind_number, record.seq);
+            return Err(OpenError::too_new(file, detail));
+        }
+    }
+    let op = decode_op(record.body).map_err(|error| match error {
+        crate::codec::CodecError::Version(_) => {
+            OpenError::too_new(file, format!("seq {}: {error}", record.seq))
+        }
+        crate::codec::CodecError::Malformed(_) => {
+            OpenError::corrupt(file, format!("seq {}: {error}", record.seq))
+        }
+    })?;
+    match view.apply(record.seq, &op, vector.distance, log_bytes) {
+        Ok(_) => Ok(()),
+        Err(damage) => Err(OpenError::corrupt(Path::new(&damage.file), damage.detail)),
+    }
+}

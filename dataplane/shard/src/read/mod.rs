@@ -1,0 +1,34 @@
+//! Reading: search, retrieve, scroll and count, each over one immutable view.
+
+mod parts;
+mod scan;
+mod scroll;
+mod search;
+
+pub(crate) use parts::{Projection, retrieve};
+pub(crate) use scan::{count, matching_ids};
+pub(crate) use scroll::scroll;
+pub(crate) use search::search;
+
+use crate::segment::Damage;
+
+/// Why a read has no answer.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// The request is wrong.
+    Invalid(String),
+    /// A file is damaged.
+    Damage(Damage),
+}
+
+impl From<Damage> for ReadError {
+    fn from(damage: Damage) -> Self {
+        ReadError::Damage(damage)
+    }
+}
+
+impl From<shoal_vector::FilterError> for ReadError {
+    fn from(error: shoal_vector::FilterError) -> Self {
+        ReadError::Invalid(error.to_string())
+    }
+}

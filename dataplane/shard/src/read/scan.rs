@@ -1,0 +1,67 @@
+//! Finding the points that match a filter: by id where the filter names ids, else by looking at all.
+
+use shoal_vector::filter::Matcher;
+use shoal_vector::{Filter, Payload, PointId};
+
+use super::ReadError;
+use crate::apply::parse_payload;
+use crate::segment::{Damage, PayloadCache};
+use crate::view::{Located, View};
+
+/// Calls `visit` with every live point that matches.
+pub(super) fn each_match<'v>(
+    view: &'v View,
+    matcher: &Matcher<'_>,
+    mut visit: impl FnMut(Located<'v>),
+) -> Result<(), Damage> {
+    let mut cache = PayloadCache::default();
+    let mut look = |located: Located<'v>| {
+        if matches(matcher, &located, &mut cache)? {
+            visit(located);
+        }
+        Ok(())
+    };
+    match matcher.only_ids() {
+        Some(ids) => ids.iter().filter_map(|id| view.locate(*id)).try_for_each(look),
+        None => view.each(&mut look),
+    }
+}
+
+/// Whether one live point matches.
+pub(super) fn matches(
+    matcher: &Matcher<'_>,
+    located: &Located<'_>,
+    cache: &mut PayloadCache,
+) -> Result<bool, Damage> {
+    if !matcher.needs_payload() {
+        return Ok(matcher.matches(located.id, &Payload::new()));
+    }
+    let payload = read_payload(located, cache)?;
+    Ok(matcher.matches(located.id, &payload))
+}
+
+/// A live point's payload.
+pub(super) fn read_payload(
+    located: &Located<'_>,
+    cache: &mut PayloadCache,
+) -> Result<Payload, Damage> {
+    let text = located.payload(cache)?;
+    parse_payload(text)
+        .map_err(|detail| Damage { file: format!("payload of point {}", located.id), detail })
+}
+
+/// Ids of all live points that match, each once.
+pub(crate) fn matching_ids(view: &View, matcher: &Matcher<'_>) -> Result<Vec<PointId>, Damage> {
+    let mut ids = Vec::new();
+    each_match(view, matcher, |located| ids.push(located.id))?;
+    Ok(ids)
+}
+
+/// How many live points match.
+pub(crate) fn count(view: &View, filter: Option<&Filter>) -> Result<u64, ReadError> {
+    let Some(filter) = filter else { return Ok(view.points) };
+    let matcher = filter.matcher()?;
+    let mut count = 0;
+    each_match(view, &matcher, |_| count += 1)?;
+    Ok(count)
+}

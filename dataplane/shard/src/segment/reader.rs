@@ -1,0 +1,270 @@
+//! Reading a segment in place.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use bytemuck::{cast_slice, try_cast_slice};
+use memmap2::Mmap;
+use shoal_vector::PointId;
+use uuid::Uuid;
+
+use super::Damage;
+use super::layout::{
+    ID_BYTES, ID_SEQ_BYTES, SectionEntry, SectionKind, Summary, decode_directory, u64_at,
+};
+use super::payloads::{Blocks, PayloadCache};
+use crate::error::OpenError;
+use crate::format::{FileKind, Header, HeaderError};
+use crate::graph_build::{LINKS, UPPER_LINKS};
+
+#[cfg(target_endian = "big")]
+compile_error!("segments are read in place as little-endian numbers");
+
+/// Where a point is in a segment: its place in order of ids, and its ordinal in the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) place: u32,
+    pub(crate) ordinal: u32,
+}
+
+/// A segment, open. Invariant: ids, places, edits, tombstones and the payload index were verified by checksum, and
+/// every section has the length that the summary asks for.
+pub(crate) struct Segment {
+    pub(crate) number: u64,
+    path: PathBuf,
+    map: Mmap,
+    directory: Vec<SectionEntry>,
+    ranges: [Range<usize>; SectionKind::ALL.len()],
+    summary: Summary,
+    upper: Vec<Range<usize>>,
+}
+
+impl Segment {
+    /// Opens a segment and verifies what readers rely on; [`Segment::verify`] does the rest.
+    pub(crate) fn open(
+        path: &Path,
+        number: u64,
+        disk_id: Uuid,
+        dimensions: usize,
+    ) -> Result<Self, OpenError> {
+        let corrupt = |detail: String| OpenError::corrupt(path, detail);
+        let file = File::open(path).map_err(OpenError::io(path))?;
+        // SAFETY: segment files never change once they have their name, and the folder's lock keeps other processes of
+        // ours away. A foreign program that cuts the file short can end this process, which a read error would too.
+        let map = unsafe { Mmap::map(&file) }.map_err(OpenError::io(path))?;
+        Header::read(&map, FileKind::Segment, Some(disk_id)).map_err(|error| match error {
+            HeaderError::Corrupt(detail) => corrupt(detail),
+            HeaderError::TooNew { .. } => OpenError::too_new(path, error.to_string()),
+        })?;
+        let directory = decode_directory(&map).map_err(corrupt)?;
+        let ranges = SectionKind::ALL.map(|kind| {
+            let entry = directory.iter().find(|entry| entry.number == kind as u32);
+            entry.map(|entry| entry.offset as usize..(entry.offset + entry.len) as usize)
+        });
+        if let Some(at) = ranges.iter().position(Option::is_none) {
+            return Err(corrupt(format!("section {:?} is missing", SectionKind::ALL[at])));
+        }
+        let ranges = ranges.map(Option::unwrap_or_default);
+        let summary = Summary::default();
+        let mut segment = Self {
+            number,
+            path: path.to_owned(),
+            map,
+            directory,
+            ranges,
+            summary,
+            upper: Vec::new(),
+        };
+        segment
+            .verify_sections(SectionKind::is_verified_at_open)
+            .map_err(|damage| corrupt(damage.detail))?;
+        segment.check_shape(dimensions).map_err(corrupt)?;
+        Ok(segment)
+    }
+
+    /// Verifies the checksums that opening left out. Reads the whole file.
+    pub(crate) fn verify(&self) -> Result<(), Damage> {
+        self.verify_sections(|kind| !kind.is_verified_at_open())
+    }
+
+    fn verify_sections(&self, wanted: impl Fn(SectionKind) -> bool) -> Result<(), Damage> {
+        for kind in SectionKind::ALL.into_iter().filter(|kind| wanted(*kind)) {
+            let entry = self.directory.iter().find(|entry| entry.number == kind as u32);
+            if entry.map(|entry| entry.crc) != Some(crc32c::crc32c(self.section(kind))) {
+                return Err(self.damage(format!("section {kind:?}: checksum does not match")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_shape(&mut self, dimensions: usize) -> Result<(), String> {
+        let summary = self.section(SectionKind::Summary);
+        self.summary = Summary::read(summary).ok_or("the summary is too short")?;
+        if self.summary.dimensions != dimensions as u64 {
+            return Err(format!(
+                "vectors of {} dimensions instead of {dimensions}",
+                self.summary.dimensions
+            ));
+        }
+        let points = self.summary.points;
+        let lengths = [
+            (SectionKind::Ids, points * ID_BYTES as u64),
+            (SectionKind::Seqs, points * 8),
+            (SectionKind::Vectors, points * 4 * dimensions as u64),
+            (SectionKind::Links, points * 4 * LINKS as u64),
+            (SectionKind::ByPlace, points * 4),
+            (SectionKind::Edits, self.summary.edits * ID_SEQ_BYTES as u64),
+            (SectionKind::Tombstones, self.summary.tombstones * ID_SEQ_BYTES as u64),
+        ];
+        for (kind, len) in lengths {
+            if self.section(kind).len() as u64 != len {
+                return Err(format!(
+                    "section {kind:?} has {} bytes instead of {len}",
+                    self.section(kind).len()
+                ));
+            }
+        }
+        let sizes: &[u32] = cast_slice(self.section(SectionKind::UpperSizes));
+        let mut upper = Vec::with_capacity(sizes.len());
+        let mut at = 0;
+        for &size in sizes {
+            upper.push(at..at + size as usize * UPPER_LINKS);
+            at += size as usize * UPPER_LINKS;
+        }
+        if self.section(SectionKind::UpperLinks).len() != at * 4 {
+            return Err("the upper layers have another length than their sizes say".into());
+        }
+        self.upper = upper;
+        Ok(())
+    }
+
+    fn section(&self, kind: SectionKind) -> &[u8] {
+        let place = SectionKind::ALL.iter().position(|each| *each == kind).unwrap_or(0);
+        &self.map[self.ranges[place].clone()]
+    }
+
+    fn damage(&self, detail: String) -> Damage {
+        Damage { file: self.path.display().to_string(), detail }
+    }
+
+    /// Number of points, dead ones too.
+    pub(crate) fn len(&self) -> u32 {
+        self.summary.points as u32
+    }
+
+    /// The last op it covers.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.summary.last_seq
+    }
+
+    pub(crate) fn id(&self, ordinal: u32) -> PointId {
+        id_at(self.section(SectionKind::Ids), ordinal as usize * ID_BYTES)
+    }
+
+    pub(crate) fn seq(&self, ordinal: u32) -> u64 {
+        u64_at(self.section(SectionKind::Seqs), ordinal as usize * 8).unwrap_or(0)
+    }
+
+    /// All vectors, one after the other, by ordinal. Sections are aligned, so this casts and never copies.
+    pub(crate) fn vectors(&self) -> &[f32] {
+        try_cast_slice(self.section(SectionKind::Vectors)).unwrap_or_default()
+    }
+
+    pub(crate) fn vector(&self, ordinal: u32) -> &[f32] {
+        let dimensions = self.summary.dimensions as usize;
+        &self.vectors()[ordinal as usize * dimensions..][..dimensions]
+    }
+
+    /// All links at layer 0, by ordinal. Values are not verified: check them before use.
+    pub(crate) fn links(&self) -> &[[u32; LINKS]] {
+        try_cast_slice(self.section(SectionKind::Links)).unwrap_or_default()
+    }
+
+    /// Links of the upper layers, from the topmost down.
+    pub(crate) fn upper_layers(&self) -> impl Iterator<Item = &[[u32; UPPER_LINKS]]> {
+        let links: &[u32] =
+            try_cast_slice(self.section(SectionKind::UpperLinks)).unwrap_or_default();
+        self.upper.iter().rev().map(move |range| links[range.clone()].as_chunks().0)
+    }
+
+    /// The ordinal of the point at a place in order of ids.
+    pub(crate) fn at_place(&self, place: u32) -> Spot {
+        let by_place: &[u32] =
+            try_cast_slice(self.section(SectionKind::ByPlace)).unwrap_or_default();
+        Spot { place, ordinal: by_place[place as usize] }
+    }
+
+    /// First place whose id is not less than this; `len()` if there is none.
+    pub(crate) fn lower_bound(&self, id: PointId) -> u32 {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.id(self.at_place(middle).ordinal) < id {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        low
+    }
+
+    /// Where a point is, dead or not.
+    pub(crate) fn find(&self, id: PointId) -> Option<Spot> {
+        let place = self.lower_bound(id);
+        (place < self.len())
+            .then(|| self.at_place(place))
+            .filter(|spot| self.id(spot.ordinal) == id)
+    }
+
+    /// The payload of the point at a place.
+    pub(crate) fn payload<'a>(
+        &self,
+        cache: &'a mut PayloadCache,
+        place: u32,
+    ) -> Result<&'a [u8], Damage> {
+        let blocks = Blocks {
+            index: self.section(SectionKind::PayloadIndex),
+            blocks: self.section(SectionKind::PayloadBlocks),
+        };
+        cache.read(self.number, blocks, place).map_err(|detail| self.damage(detail))
+    }
+
+    /// The edit of an id: its seq, and the number to ask [`Segment::payload`] for.
+    pub(crate) fn edit(&self, id: PointId) -> Option<(u64, u32)> {
+        let edits = self.section(SectionKind::Edits);
+        let at = find_id_seq(edits, id)?;
+        Some((u64_at(edits, at * ID_SEQ_BYTES + ID_BYTES)?, self.len() + at as u32))
+    }
+
+    /// Number of edits.
+    pub(crate) fn edits(&self) -> u32 {
+        self.summary.edits as u32
+    }
+
+    /// Whether the id was deleted in this segment's ops, and not written again.
+    pub(crate) fn has_tombstone(&self, id: PointId) -> bool {
+        find_id_seq(self.section(SectionKind::Tombstones), id).is_some()
+    }
+}
+
+fn find_id_seq(rows: &[u8], id: PointId) -> Option<usize> {
+    let (mut low, mut high) = (0, rows.len() / ID_SEQ_BYTES);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match id_at(rows, middle * ID_SEQ_BYTES).cmp(&id) {
+            std::cmp::Ordering::Equal => return Some(middle),
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle,
+        }
+    }
+    None
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "these bytes were verified by checksum, and the writer made them from an id"
+)]
+fn id_at(rows: &[u8], at: usize) -> PointId {
+    let bytes = rows[at..].first_chunk().expect("a row of ids");
+    PointId::from_canonical_bytes(bytes).expect("canonical bytes of an id")
+}

@@ -1,0 +1,208 @@
+//! The handle of an open shard.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use shoal_vector::{Filter, PointId};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::api::{
+    FoundPoint, Identity, OpOrigin, Record, ScrollRequest, SearchRequest, ShardError, ShardInfo,
+    Tuning, Want, WriteAck,
+};
+use crate::codec::decode_op;
+use crate::error::OpenError;
+use crate::limits::{Limits, MAX_OP_BYTES, QUEUE_BYTES, QUEUE_OPS};
+use crate::read::{self, Projection, ReadError};
+use crate::shared::Shared;
+use crate::sync_times::SyncTimes;
+use crate::view::View;
+use crate::write::{Pending, Writer};
+use crate::{disk, env, flush, open, validate};
+
+/// A unit of room in the queue.
+const ROOM_BYTES: usize = 1024;
+
+/// An open shard. Clones are the same shard.
+#[derive(Clone)]
+pub struct Shard {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    /// Gone once the shard is closed.
+    queue: Mutex<Option<mpsc::Sender<Pending>>>,
+    /// Bytes that may wait in the queue.
+    room: Arc<Semaphore>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    flusher: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Without [`Shard::close`] the threads stop too, without being waited for.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("name", &self.inner.shared.identity.shard)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// Opens the shard in a folder, or sets one up there if the folder is new. Blocks until it serves: the time it
+    /// takes to read the log's unflushed part.
+    pub fn open(
+        dir: &Path,
+        identity: Identity,
+        tuning: Tuning,
+        limits: Limits,
+    ) -> Result<Shard, OpenError> {
+        let (shared, wal) = open::open(dir, identity, tuning, limits)?;
+        let (queue, receiver) = mpsc::channel(QUEUE_OPS);
+        let writer = Writer::new(shared.clone(), wal, receiver);
+        let flusher = shared.clone();
+        let flusher = env::spawn_vital("shard-flusher", move || flush::run(&flusher))
+            .map_err(OpenError::io(dir))?;
+        let writer =
+            env::spawn_vital("shard-writer", move || writer.run()).map_err(OpenError::io(dir))?;
+        let inner = Inner {
+            shared,
+            queue: Mutex::new(Some(queue)),
+            room: Arc::new(Semaphore::new(QUEUE_BYTES / ROOM_BYTES)),
+            writer: Mutex::new(Some(writer)),
+            flusher: Mutex::new(Some(flusher)),
+        };
+        Ok(Shard { inner: Arc::new(inner) })
+    }
+
+    /// Writes an encoded op (see [`encode_op`](crate::encode_op)). Returns once it is durable, and with `wait` once
+    /// readers see it. Dropping the future does not undo the write.
+    pub async fn write(
+        &self,
+        op: Bytes,
+        origin: OpOrigin,
+        wait: bool,
+    ) -> Result<WriteAck, ShardError> {
+        let shared = &self.inner.shared;
+        shared.check_whole()?;
+        if op.len() > MAX_OP_BYTES {
+            let detail = format!(
+                "the request has {} bytes encoded, at most {MAX_OP_BYTES} are taken",
+                op.len()
+            );
+            return Err(ShardError::Invalid(detail));
+        }
+        let decoded = decode_op(&op).map_err(|error| ShardError::Invalid(error.to_string()))?;
+        validate::check_op(&decoded, &shared.vector)?;
+        let stopping = || shared.unavailable("it is stopping");
+        let queue = env::lock(&self.inner.queue).clone().ok_or_else(stopping)?;
+        let room =
+            self.inner.room.clone().acquire_many_owned(op.len().div_ceil(ROOM_BYTES) as u32).await;
+        let (reply, answer) = oneshot::channel();
+        let room = room.map_err(|_| stopping())?;
+        let pending = Pending { bytes: op, op: decoded, origin, wait, reply, _room: room };
+        queue.send(pending).await.map_err(|_| stopping())?;
+        drop(queue);
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// The points nearest to a vector, best first. Computes on the calling thread.
+    pub fn search(&self, request: &SearchRequest) -> Result<Vec<FoundPoint>, ShardError> {
+        let shared = &self.inner.shared;
+        validate::check_query(&request.vector, &shared.vector)?;
+        if request.k == 0 {
+            return Err(ShardError::Invalid("limit: value 0 invalid, must be 1 or larger".into()));
+        }
+        let ef = shared.tuning.ef;
+        self.read(&request.want, |view, projection| {
+            read::search(view, shared.vector.distance, ef, request, projection)
+        })
+    }
+
+    /// The points of these ids that exist, in the order of the ids.
+    pub fn retrieve(&self, ids: &[PointId], want: &Want) -> Result<Vec<Record>, ShardError> {
+        self.read(want, |view, projection| read::retrieve(view, ids, projection))
+    }
+
+    /// A page of points in order of ids.
+    pub fn scroll(&self, request: &ScrollRequest) -> Result<Vec<Record>, ShardError> {
+        self.read(&request.want, |view, projection| read::scroll(view, request, projection))
+    }
+
+    /// How many points match, or exist if there is no filter.
+    pub fn count(&self, filter: Option<&Filter>) -> Result<u64, ShardError> {
+        self.read(&Want::default(), |view, _| read::count(view, filter))
+    }
+
+    /// The shard's figures.
+    pub fn info(&self) -> Result<ShardInfo, ShardError> {
+        let shared = &self.inner.shared;
+        shared.check_whole()?;
+        // Before the view, so that the view is at least as new.
+        let seqs = shared.progress.read();
+        let view = shared.view.load();
+        Ok(ShardInfo {
+            points: view.points,
+            indexed_points: view.segments.iter().map(|placed| placed.live()).sum(),
+            segments: view.segments.len() as u64,
+            disk_bytes: disk::bytes_under(&shared.dir),
+            last_seq: seqs.last,
+            durable_seq: seqs.durable,
+            applied_seq: seqs.applied,
+            flushed_seq: seqs.flushed,
+        })
+    }
+
+    /// How long the log's syncs took.
+    pub fn sync_times(&self) -> SyncTimes {
+        self.inner.shared.sync_clock.read()
+    }
+
+    /// Who the shard is.
+    pub fn identity(&self) -> &Identity {
+        &self.inner.shared.identity
+    }
+
+    /// Finishes the writes that were taken, refuses new ones, and waits for the threads. Reads through other clones go
+    /// on until they are dropped. Blocks.
+    pub fn close(self) {
+        env::lock(&self.inner.queue).take();
+        // The writer may need the flusher to finish, so it goes first. A thread that panicked has ended the process.
+        if let Some(writer) = env::lock(&self.inner.writer).take() {
+            let _ = writer.join();
+        }
+        self.inner.shared.stop();
+        if let Some(flusher) = env::lock(&self.inner.flusher).take() {
+            let _ = flusher.join();
+        }
+        self.inner.shared.store.stop();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn store(&self) -> &crate::store::Store {
+        &self.inner.shared.store
+    }
+
+    fn read<T>(
+        &self,
+        want: &Want,
+        read: impl FnOnce(&View, Projection<'_>) -> Result<T, ReadError>,
+    ) -> Result<T, ShardError> {
+        let shared = &self.inner.shared;
+        shared.check_whole()?;
+        let view = shared.view.load_full();
+        let projection = Projection::new(want, &shared.vector.name, &shared.store);
+        projection.and_then(|projection| read(&view, projection)).map_err(|error| match error {
+            ReadError::Invalid(text) => ShardError::Invalid(text),
+            ReadError::Damage(damage) => shared.report_damage(damage),
+        })
+    }
+}

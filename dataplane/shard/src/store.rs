@@ -1,0 +1,326 @@
+//! The store: payloads by dense number in sled, beside the segments that hold them too. The one file that imports sled.
+//!
+//! It answers single look-ups without decompressing a block. It is a cache of the truth and nothing more: sled 0.34
+//! does not promise that what it flushed is on disk, and a crash can leave files it does not open again. So every value
+//! carries a checksum, a segment is used only after all of it was stored, and on any error the files are moved aside
+//! and built anew from the segments, in the background, while reads take the segments' own copy.
+//!
+//! sled also waits for ever, in reads and when it is dropped, once a write of its own found the disk full. So it is left
+//! alone where there is little room and from the first sign of a full disk on, and nobody waits for its end for long.
+//!
+//! Invariant: keys are (segment number, item number), both dense, and neither ever means another payload on this disk;
+//! so a value that is there and whole is right, whenever it was written.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwapOption;
+use uuid::Uuid;
+
+use crate::error::OpenError;
+use crate::limits::{STORE_CACHE_BYTES, STORE_FREE_BYTES, STORE_STOP};
+use crate::segment::{PayloadCache, Segment};
+use crate::{disk, env};
+
+const DIR: &str = "store";
+/// What was moved aside, one at most: for someone who wants to know why.
+const ASIDE: &str = "store.aside";
+
+const DISK_KEY: &[u8] = b"disk";
+const APPLIED_KEY: &[u8] = b"applied_seq";
+
+/// The store of one shard. Reads and work for it are never waited for.
+pub(crate) struct Store {
+    open: Arc<ArcSwapOption<Open>>,
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    stopping: Arc<AtomicBool>,
+}
+
+/// A flush ended: its segment, if it made one, and the seq it came to.
+type Job = (Option<Arc<Segment>>, u64);
+
+/// What reads use: sled, and which segments all of which is in it.
+struct Open {
+    payloads: sled::Tree,
+    stored: HashSet<u64>,
+    /// Tells the thread that reads are not done with it.
+    _in_use: Arc<()>,
+}
+
+/// sled, open. Its last handle can wait for ever when it is dropped, so that must be this one, on the store's thread.
+struct Session {
+    open: Arc<ArcSwapOption<Open>>,
+    in_use: Arc<()>,
+    payloads: sled::Tree,
+    /// Numbers of the segments all of which is stored.
+    marks: sled::Tree,
+    db: sled::Db,
+}
+
+impl Session {
+    fn begin(path: &Path, open: Arc<ArcSwapOption<Open>>) -> Result<Self, Unusable> {
+        let db = sled::Config::new().path(path).cache_capacity(STORE_CACHE_BYTES).open()?;
+        let (payloads, marks) = (db.open_tree("payloads")?, db.open_tree("stored")?);
+        Ok(Self { open, in_use: Arc::new(()), payloads, marks, db })
+    }
+
+    /// Lets reads use it. Flushed first, because sled makes reads wait for what is not.
+    fn show(&self, stored: &HashSet<u64>) -> Result<(), Unusable> {
+        self.db.flush()?;
+        let (payloads, stored) = (self.payloads.clone(), stored.clone());
+        self.open.store(Some(Arc::new(Open { payloads, stored, _in_use: self.in_use.clone() })));
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.open.store(None);
+        while Arc::strong_count(&self.in_use) > 1 {
+            env::pause();
+        }
+    }
+}
+
+/// Why the store cannot be used. It is rebuilt, so the text is only for the log.
+#[derive(Debug)]
+struct Unusable(String);
+
+impl From<sled::Error> for Unusable {
+    fn from(error: sled::Error) -> Self {
+        Unusable(error.to_string())
+    }
+}
+
+impl Store {
+    /// Starts opening or building it, and returns at once.
+    pub(crate) fn start(
+        dir: &Path,
+        disk_id: Uuid,
+        segments: Vec<Arc<Segment>>,
+        flushed_seq: u64,
+    ) -> Result<Self, OpenError> {
+        let (jobs, queue) = mpsc::channel();
+        let (open, stopping) = (Arc::new(ArcSwapOption::empty()), Arc::new(AtomicBool::new(false)));
+        let mut keeper = Keeper {
+            dir: dir.to_owned(),
+            disk_id,
+            segments,
+            flushed_seq,
+            open: open.clone(),
+            stopping: stopping.clone(),
+        };
+        let thread = env::spawn_helper("shard-store", move || keeper.run(&queue))
+            .map_err(OpenError::io(dir))?;
+        Ok(Self { open, jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)), stopping })
+    }
+
+    /// The payload that a segment holds under this number, if it is at hand. `None` says nothing about the segment.
+    pub(crate) fn payload(&self, segment: u64, item: u32) -> Option<Vec<u8>> {
+        if self.stopping.load(Ordering::SeqCst) {
+            return None;
+        }
+        let open = self.open.load();
+        let open = open.as_ref().filter(|open| open.stored.contains(&segment))?;
+        let value = catch_unwind(AssertUnwindSafe(|| open.payloads.get(key(segment, item))))
+            .ok()?
+            .ok()??;
+        let (crc, payload) = value.split_first_chunk()?;
+        (u32::from_le_bytes(*crc) == crc32c::crc32c(payload)).then(|| payload.to_vec())
+    }
+
+    /// Tells it that a flush ended.
+    pub(crate) fn flushed(&self, segment: Option<Arc<Segment>>, flushed_seq: u64) {
+        if let Some(jobs) = &*env::lock(&self.jobs) {
+            // If the thread gave up, reads take the segments' own copy.
+            let _ = jobs.send((segment, flushed_seq));
+        }
+    }
+
+    /// Segments that look-ups are answered from.
+    #[cfg(test)]
+    pub(crate) fn stored_segments(&self) -> usize {
+        self.open.load().as_ref().map_or(0, |open| open.stored.len())
+    }
+
+    /// Takes it out of use until the next start, because the disk is full. Its files stay.
+    pub(crate) fn leave(&self) {
+        if !self.stopping.swap(true, Ordering::SeqCst) {
+            tracing::warn!(
+                "the store of payloads is out of use until the next start, because the disk is full"
+            );
+        }
+        env::lock(&self.jobs).take();
+    }
+
+    /// Stops and waits a while for its thread; reads go on from the segments.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        env::lock(&self.jobs).take();
+        if let Some(thread) = env::lock(&self.thread).take()
+            && !env::join_within(thread, STORE_STOP)
+        {
+            tracing::warn!("the store of payloads does not stop; it is left behind");
+        }
+    }
+}
+
+/// The thread's own.
+struct Keeper {
+    dir: PathBuf,
+    disk_id: Uuid,
+    segments: Vec<Arc<Segment>>,
+    flushed_seq: u64,
+    open: Arc<ArcSwapOption<Open>>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Keeper {
+    fn run(&mut self, queue: &mpsc::Receiver<Job>) {
+        // Twice: with the files that are there, and without.
+        for attempt in 0..2 {
+            // sled meets damage with a panic in places.
+            let result = catch_unwind(AssertUnwindSafe(|| self.keep(queue)));
+            let problem = match result {
+                Ok(Ok(())) => return,
+                Ok(Err(Unusable(problem))) => problem,
+                Err(_) => "a panic in sled".to_owned(),
+            };
+            tracing::warn!(dir = %self.dir.display(), problem, attempt, "the store of payloads is set aside and rebuilt");
+            if let Err(error) = self.move_aside() {
+                tracing::warn!(%error, "the store of payloads could not be set aside; segments serve alone");
+                return;
+            }
+        }
+    }
+
+    /// Opens the store, brings it up to the segments, and keeps it there until the shard stops.
+    fn keep(&mut self, queue: &mpsc::Receiver<Job>) -> Result<(), Unusable> {
+        if self.must_end() {
+            return Ok(());
+        }
+        let path = self.dir.join(DIR);
+        remove_unfinished_snapshots(&path);
+        let session = Session::begin(&path, self.open.clone())?;
+        self.check_origin(&session)?;
+        let mut stored = HashSet::new();
+        for segment in self.segments.clone() {
+            let is_stored = session.marks.contains_key(segment.number.to_be_bytes())?;
+            if !is_stored && !self.add(&session, &segment)? {
+                return Ok(());
+            }
+            stored.insert(segment.number);
+        }
+        session.db.insert(APPLIED_KEY, &self.flushed_seq.to_be_bytes())?;
+        session.show(&stored)?;
+        while let Ok((segment, flushed_seq)) = queue.recv() {
+            self.flushed_seq = flushed_seq;
+            if let Some(segment) = segment {
+                self.segments.push(segment.clone());
+                if !self.add(&session, &segment)? {
+                    return Ok(());
+                }
+                stored.insert(segment.number);
+            }
+            session.db.insert(APPLIED_KEY, &flushed_seq.to_be_bytes())?;
+            session.show(&stored)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the shard stops, or there is too little room to go on.
+    fn must_end(&self) -> bool {
+        let room = disk::free_bytes(&self.dir).is_none_or(|free| free >= STORE_FREE_BYTES);
+        if !room {
+            tracing::warn!(dir = %self.dir.display(), "too little room for the store of payloads; segments serve alone");
+        }
+        !room || self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Refuses a store of another disk, or of this one at a later time.
+    fn check_origin(&self, session: &Session) -> Result<(), Unusable> {
+        let (db, marks) = (&session.db, &session.marks);
+        match db.get(DISK_KEY)? {
+            Some(disk) if disk != self.disk_id.as_bytes() => {
+                return Err(Unusable("it is of another disk".into()));
+            }
+            Some(_) => {}
+            None => {
+                db.insert(DISK_KEY, self.disk_id.as_bytes())?;
+            }
+        }
+        let applied =
+            db.get(APPLIED_KEY)?.and_then(|seq| Some(u64::from_be_bytes(*seq.first_chunk()?)));
+        if applied.is_some_and(|applied| applied > self.flushed_seq) {
+            return Err(Unusable("it is newer than the segments".into()));
+        }
+        let known: HashSet<_> =
+            self.segments.iter().map(|segment| segment.number.to_be_bytes().to_vec()).collect();
+        for mark in marks.iter().keys() {
+            if !known.contains(&mark?.to_vec()) {
+                return Err(Unusable("it holds segments that are gone".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores all payloads of a segment, then the mark that says so. False if it has to end meanwhile.
+    fn add(&self, session: &Session, segment: &Segment) -> Result<bool, Unusable> {
+        let mut cache = PayloadCache::default();
+        for item in 0..segment.len() + segment.edits() {
+            if item % 256 == 0 && self.must_end() {
+                return Ok(false);
+            }
+            let payload =
+                segment.payload(&mut cache, item).map_err(|damage| Unusable(damage.to_string()))?;
+            let mut value = Vec::with_capacity(4 + payload.len());
+            value.extend(crc32c::crc32c(payload).to_le_bytes());
+            value.extend(payload);
+            session.payloads.insert(key(segment.number, item), value)?;
+        }
+        session.marks.insert(segment.number.to_be_bytes(), &[])?;
+        Ok(true)
+    }
+
+    fn move_aside(&self) -> io::Result<()> {
+        let (path, aside) = (self.dir.join(DIR), self.dir.join(ASIDE));
+        for old in [&aside] {
+            match fs::remove_dir_all(old) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        match fs::rename(path, aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn key(segment: u64, item: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&segment.to_be_bytes());
+    key[8..].copy_from_slice(&item.to_be_bytes());
+    key
+}
+
+/// A crash while sled opens leaves a snapshot that is half written, and the next open fails on it.
+fn remove_unfinished_snapshots(path: &Path) {
+    for (name, file) in disk::list(path).unwrap_or_default() {
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            // If it stays, the open fails and the whole store is set aside.
+            let _ = disk::remove_if_there(&file);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,0 +1,102 @@
+//! The store is only a cache: whatever happens to its files, reads are right and it is there again.
+
+use crate::api::{Identity, OpOrigin, Parts, Tuning, Want, WantPayload};
+use crate::limits::Limits;
+use crate::{Shard, encode_op};
+use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
+
+use super::*;
+
+const POINTS: u64 = 50;
+
+fn open(dir: &Path) -> Shard {
+    let vectors = vec![VectorConfig { name: String::new(), size: 2, distance: Metric::Dot }];
+    let identity = Identity { collection: "c".into(), shard: "s".into(), vectors };
+    let limits = Limits { mutable_entries: 10, ..Limits::default() };
+    Shard::open(dir, identity, Tuning { ef_construct: 20, ef: 20 }, limits).unwrap()
+}
+
+fn load(shard: &Shard) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for id in 0..POINTS {
+        let payload = format!("{{\"n\":{id}}}").into_bytes();
+        let point = Point {
+            id: PointId::Num(id),
+            vectors: vec![(String::new(), vec![1.0, id as f32])],
+            payload,
+        };
+        let op = encode_op(&Op::Upsert(vec![point]));
+        runtime.block_on(shard.write(op.into(), OpOrigin::default(), true)).unwrap();
+    }
+}
+
+fn check_payloads(shard: &Shard) {
+    let ids: Vec<PointId> = (0..POINTS).map(PointId::Num).collect();
+    let records =
+        shard.retrieve(&ids, &Want { payload: WantPayload::All, vectors: false }).unwrap();
+    for (id, record) in (0..POINTS).zip(&records) {
+        let payload = serde_json::json!({"n": id}).as_object().cloned();
+        assert_eq!(record.parts, Parts { payload, vectors: None });
+    }
+}
+
+fn wait_until_stored(shard: &Shard) {
+    for _ in 0..6_000 {
+        if shard.store().stored_segments() == 5 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("the store does not hold all segments after a minute");
+}
+
+#[test]
+fn look_ups_are_answered_from_the_store_once_a_segment_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let shard = open(dir.path());
+    load(&shard);
+    wait_until_stored(&shard);
+    let stored: Vec<Vec<u8>> = (0..10).filter_map(|item| shard.store().payload(1, item)).collect();
+    assert_eq!(stored, (0..10).map(|n| format!("{{\"n\":{n}}}").into_bytes()).collect::<Vec<_>>());
+    assert_eq!(shard.store().payload(9, 0), None);
+    check_payloads(&shard);
+    shard.close();
+}
+
+#[test]
+fn files_of_the_store_that_are_damaged_gone_or_from_elsewhere_are_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join(DIR);
+    let shard = open(dir.path());
+    load(&shard);
+    wait_until_stored(&shard);
+    shard.close();
+
+    let other = tempfile::tempdir().unwrap();
+    let another = open(other.path());
+    load(&another);
+    another.close();
+
+    let garbage = || {
+        for (_, file) in disk::list(&store).unwrap() {
+            if file.is_file() {
+                let len = fs::metadata(&file).unwrap().len() as usize;
+                fs::write(&file, vec![0xa5; len]).unwrap();
+            }
+        }
+    };
+    let gone = || fs::remove_dir_all(&store).unwrap();
+    let foreign = || {
+        fs::remove_dir_all(&store).unwrap();
+        fs::rename(other.path().join(DIR), &store).unwrap();
+    };
+    let half_a_snapshot = || fs::write(store.join("snap.0000.generating"), b"half").unwrap();
+    for spoil in [&garbage as &dyn Fn(), &gone, &foreign, &half_a_snapshot] {
+        spoil();
+        let shard = open(dir.path());
+        check_payloads(&shard);
+        wait_until_stored(&shard);
+        check_payloads(&shard);
+        shard.close();
+    }
+}

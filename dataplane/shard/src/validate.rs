@@ -1,0 +1,214 @@
+//! Whether an op may be logged: everything that applying it relies on, checked at the door.
+//!
+//! Texts are Qdrant's where Qdrant has one. What passes here can be applied at any later time, by any replica.
+
+use shoal_vector::filter::Filter;
+use shoal_vector::op::Selector;
+use shoal_vector::payload::KeyPath;
+use shoal_vector::{Op, Payload, Point, VectorConfig};
+
+use crate::api::ShardError;
+use crate::limits::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_POINTS_PER_OP};
+
+type Valid = Result<(), ShardError>;
+
+fn invalid(text: impl Into<String>) -> ShardError {
+    ShardError::Invalid(text.into())
+}
+
+/// Checks an op against the shard's vector.
+pub(crate) fn check_op(op: &Op, config: &VectorConfig) -> Valid {
+    match op {
+        Op::Upsert(points) => {
+            check_count("points", points.len())?;
+            points.iter().try_for_each(|point| check_point(point, config))
+        }
+        Op::Delete(points) | Op::ClearPayload(points) => check_selector(points),
+        Op::SetPayload { payload, key, points } => {
+            check_payload(payload, "payload")?;
+            key.as_deref().map_or(Ok(()), check_key)?;
+            check_selector(points)
+        }
+        Op::OverwritePayload { payload, points } => {
+            check_payload(payload, "payload")?;
+            check_selector(points)
+        }
+        Op::DeletePayload { keys, points } => {
+            keys.iter().try_for_each(|key| check_key(key))?;
+            check_selector(points)
+        }
+    }
+}
+
+/// Checks a query's vector.
+pub(crate) fn check_query(vector: &[f32], config: &VectorConfig) -> Valid {
+    check_values(vector, config, "vector")
+}
+
+/// Checks a filter that came encoded, so not through the parser.
+pub(crate) fn check_filter(filter: &Filter) -> Valid {
+    filter.matcher().map(drop).map_err(|error| invalid(error.to_string()))
+}
+
+fn check_count(what: &str, count: usize) -> Valid {
+    match count {
+        0 => Err(invalid(format!("{what}: at least one must be given"))),
+        n if n > MAX_POINTS_PER_OP => Err(invalid(format!(
+            "{what}: {n} in one request, at most {MAX_POINTS_PER_OP} are taken"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_point(point: &Point, config: &VectorConfig) -> Valid {
+    let [(name, vector)] = point.vectors.as_slice() else {
+        let detail =
+            format!("point {}: expected exactly one vector, got {}", point.id, point.vectors.len());
+        return Err(invalid(detail));
+    };
+    if *name != config.name {
+        return Err(invalid(format!("Not existing vector name error: {name}")));
+    }
+    check_values(vector, config, &format!("vector of point {}", point.id))?;
+    check_payload(&point.payload, &format!("payload of point {}", point.id))
+}
+
+fn check_values(vector: &[f32], config: &VectorConfig, place: &str) -> Valid {
+    if vector.len() != config.size {
+        let (expected, got) = (config.size, vector.len());
+        return Err(invalid(format!(
+            "Vector dimension error: expected dim: {expected}, got {got}"
+        )));
+    }
+    match vector.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(invalid(format!(
+            "{place}: value {} at position {at} is not a finite number",
+            vector[at]
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn check_payload(text: &[u8], place: &str) -> Valid {
+    if text.is_empty() {
+        return Ok(());
+    }
+    if text.len() > MAX_PAYLOAD_BYTES {
+        return Err(invalid(format!(
+            "{place}: {} bytes, at most {MAX_PAYLOAD_BYTES} are taken",
+            text.len()
+        )));
+    }
+    let payload: Payload =
+        serde_json::from_slice(text).map_err(|error| invalid(format!("{place}: {error}")))?;
+    match payload.values().any(|value| deeper_than(value, MAX_PAYLOAD_DEPTH - 1)) {
+        true => Err(invalid(format!("{place}: nested deeper than {MAX_PAYLOAD_DEPTH} levels"))),
+        false => Ok(()),
+    }
+}
+
+/// Whether a value nests more levels than that. serde_json read it, so it has at most 128.
+fn deeper_than(value: &serde_json::Value, levels: usize) -> bool {
+    let inside = |value: &serde_json::Value| levels == 0 || deeper_than(value, levels - 1);
+    match value {
+        serde_json::Value::Array(array) => levels == 0 || array.iter().any(inside),
+        serde_json::Value::Object(map) => levels == 0 || map.values().any(inside),
+        _ => false,
+    }
+}
+
+fn check_key(key: &str) -> Valid {
+    key.parse::<KeyPath>().map(drop).map_err(|error| invalid(error.to_string()))
+}
+
+fn check_selector(selector: &Selector) -> Valid {
+    match selector {
+        Selector::Ids(ids) if ids.len() > MAX_POINTS_PER_OP => check_count("points", ids.len()),
+        Selector::Ids(_) => Ok(()),
+        Selector::Filter(filter) => check_filter(filter),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_vector::{Metric, PointId};
+
+    use super::*;
+
+    fn config() -> VectorConfig {
+        VectorConfig { name: String::new(), size: 4, distance: Metric::Dot }
+    }
+
+    fn point(vector: Vec<f32>, payload: &str) -> Point {
+        Point {
+            id: PointId::Num(7),
+            vectors: vec![(String::new(), vector)],
+            payload: payload.into(),
+        }
+    }
+
+    fn error(op: Op) -> String {
+        check_op(&op, &config()).unwrap_err().to_string()
+    }
+
+    fn upsert(point: Point) -> Op {
+        Op::Upsert(vec![point])
+    }
+
+    #[test]
+    fn vectors_must_fit() {
+        assert_eq!(
+            error(upsert(point(vec![0.0; 3], ""))),
+            "Vector dimension error: expected dim: 4, got 3"
+        );
+        assert_eq!(
+            error(upsert(point(vec![], ""))),
+            "Vector dimension error: expected dim: 4, got 0"
+        );
+        assert!(
+            error(upsert(point(vec![0.0, f32::NAN, 0.0, 0.0], "")))
+                .contains("point 7: value NaN at position 1")
+        );
+        assert!(
+            error(upsert(point(vec![0.0, 0.0, 0.0, f32::INFINITY], "")))
+                .contains("value inf at position 3")
+        );
+        let named = Point { vectors: vec![("other".into(), vec![0.0; 4])], ..point(vec![], "") };
+        assert_eq!(error(upsert(named)), "Not existing vector name error: other");
+        let none = Point { vectors: vec![], ..point(vec![], "") };
+        assert!(error(upsert(none)).contains("expected exactly one vector, got 0"));
+        assert!(error(Op::Upsert(vec![])).starts_with("points:"));
+    }
+
+    #[test]
+    fn payloads_must_be_objects_within_bounds() {
+        let with = |payload: &str| check_op(&upsert(point(vec![0.0; 4], payload)), &config());
+        let nested = |levels: usize| {
+            format!("{{\"a\":{}1{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1))
+        };
+        assert!(with("").is_ok() && with("{}").is_ok() && with("{\"a\":[1]}").is_ok());
+        assert!(with(&nested(MAX_PAYLOAD_DEPTH)).is_ok());
+        for bad in ["[1]", "{", "{} x", "null", &nested(MAX_PAYLOAD_DEPTH + 1), &nested(5000)] {
+            assert!(with(bad).is_err(), "{bad}");
+        }
+        let huge = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_PAYLOAD_BYTES));
+        assert!(with(&huge).unwrap_err().to_string().contains("at most"));
+    }
+
+    #[test]
+    fn keys_and_filters_are_checked() {
+        let ids = || Selector::Ids(vec![PointId::Num(1)]);
+        let bad_key =
+            Op::SetPayload { payload: b"{}".to_vec(), key: Some("a..b".into()), points: ids() };
+        assert_eq!(error(bad_key), "Invalid json path: 'a..b'");
+        assert_eq!(
+            error(Op::DeletePayload { keys: vec!["".into()], points: ids() }),
+            "Invalid json path: ''"
+        );
+        let bad = Filter {
+            must: vec![shoal_vector::filter::Condition::IsNull("[".into())],
+            ..Filter::default()
+        };
+        assert_eq!(error(Op::Delete(Selector::Filter(bad))), "Invalid json path: '['");
+    }
+}

@@ -1,0 +1,216 @@
+//! One immutable view of a shard: what all reads of one request see.
+//!
+//! Layers from old to new: segments, frozen mutable segments, the mutable one. Of an id the newest layer that holds a
+//! put or a tombstone decides whether the point lives and where its vector is; a newer edit, if there is one, is its
+//! payload. Invariant: an ordinal of a segment is in `dead` exactly when a newer layer holds a put or a tombstone of
+//! its id, and in `edited` when one holds an edit of it, so a scan asks other layers about edited points only.
+
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use shoal_vector::PointId;
+
+use crate::mutable::{Entry, MutableSegment, Put};
+use crate::segment::{Damage, PayloadCache, Segment, Spot};
+
+/// A segment with what later ops did to its points.
+#[derive(Clone)]
+pub(crate) struct Placed {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) dead: Arc<RoaringBitmap>,
+    pub(crate) edited: Arc<RoaringBitmap>,
+}
+
+impl Placed {
+    /// Points that live here.
+    pub(crate) fn live(&self) -> u64 {
+        u64::from(self.segment.len()) - self.dead.len()
+    }
+}
+
+/// See the file's comment.
+#[derive(Clone, Default)]
+pub(crate) struct View {
+    pub(crate) mutable: MutableSegment,
+    /// Full, waiting to become segments; oldest first.
+    pub(crate) frozen: Vec<MutableSegment>,
+    /// Oldest first.
+    pub(crate) segments: Vec<Placed>,
+    /// Points that live.
+    pub(crate) points: u64,
+    /// Last op whose effect is in this view.
+    pub(crate) applied_seq: u64,
+}
+
+/// Where a live point's vector is.
+#[derive(Clone, Copy)]
+pub(crate) enum Home<'v> {
+    Memory(&'v Put),
+    Segment(&'v Placed, Spot),
+}
+
+/// Where the newest payload of a point is, if it was edited after it was put.
+#[derive(Clone, Copy)]
+pub(crate) enum Edited<'v> {
+    Memory(u64, &'v [u8]),
+    Segment(u64, &'v Segment, u32),
+}
+
+/// A live point.
+#[derive(Clone, Copy)]
+pub(crate) struct Located<'v> {
+    pub(crate) id: PointId,
+    pub(crate) home: Home<'v>,
+    pub(crate) edited: Option<Edited<'v>>,
+}
+
+impl<'v> Located<'v> {
+    pub(crate) fn vector(&self) -> &'v [f32] {
+        match self.home {
+            Home::Memory(put) => &put.vector,
+            Home::Segment(placed, spot) => placed.segment.vector(spot.ordinal),
+        }
+    }
+
+    /// The newest write to the point.
+    pub(crate) fn seq(&self) -> u64 {
+        match (self.edited, self.home) {
+            (Some(Edited::Memory(seq, _) | Edited::Segment(seq, ..)), _) => seq,
+            (None, Home::Memory(put)) => put.seq,
+            (None, Home::Segment(placed, spot)) => placed.segment.seq(spot.ordinal),
+        }
+    }
+
+    /// Segment and number of the item that is the point's payload, if it is in a segment.
+    pub(crate) fn stored_item(&self) -> Option<(u64, u32)> {
+        match (self.edited, self.home) {
+            (Some(Edited::Segment(_, segment, item)), _) => Some((segment.number, item)),
+            (None, Home::Segment(placed, spot)) => Some((placed.segment.number, spot.place)),
+            (Some(Edited::Memory(..)), _) | (None, Home::Memory(_)) => None,
+        }
+    }
+
+    /// The payload's JSON text, empty for none.
+    pub(crate) fn payload<'c>(&self, cache: &'c mut PayloadCache) -> Result<&'c [u8], Damage>
+    where
+        'v: 'c,
+    {
+        match (self.edited, self.home) {
+            (Some(Edited::Memory(_, payload)), _) => Ok(payload),
+            (Some(Edited::Segment(_, segment, item)), _) => segment.payload(cache, item),
+            (None, Home::Memory(put)) => Ok(&put.payload),
+            (None, Home::Segment(placed, spot)) => placed.segment.payload(cache, spot.place),
+        }
+    }
+}
+
+impl View {
+    /// Layers in memory, newest first.
+    pub(crate) fn memory(&self) -> impl Iterator<Item = &MutableSegment> {
+        std::iter::once(&self.mutable).chain(self.frozen.iter().rev())
+    }
+
+    /// The point of an id, if it lives.
+    pub(crate) fn locate(&self, id: PointId) -> Option<Located<'_>> {
+        let mut edited = None;
+        for layer in self.memory() {
+            match layer.get(&id) {
+                Some(Entry::Put(put)) => {
+                    return Some(Located { id, home: Home::Memory(put), edited });
+                }
+                Some(Entry::Tombstone { .. }) => return None,
+                Some(Entry::Edit { seq, payload }) => {
+                    edited = edited.or(Some(Edited::Memory(*seq, payload)))
+                }
+                None => {}
+            }
+        }
+        for placed in self.segments.iter().rev() {
+            if let Some(spot) = placed.segment.find(id) {
+                let alive = !placed.dead.contains(spot.ordinal);
+                return alive.then_some(Located { id, home: Home::Segment(placed, spot), edited });
+            }
+            if placed.segment.has_tombstone(id) {
+                return None;
+            }
+            if edited.is_none()
+                && let Some((seq, item)) = placed.segment.edit(id)
+            {
+                edited = Some(Edited::Segment(seq, &placed.segment, item));
+            }
+        }
+        None
+    }
+
+    /// Calls `visit` with every live point whose vector is in memory, in no promised order.
+    pub(crate) fn each_in_memory<'v>(
+        &'v self,
+        mut visit: impl FnMut(Located<'v>) -> Result<(), Damage>,
+    ) -> Result<(), Damage> {
+        for (age, layer) in self.memory().enumerate() {
+            for (id, entry) in layer.iter() {
+                let Entry::Put(put) = entry else { continue };
+                if age == 0 {
+                    visit(Located { id: *id, home: Home::Memory(put), edited: None })?;
+                } else if let Some(located) = self.locate(*id)
+                    && matches!(located.home, Home::Memory(found) if std::ptr::eq(found, &**put))
+                {
+                    visit(located)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with every live point of a segment, in order of ids.
+    pub(crate) fn each_in_segment<'v>(
+        &'v self,
+        placed: &'v Placed,
+        mut visit: impl FnMut(Located<'v>) -> Result<(), Damage>,
+    ) -> Result<(), Damage> {
+        for place in 0..placed.segment.len() {
+            let spot = placed.segment.at_place(place);
+            if placed.dead.contains(spot.ordinal) {
+                continue;
+            }
+            let id = placed.segment.id(spot.ordinal);
+            let edited = match placed.edited.contains(spot.ordinal) {
+                true => self.locate(id).and_then(|located| located.edited),
+                false => None,
+            };
+            visit(Located { id, home: Home::Segment(placed, spot), edited })?;
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with every live point.
+    pub(crate) fn each<'v>(
+        &'v self,
+        mut visit: impl FnMut(Located<'v>) -> Result<(), Damage>,
+    ) -> Result<(), Damage> {
+        self.each_in_memory(&mut visit)?;
+        self.segments.iter().try_for_each(|placed| self.each_in_segment(placed, &mut visit))
+    }
+
+    /// Marks the point of an id dead in the segments, because a newer layer now decides about it. Whether it lived in
+    /// one of them.
+    pub(crate) fn bury_in_segments(&mut self, id: PointId) -> bool {
+        for placed in self.segments.iter_mut().rev() {
+            if let Some(spot) = placed.segment.find(id) {
+                // All older ones were buried when this one was written.
+                return !placed.dead.contains(spot.ordinal)
+                    && Arc::make_mut(&mut placed.dead).insert(spot.ordinal);
+            }
+        }
+        false
+    }
+
+    /// Ends the mutable segment, if any op is in it, and begins another.
+    pub(crate) fn freeze(&mut self) {
+        if self.mutable.last_seq > 0 {
+            let mut full = std::mem::take(&mut self.mutable);
+            full.points_after = self.points;
+            self.frozen.push(full);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The files of the log, and appending to the last of them.
+//!
+//! Invariant: bytes of the last file up to `good_len` are whole records; whatever a failed write left behind it is cut
+//! off before the next write, so that a full disk needs no hand to recover from.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::disk;
+use crate::error::OpenError;
+use crate::format::{FileKind, HEADER_BYTES, Header};
+
+/// Why records were not appended.
+#[derive(Debug)]
+pub(crate) enum AppendError {
+    /// No room. Nothing of it remains in the file.
+    Full(io::Error),
+    /// Anything else: what the file holds now is not known.
+    Broken(io::Error),
+}
+
+/// The log, open for appending.
+pub(crate) struct Wal {
+    dir: PathBuf,
+    disk_id: Uuid,
+    file: File,
+    good_len: u64,
+    last_seq: u64,
+}
+
+impl Wal {
+    /// Goes on after the last good record of the last file.
+    pub(super) fn resume(
+        dir: &Path,
+        disk_id: Uuid,
+        path: &Path,
+        good_len: u64,
+        last_seq: u64,
+    ) -> Result<Self, OpenError> {
+        let file = OpenOptions::new().write(true).open(path).map_err(OpenError::io(path))?;
+        Ok(Self { dir: dir.to_owned(), disk_id, file, good_len, last_seq })
+    }
+
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Bytes of the file that is written to.
+    pub(crate) fn file_len(&self) -> u64 {
+        self.good_len
+    }
+
+    /// Writes whole encoded records, the last of them of `last_seq`. They are not durable before [`Wal::sync`].
+    pub(crate) fn append(&mut self, records: &[u8], last_seq: u64) -> Result<(), AppendError> {
+        debug_assert!(last_seq > self.last_seq);
+        match self.file.write_all_at(records, self.good_len) {
+            Ok(()) => {
+                self.good_len += records.len() as u64;
+                self.last_seq = last_seq;
+                Ok(())
+            }
+            Err(error) if disk::is_full(&error) => {
+                self.file.set_len(self.good_len).map_err(AppendError::Broken)?;
+                Err(AppendError::Full(error))
+            }
+            Err(error) => Err(AppendError::Broken(error)),
+        }
+    }
+
+    /// Makes all that was appended durable. After an error nothing may be said about it, and it is not to be tried
+    /// again: the kernel may have dropped the pages and would answer that all is well.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Closes the file and begins the next. The file is synced already. `Full` stands for anything that left all as it
+    /// was; once the next file has its name, going on with this one would leave a gap, so that is `Broken`.
+    pub(crate) fn rotate(&mut self) -> Result<(), AppendError> {
+        if self.good_len <= HEADER_BYTES as u64 {
+            return Ok(());
+        }
+        let next = self.dir.join(file_name(self.last_seq + 1));
+        let begun = create(&self.dir, self.disk_id, self.last_seq + 1);
+        let opened = begun.and_then(|path| OpenOptions::new().write(true).open(path));
+        self.file = opened.map_err(|error| match next.try_exists() {
+            Ok(false) => AppendError::Full(error),
+            Ok(true) | Err(_) => AppendError::Broken(error),
+        })?;
+        self.good_len = HEADER_BYTES as u64;
+        Ok(())
+    }
+}
+
+/// Makes the first file of a new log.
+pub(crate) fn create_first(dir: &Path, disk_id: Uuid) -> Result<(), OpenError> {
+    create(dir, disk_id, 1).map(drop).map_err(OpenError::io(dir))
+}
+
+fn create(dir: &Path, disk_id: Uuid, first_seq: u64) -> io::Result<PathBuf> {
+    let path = dir.join(file_name(first_seq));
+    let header = Header::new(FileKind::Wal, disk_id, first_seq).to_bytes();
+    disk::replace_file(&path, |file| file.write_all(&header))?;
+    Ok(path)
+}
+
+/// Deletes files all of whose records are at or below `flushed_seq`. Never the last one, so this may run beside a
+/// writer.
+pub(crate) fn trim(dir: &Path, flushed_seq: u64) -> io::Result<()> {
+    let files = files(dir)?;
+    let mut dropped = false;
+    for pair in files.windows(2) {
+        if let [(_, path), (next_first, _)] = pair
+            && *next_first <= flushed_seq + 1
+        {
+            disk::remove_if_there(path)?;
+            dropped = true;
+        }
+    }
+    if dropped { disk::sync_dir(dir) } else { Ok(()) }
+}
+
+fn file_name(first_seq: u64) -> String {
+    format!("{first_seq:020}.wal")
+}
+
+/// The log's files with the seqs that their names say, in order.
+pub(super) fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let named = disk::list(dir)?.into_iter().filter_map(|(name, path)| {
+        let first_seq = name.strip_suffix(".wal")?.parse().ok()?;
+        Some((first_seq, path))
+    });
+    let mut files: Vec<_> = named.collect();
+    files.sort();
+    Ok(files)
+}

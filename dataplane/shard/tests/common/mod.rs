@@ -1,0 +1,198 @@
+//! What the tests of a shard share: a folder, ways to write without an async runtime, and a plain model to compare with.
+#![allow(dead_code, reason = "each test uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "these are tests, though not inside of a test function"
+)]
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use bytes::Bytes;
+use shoal_shard::api::{Identity, OpOrigin, ShardError, Tuning, Want, WantPayload, WriteAck};
+use shoal_shard::{Limits, Shard, encode_op};
+use shoal_vector::op::Selector;
+use shoal_vector::payload::{KeyPath, merge, remove};
+use shoal_vector::{Hit, Metric, Op, Payload, Point, PointId, VectorConfig};
+
+pub(crate) fn identity(size: usize, distance: Metric) -> Identity {
+    let vectors = vec![VectorConfig { name: String::new(), size, distance }];
+    Identity { collection: "words".into(), shard: "words-0".into(), vectors }
+}
+
+pub(crate) fn tuning() -> Tuning {
+    Tuning { ef_construct: 100, ef: 64 }
+}
+
+/// Limits that make a flush of every few ops.
+pub(crate) fn small_limits(entries: usize) -> Limits {
+    Limits { mutable_entries: entries, wal_file_bytes: 2_000, ..Limits::default() }
+}
+
+pub(crate) fn open(dir: &Path, identity: Identity, limits: Limits) -> Shard {
+    Shard::open(dir, identity, tuning(), limits).unwrap()
+}
+
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// Writes and waits until visible.
+pub(crate) fn write(shard: &Shard, op: &Op) -> Result<WriteAck, ShardError> {
+    block_on(shard.write(Bytes::from(encode_op(op)), OpOrigin::default(), true))
+}
+
+pub(crate) fn point(id: u64, vector: &[f32], payload: &str) -> Point {
+    Point {
+        id: PointId::Num(id),
+        vectors: vec![(String::new(), vector.to_vec())],
+        payload: payload.into(),
+    }
+}
+
+pub(crate) fn everything() -> Want {
+    Want { payload: WantPayload::All, vectors: true }
+}
+
+/// Waits, for at most a minute, until the shard is in a state.
+pub(crate) fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
+    for _ in 0..6_000 {
+        if reached() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("not reached within a minute: {what}");
+}
+
+/// Copies a shard's folder as a crash at one moment would leave it, while its threads go on. Files change under their
+/// final names only all at once, so a copy during which none did is of one moment; unfinished ones may be cut anywhere.
+pub(crate) fn crash_copy(from: &Path, to: &Path) {
+    loop {
+        let before = finished_files(from);
+        copy_dir(from, to);
+        if finished_files(from) == before {
+            return;
+        }
+        std::fs::remove_dir_all(to).unwrap();
+    }
+}
+
+/// Names, inodes and lengths of files that count.
+fn finished_files(dir: &Path) -> Vec<(std::path::PathBuf, u64, u64)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
+        match entry.metadata() {
+            Ok(meta) if meta.is_dir() && !name.starts_with("store") => {
+                found.extend(finished_files(&path))
+            }
+            Ok(meta) if meta.is_file() && !name.ends_with(".tmp") => {
+                found.push((path, meta.ino(), meta.len()))
+            }
+            _ => {}
+        }
+    }
+    found.sort();
+    found
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => copy_dir(&entry.path(), &target),
+            // A file may be renamed or deleted meanwhile.
+            _ => drop(std::fs::copy(entry.path(), target)),
+        }
+    }
+}
+
+/// What a collection is, without logs, segments or graphs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Model {
+    pub(crate) metric: Metric,
+    pub(crate) points: BTreeMap<PointId, (Vec<f32>, Payload)>,
+}
+
+impl Model {
+    pub(crate) fn new(metric: Metric) -> Self {
+        Self { metric, points: BTreeMap::new() }
+    }
+
+    pub(crate) fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Upsert(points) => {
+                for point in points {
+                    let vector = self.metric.preprocess(point.vectors[0].1.clone());
+                    self.points.insert(point.id, (vector, parse(&point.payload)));
+                }
+            }
+            Op::Delete(selector) => {
+                for id in self.select(selector) {
+                    self.points.remove(&id);
+                }
+            }
+            Op::SetPayload { payload, key, points } => {
+                let at: Option<KeyPath> = key.as_ref().map(|key| key.parse().unwrap());
+                self.edit(points, |old| merge(old, at.as_ref(), &parse(payload)));
+            }
+            Op::OverwritePayload { payload, points } => {
+                self.edit(points, |old| *old = parse(payload))
+            }
+            Op::DeletePayload { keys, points } => {
+                self.edit(points, |old| {
+                    keys.iter().for_each(|key| remove(old, &key.parse().unwrap()))
+                });
+            }
+            Op::ClearPayload(points) => self.edit(points, Payload::clear),
+        }
+    }
+
+    fn edit(&mut self, selector: &Selector, change: impl Fn(&mut Payload)) {
+        for id in self.select(selector) {
+            change(&mut self.points.get_mut(&id).unwrap().1);
+        }
+    }
+
+    fn select(&self, selector: &Selector) -> Vec<PointId> {
+        match selector {
+            Selector::Ids(ids) => {
+                ids.iter().filter(|id| self.points.contains_key(id)).copied().collect()
+            }
+            Selector::Filter(filter) => self.matching(filter).collect(),
+        }
+    }
+
+    pub(crate) fn matching(&self, filter: &shoal_vector::Filter) -> impl Iterator<Item = PointId> {
+        let matches = |(id, (_, payload)): (&PointId, &(Vec<f32>, Payload))| {
+            filter.matches(*id, payload).unwrap().then_some(*id)
+        };
+        self.points.iter().filter_map(matches)
+    }
+
+    /// Ids and scores of the best `k`.
+    pub(crate) fn nearest(
+        &self,
+        query: &[f32],
+        k: usize,
+        ids: impl Iterator<Item = PointId>,
+    ) -> Vec<(PointId, f32)> {
+        let query = self.metric.preprocess(query.to_vec());
+        let hit =
+            |id: PointId| Hit { id, score: self.metric.score(&query, &self.points[&id].0), seq: 0 };
+        let mut hits: Vec<Hit> = ids.map(hit).collect();
+        hits.sort_by(|a, b| a.order(b, self.metric));
+        hits.into_iter().take(k).map(|hit| (hit.id, hit.score)).collect()
+    }
+}
+
+fn parse(text: &[u8]) -> Payload {
+    match text {
+        [] => Payload::new(),
+        text => serde_json::from_slice(text).unwrap(),
+    }
+}

@@ -1,0 +1,216 @@
+//! Random ops against a plain model: whatever was flushed, reopened or copied in between, a shard answers as the model.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "these are tests, though not inside of a test function"
+)]
+
+mod common;
+
+use std::path::Path;
+
+use common::*;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use shoal_shard::Shard;
+use shoal_shard::api::{ScrollRequest, SearchRequest, Want};
+use shoal_vector::op::Selector;
+use shoal_vector::{Filter, Metric, Op, PointId};
+
+const DIMENSIONS: usize = 3;
+
+fn random_id(rng: &mut StdRng) -> PointId {
+    match rng.random_ratio(1, 5) {
+        true => PointId::Uuid(uuid::Uuid::from_u128(rng.random_range(0..8))),
+        false => PointId::Num(rng.random_range(0..40)),
+    }
+}
+
+fn random_ids(rng: &mut StdRng) -> Vec<PointId> {
+    (0..rng.random_range(1..5)).map(|_| random_id(rng)).collect()
+}
+
+fn random_vector(rng: &mut StdRng) -> Vec<f32> {
+    // Few values, so that ties and zero vectors are frequent.
+    (0..DIMENSIONS).map(|_| f32::from(rng.random_range(-2i8..3))).collect()
+}
+
+fn random_payload(rng: &mut StdRng) -> Vec<u8> {
+    let payload = match rng.random_range(0..4) {
+        0 => return Vec::new(),
+        1 => json!({"kind": rng.random_range(0..3)}),
+        2 => json!({"kind": rng.random_range(0..3), "tags": ["x", "y"]}),
+        _ => json!({"tags": [], "deep": {"n": rng.random_range(0..10)}}),
+    };
+    payload.to_string().into_bytes()
+}
+
+fn random_filter(rng: &mut StdRng) -> Filter {
+    let filter = match rng.random_range(0..6) {
+        0 => json!({"must": {"key": "kind", "match": {"value": rng.random_range(0..3)}}}),
+        1 => json!({"must": {"key": "tags", "match": {"any": ["y"]}}}),
+        2 => json!({"must_not": {"is_empty": {"key": "tags"}}}),
+        3 => {
+            json!({"should": [{"key": "deep.n", "range": {"gte": 5}}, {"is_null": {"key": "kind"}}]})
+        }
+        4 => json!({"must": [{"has_id": [1, 2, 3, 30, 31]}, {"is_empty": {"key": "deep"}}]}),
+        _ => json!({"must_not": {"has_id": [1, 2, 3]}}),
+    };
+    Filter::parse(&filter).unwrap()
+}
+
+fn random_selector(rng: &mut StdRng) -> Selector {
+    match rng.random_ratio(1, 4) {
+        true => Selector::Filter(random_filter(rng)),
+        false => Selector::Ids(random_ids(rng)),
+    }
+}
+
+fn random_op(rng: &mut StdRng) -> Op {
+    match rng.random_range(0..10) {
+        0..5 => {
+            let ids = random_ids(rng);
+            let points = ids.into_iter().map(|id| shoal_vector::Point {
+                id,
+                vectors: vec![(String::new(), random_vector(rng))],
+                payload: random_payload(rng),
+            });
+            Op::Upsert(points.collect())
+        }
+        5 => Op::Delete(random_selector(rng)),
+        6 => Op::SetPayload {
+            payload: json!({"kind": rng.random_range(0..3), "tags": null}).to_string().into_bytes(),
+            key: [None, Some("deep".to_owned()), Some("deep.er[]".to_owned())]
+                .choose(rng)
+                .unwrap()
+                .clone(),
+            points: random_selector(rng),
+        },
+        7 => Op::OverwritePayload { payload: random_payload(rng), points: random_selector(rng) },
+        8 => Op::DeletePayload {
+            keys: vec!["kind".into(), "deep.n".into()],
+            points: random_selector(rng),
+        },
+        _ => Op::ClearPayload(random_selector(rng)),
+    }
+}
+
+/// Compares all that can be read.
+fn compare(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str) {
+    let all = ScrollRequest { filter: None, from: None, limit: 1000, want: everything() };
+    let records = shard.scroll(&all).unwrap();
+    let found: Vec<_> = records.iter().map(|record| (record.id, record.parts.clone())).collect();
+    let expected = model.points.iter().map(|(id, (vector, payload))| {
+        let vectors = vec![(String::new(), vector.clone())];
+        (*id, shoal_shard::api::Parts { payload: Some(payload.clone()), vectors: Some(vectors) })
+    });
+    assert_eq!(found, expected.collect::<Vec<_>>(), "scroll, {context}");
+    assert_eq!(shard.count(None).unwrap(), model.points.len() as u64, "count, {context}");
+
+    let filter = random_filter(rng);
+    let matching: Vec<PointId> = model.matching(&filter).collect();
+    assert_eq!(
+        shard.count(Some(&filter)).unwrap(),
+        matching.len() as u64,
+        "count of {filter:?}, {context}"
+    );
+    let from = random_id(rng);
+    let page = ScrollRequest {
+        filter: Some(filter.clone()),
+        from: Some(from),
+        limit: 5,
+        want: Want::default(),
+    };
+    let page: Vec<PointId> =
+        shard.scroll(&page).unwrap().into_iter().map(|record| record.id).collect();
+    let expected: Vec<PointId> =
+        matching.iter().copied().filter(|id| *id >= from).take(5).collect();
+    assert_eq!(page, expected, "page from {from} of {filter:?}, {context}");
+
+    let ids = random_ids(rng);
+    let got: Vec<PointId> = shard
+        .retrieve(&ids, &Want::default())
+        .unwrap()
+        .into_iter()
+        .map(|record| record.id)
+        .collect();
+    let expected: Vec<PointId> =
+        ids.into_iter().filter(|id| model.points.contains_key(id)).collect();
+    assert_eq!(got, expected, "retrieve, {context}");
+
+    let vector = random_vector(rng);
+    let k = rng.random_range(1..12);
+    for filter in [None, Some(filter)] {
+        let request = SearchRequest {
+            vector: vector.clone(),
+            filter: filter.clone(),
+            k,
+            ef: None,
+            exact: true,
+            score_threshold: None,
+            want: Want::default(),
+        };
+        let found = shard.search(&request).unwrap();
+        let found: Vec<_> = found.iter().map(|found| (found.hit.id, found.hit.score)).collect();
+        let ids: Vec<PointId> = match &filter {
+            Some(filter) => model.matching(filter).collect(),
+            None => model.points.keys().copied().collect(),
+        };
+        assert_eq!(found, model.nearest(&vector, k, ids.into_iter()), "search, {context}");
+    }
+}
+
+fn run(seed: u64, dir: &Path) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let metric =
+        *[Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan].choose(&mut rng).unwrap();
+    let limits = small_limits(rng.random_range(3..30));
+    let mut model = Model::new(metric);
+    let data = dir.join("data");
+    let mut shard = open(&data, identity(DIMENSIONS, metric), limits.clone());
+    for step in 0..rng.random_range(20..90) {
+        let context = format!("seed {seed}, step {step}");
+        match rng.random_range(0..20) {
+            0 => {
+                shard.close();
+                shard = open(&data, identity(DIMENSIONS, metric), limits.clone());
+            }
+            // The disk as a crash at this moment would leave it, whatever the flusher is at.
+            1 => {
+                let copy = dir.join(format!("copy-{step}"));
+                crash_copy(&data, &copy);
+                let crashed = open(&copy, identity(DIMENSIONS, metric), limits.clone());
+                compare(&crashed, &model, &mut rng, &format!("a copy, {context}"));
+                crashed.close();
+            }
+            2..5 => compare(&shard, &model, &mut rng, &context),
+            _ => {
+                let op = random_op(&mut rng);
+                write(&shard, &op).unwrap_or_else(|error| panic!("{context}: {error}"));
+                model.apply(&op);
+            }
+        }
+    }
+    compare(&shard, &model, &mut rng, &format!("seed {seed}, at the end"));
+    shard.close();
+    let shard = open(&data, identity(DIMENSIONS, metric), limits);
+    compare(&shard, &model, &mut rng, &format!("seed {seed}, opened again"));
+    shard.close();
+}
+
+#[test]
+fn a_shard_answers_as_a_plain_model_does() {
+    let seeds = match std::env::var("SHOAL_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => seed..seed + 1,
+        None => 0..60u64,
+    };
+    for seed in seeds {
+        println!("seed {seed}");
+        let dir = tempfile::tempdir().unwrap();
+        run(seed, dir.path());
+    }
+}
