@@ -1,0 +1,55 @@
+//! The command line: every flag is also an environment variable `SHOAL_*`.
+
+mod client_args;
+pub mod router;
+mod secrets;
+pub mod serve;
+pub mod shard;
+
+use clap::{Parser, Subcommand};
+
+use crate::logs::LogArgs;
+
+/// Vector search for Kubernetes, and for a laptop.
+#[derive(Debug, Parser)]
+#[command(name = "shoal", version, about)]
+pub struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Logging.
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
+
+/// What to run.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve collections from a folder on this machine; no Kubernetes needed.
+    Serve(serve::ServeArgs),
+    /// Serve one shard to routers. The operator starts this.
+    Shard(shard::ShardArgs),
+    /// Serve a namespace's collections to clients. The operator starts this.
+    Router(router::RouterArgs),
+    /// Load a sample into a server and search it.
+    Sample(crate::http::sample::SampleArgs),
+}
+
+/// Runs a command to its end.
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Shard(args) => shard::run(args).await,
+        Command::Router(args) => router::run(args).await,
+        Command::Sample(args) => crate::http::sample::run(args).await,
+    }
+}
+
+/// Fewer would make more segments than searches can afford, more would make each search a long scan.
+fn parse_flush_points(text: &str) -> Result<usize, String> {
+    let bounds = 100..=1_000_000;
+    match text.parse() {
+        Ok(points) if bounds.contains(&points) => Ok(points),
+        _ => Err(format!("a number from {} to {} is needed", bounds.start(), bounds.end())),
+    }
+}

@@ -1,0 +1,276 @@
+//! What a shard is asked and answers <-> the messages of the protocol.
+//!
+//! Invariant: what is converted there and back is equal, and decoding never panics, whatever the peer sent.
+
+use bytes::Bytes;
+use shoal_proto::convert::{DecodeError, decode_id, decode_payload, encode_id, encode_payload};
+use shoal_proto::pb;
+use shoal_shard::api::{
+    FoundPoint, Parts, Record, ScrollRequest, SearchRequest, ShardInfo, Want, WantPayload,
+};
+use shoal_shard::{decode_filter, encode_filter};
+use shoal_vector::{Filter, Hit};
+
+/// What is wanted of points, as a message.
+pub fn want_to_pb(want: &Want) -> pb::Want {
+    use pb::want_payload::Kind;
+    let (kind, keys) = match &want.payload {
+        WantPayload::No => (Kind::No, Vec::new()),
+        WantPayload::All => (Kind::All, Vec::new()),
+        WantPayload::Include(keys) => (Kind::Include, keys.clone()),
+        WantPayload::Exclude(keys) => (Kind::Exclude, keys.clone()),
+    };
+    pb::Want { payload: Some(pb::WantPayload { kind: kind.into(), keys }), vectors: want.vectors }
+}
+
+/// What is wanted of points, from a message. An absent part is not wanted.
+pub fn want_from_pb(want: Option<pb::Want>) -> Result<Want, DecodeError> {
+    use pb::want_payload::Kind;
+    let Some(want) = want else { return Ok(Want::default()) };
+    let payload = match want.payload {
+        None => WantPayload::No,
+        Some(payload) => match Kind::try_from(payload.kind) {
+            Ok(Kind::No) => WantPayload::No,
+            Ok(Kind::All) => WantPayload::All,
+            Ok(Kind::Include) => WantPayload::Include(payload.keys),
+            Ok(Kind::Exclude) => WantPayload::Exclude(payload.keys),
+            Err(_) => {
+                return Err(DecodeError::Missing(
+                    "a kind of payload selection that this version knows",
+                ));
+            }
+        },
+    };
+    Ok(Want { payload, vectors: want.vectors })
+}
+
+/// A filter, if there is one, as bytes.
+pub fn filter_to_pb(filter: Option<&Filter>) -> Option<Bytes> {
+    filter.map(|filter| encode_filter(filter).into())
+}
+
+/// A filter, if there is one, from bytes.
+pub fn filter_from_pb(filter: Option<Bytes>) -> Result<Option<Filter>, DecodeError> {
+    let decoded = filter.as_deref().map(decode_filter).transpose();
+    decoded.map_err(|error| DecodeError::Filter(error.to_string()))
+}
+
+/// A search as a message.
+pub fn search_to_pb(target: pb::Target, request: SearchRequest) -> pb::SearchRequest {
+    pb::SearchRequest {
+        target: Some(target),
+        filter: filter_to_pb(request.filter.as_ref()),
+        want: Some(want_to_pb(&request.want)),
+        vector: request.vector,
+        k: request.k as u64,
+        ef: request.ef.map(|ef| ef as u64),
+        exact: request.exact,
+        score_threshold: request.score_threshold,
+    }
+}
+
+/// A search from a message.
+pub fn search_from_pb(request: pb::SearchRequest) -> Result<SearchRequest, DecodeError> {
+    Ok(SearchRequest {
+        filter: filter_from_pb(request.filter)?,
+        want: want_from_pb(request.want)?,
+        vector: request.vector,
+        k: size(request.k),
+        ef: request.ef.map(size),
+        exact: request.exact,
+        score_threshold: request.score_threshold,
+    })
+}
+
+/// A page to read as a message.
+pub fn scroll_to_pb(target: pb::Target, request: &ScrollRequest) -> pb::ScrollRequest {
+    pb::ScrollRequest {
+        target: Some(target),
+        filter: filter_to_pb(request.filter.as_ref()),
+        from: request.from.map(encode_id),
+        limit: request.limit as u64,
+        want: Some(want_to_pb(&request.want)),
+    }
+}
+
+/// A page to read from a message.
+pub fn scroll_from_pb(request: pb::ScrollRequest) -> Result<ScrollRequest, DecodeError> {
+    Ok(ScrollRequest {
+        filter: filter_from_pb(request.filter)?,
+        from: request.from.as_deref().map(decode_id).transpose()?,
+        limit: size(request.limit),
+        want: want_from_pb(request.want)?,
+    })
+}
+
+/// Points found as a message.
+pub fn found_to_pb(found: Vec<FoundPoint>) -> Result<pb::SearchReply, DecodeError> {
+    let one = |point: FoundPoint| {
+        let parts = Some(parts_to_pb(point.parts)?);
+        Ok(pb::Found {
+            id: encode_id(point.hit.id),
+            score: point.hit.score,
+            seq: point.hit.seq,
+            parts,
+        })
+    };
+    Ok(pb::SearchReply { found: found.into_iter().map(one).collect::<Result<_, DecodeError>>()? })
+}
+
+/// Points found from a message.
+pub fn found_from_pb(reply: pb::SearchReply) -> Result<Vec<FoundPoint>, DecodeError> {
+    let one = |found: pb::Found| {
+        let hit = Hit { id: decode_id(&found.id)?, score: found.score, seq: found.seq };
+        Ok(FoundPoint { hit, parts: parts_from_pb(found.parts)? })
+    };
+    reply.found.into_iter().map(one).collect()
+}
+
+/// Points read as a message.
+pub fn records_to_pb(records: Vec<Record>) -> Result<pb::RecordsReply, DecodeError> {
+    let one = |record: Record| {
+        Ok(pb::Record { id: encode_id(record.id), parts: Some(parts_to_pb(record.parts)?) })
+    };
+    Ok(pb::RecordsReply {
+        records: records.into_iter().map(one).collect::<Result<_, DecodeError>>()?,
+    })
+}
+
+/// Points read from a message.
+pub fn records_from_pb(reply: pb::RecordsReply) -> Result<Vec<Record>, DecodeError> {
+    let one = |record: pb::Record| {
+        Ok(Record { id: decode_id(&record.id)?, parts: parts_from_pb(record.parts)? })
+    };
+    reply.records.into_iter().map(one).collect()
+}
+
+fn parts_to_pb(parts: Parts) -> Result<pb::Parts, DecodeError> {
+    let named = |(name, values)| pb::NamedVector { name, values };
+    Ok(pb::Parts {
+        payload: parts.payload.as_ref().map(encode_payload).transpose()?,
+        vectors: parts
+            .vectors
+            .map(|vectors| pb::Vectors { vectors: vectors.into_iter().map(named).collect() }),
+    })
+}
+
+fn parts_from_pb(parts: Option<pb::Parts>) -> Result<Parts, DecodeError> {
+    let parts = parts.unwrap_or_default();
+    let named = |vector: pb::NamedVector| (vector.name, vector.values);
+    Ok(Parts {
+        payload: parts.payload.as_deref().map(decode_payload).transpose()?,
+        vectors: parts.vectors.map(|vectors| vectors.vectors.into_iter().map(named).collect()),
+    })
+}
+
+/// A shard's figures as a message.
+pub fn info_to_pb(info: &ShardInfo) -> pb::InfoReply {
+    pb::InfoReply {
+        points: info.points,
+        indexed_points: info.indexed_points,
+        segments: info.segments,
+        disk_bytes: info.disk_bytes,
+        last_seq: info.last_seq,
+        durable_seq: info.durable_seq,
+        applied_seq: info.applied_seq,
+        flushed_seq: info.flushed_seq,
+    }
+}
+
+/// A shard's figures from a message.
+pub fn info_from_pb(reply: &pb::InfoReply) -> ShardInfo {
+    ShardInfo {
+        points: reply.points,
+        indexed_points: reply.indexed_points,
+        segments: reply.segments,
+        disk_bytes: reply.disk_bytes,
+        last_seq: reply.last_seq,
+        durable_seq: reply.durable_seq,
+        applied_seq: reply.applied_seq,
+        flushed_seq: reply.flushed_seq,
+    }
+}
+
+/// A count that arrived as 64 bits; the shard bounds it.
+fn size(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_vector::PointId;
+    use shoal_vector::filter::Condition;
+
+    use super::*;
+
+    fn parts() -> Parts {
+        Parts {
+            payload: Some(serde_json::from_str(r#"{"city":"London","n":[1,{"a":null}]}"#).unwrap()),
+            vectors: Some(vec![(String::new(), vec![0.5, -1.0])]),
+        }
+    }
+
+    #[test]
+    fn searches_arrive_as_they_were_sent() {
+        for payload in [
+            WantPayload::No,
+            WantPayload::All,
+            WantPayload::Include(vec!["a.b".into()]),
+            WantPayload::Exclude(vec!["c".into()]),
+        ] {
+            let sent = SearchRequest {
+                vector: vec![1.0, -0.25],
+                filter: Some(Filter {
+                    must: vec![Condition::IsNull("a".into())],
+                    ..Filter::default()
+                }),
+                k: 7,
+                ef: Some(99),
+                exact: true,
+                score_threshold: Some(0.1),
+                want: Want { payload, vectors: true },
+            };
+            let back = search_from_pb(search_to_pb(pb::Target::default(), sent.clone())).unwrap();
+            assert_eq!(format!("{back:?}"), format!("{sent:?}"));
+        }
+    }
+
+    #[test]
+    fn scrolls_arrive_as_they_were_sent() {
+        let sent = ScrollRequest {
+            filter: None,
+            from: Some(PointId::Num(3)),
+            limit: 10,
+            want: Want::default(),
+        };
+        let back = scroll_from_pb(scroll_to_pb(pb::Target::default(), &sent)).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{sent:?}"));
+    }
+
+    #[test]
+    fn answers_arrive_as_they_were_sent() {
+        let hit = Hit { id: PointId::Num(1), score: 0.5, seq: 9 };
+        let found =
+            vec![FoundPoint { hit, parts: parts() }, FoundPoint { hit, parts: Parts::default() }];
+        assert_eq!(found_from_pb(found_to_pb(found.clone()).unwrap()), Ok(found));
+        let records = vec![Record { id: PointId::Num(u64::MAX), parts: parts() }];
+        assert_eq!(records_from_pb(records_to_pb(records.clone()).unwrap()), Ok(records));
+        let info = ShardInfo {
+            points: 1,
+            indexed_points: 2,
+            segments: 3,
+            disk_bytes: 4,
+            ..ShardInfo::default()
+        };
+        assert_eq!(info_from_pb(&info_to_pb(&info)), info);
+    }
+
+    #[test]
+    fn damaged_messages_are_refused_by_name() {
+        let found = pb::Found { id: Bytes::from_static(b"short"), ..Default::default() };
+        assert_eq!(found_from_pb(pb::SearchReply { found: vec![found] }), Err(DecodeError::Id(5)));
+        let unknown =
+            pb::Want { payload: Some(pb::WantPayload { kind: 99, keys: vec![] }), vectors: false };
+        assert!(want_from_pb(Some(unknown)).is_err());
+    }
+}

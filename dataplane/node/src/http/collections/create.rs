@@ -1,0 +1,297 @@
+//! The body of `PUT /collections/{collection_name}`.
+//!
+//! Hints about where things are kept and how an optimizer should run are accepted and have no effect: they do not change
+//! what a collection answers. Everything that would is either done or refused by its name.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+use shoal_vector::{MAX_DIMENSIONS, Metric, VectorConfig};
+
+use super::super::error::Failure;
+use super::super::models::{NotYet, refuse};
+use crate::router::api::CreateCollection;
+
+/// Most shards a collection may ask for; a slot ring of 16,384 has room for more, a namespace rarely has.
+const MAX_SHARDS: u32 = 64;
+/// Greatest `ef_construct`: beyond it a build only gets slower.
+const MAX_EF_CONSTRUCT: u32 = 10_000;
+/// Least `ef_construct`, as in Qdrant.
+const MIN_EF_CONSTRUCT: u32 = 4;
+
+/// The body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateBody {
+    vectors: Option<Value>,
+    shard_number: Option<u32>,
+    sharding_method: Option<String>,
+    replication_factor: Option<u32>,
+    write_consistency_factor: Option<u32>,
+    hnsw_config: Option<HnswConfig>,
+    quantization_config: NotYet,
+    sparse_vectors: Option<Map<String, Value>>,
+    strict_mode_config: Option<StrictMode>,
+    metadata: Option<Map<String, Value>>,
+    #[serde(rename = "on_disk_payload")]
+    _on_disk_payload: Option<bool>,
+    #[serde(rename = "wal_config")]
+    _wal_config: Option<IgnoredAny>,
+    #[serde(rename = "optimizers_config")]
+    _optimizers_config: Option<IgnoredAny>,
+}
+
+/// One vector.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VectorParams {
+    size: u64,
+    distance: Metric,
+    hnsw_config: Option<HnswConfig>,
+    quantization_config: NotYet,
+    datatype: Option<String>,
+    multivector_config: NotYet,
+    #[serde(rename = "on_disk")]
+    _on_disk: Option<bool>,
+}
+
+/// The graph. All but `ef_construct` are hints: the number of links is fixed, and a graph is always built.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HnswConfig {
+    ef_construct: Option<u32>,
+    #[serde(rename = "m")]
+    _m: Option<u32>,
+    #[serde(rename = "full_scan_threshold")]
+    _full_scan_threshold: Option<u64>,
+    #[serde(rename = "max_indexing_threads")]
+    _max_indexing_threads: Option<u64>,
+    #[serde(rename = "on_disk")]
+    _on_disk: Option<bool>,
+    #[serde(rename = "payload_m")]
+    _payload_m: Option<u32>,
+    #[serde(rename = "inline_storage")]
+    _inline_storage: Option<bool>,
+}
+
+/// Strict mode, of which only "off" is there.
+#[derive(Debug, Deserialize)]
+struct StrictMode {
+    enabled: Option<bool>,
+}
+
+impl CreateBody {
+    /// What is asked of the router.
+    pub(super) fn into_request(
+        self,
+        name: String,
+        timeout: Duration,
+    ) -> Result<CreateCollection, Failure> {
+        self.refuse_what_is_not_there()?;
+        let (vector, per_vector) = one_vector(self.vectors)?;
+        let shards = between("shard_number", self.shard_number, 1, MAX_SHARDS)?;
+        let ef_construct =
+            per_vector.ef_construct.or(self.hnsw_config.unwrap_or_default().ef_construct);
+        let ef_construct =
+            between("hnsw_config.ef_construct", ef_construct, MIN_EF_CONSTRUCT, MAX_EF_CONSTRUCT)?;
+        Ok(CreateCollection { name, vectors: vec![vector], ef_construct, shards, timeout })
+    }
+
+    fn refuse_what_is_not_there(&self) -> Result<(), Failure> {
+        refuse(&[("quantization_config", &self.quantization_config)])?;
+        if self.sparse_vectors.as_ref().is_some_and(|map| !map.is_empty()) {
+            return Err(Failure::unsupported("`sparse_vectors`"));
+        }
+        if self.metadata.as_ref().is_some_and(|map| !map.is_empty()) {
+            return Err(Failure::unsupported("`metadata` of a collection"));
+        }
+        if self.strict_mode_config.as_ref().is_some_and(|strict| strict.enabled == Some(true)) {
+            return Err(Failure::unsupported("`strict_mode_config`"));
+        }
+        match self.sharding_method.as_deref() {
+            None | Some("auto") => {}
+            Some("custom") => return Err(Failure::unsupported("`sharding_method` custom")),
+            Some(_) => return Err(Failure::field("sharding_method", "expected `auto`")),
+        }
+        let copies = [
+            ("replication_factor", self.replication_factor),
+            ("write_consistency_factor", self.write_consistency_factor),
+        ];
+        for (field, value) in copies {
+            match value {
+                None | Some(1) => {}
+                Some(0) => {
+                    return Err(Failure::field(field, "value 0 invalid, must be 1 or larger"));
+                }
+                Some(_) => return Err(Failure::unsupported(format!("`{field}` above 1"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The one vector a collection has for now: given plainly, or under the name "".
+fn one_vector(vectors: Option<Value>) -> Result<(VectorConfig, HnswConfig), Failure> {
+    let Some(Value::Object(mut object)) = vectors else {
+        return Err(match vectors {
+            None => Failure::unsupported("a collection without `vectors`"),
+            Some(_) => Failure::format("vectors: expected {\"size\": number, \"distance\": text}"),
+        });
+    };
+    // By name, each value is an object; plainly, `size` is a number.
+    let by_name = object.values().all(Value::is_object);
+    let params = match (by_name, object.len()) {
+        (false, _) => Value::Object(object),
+        (true, 0) => return Err(Failure::unsupported("a collection without `vectors`")),
+        (true, 1) => match object.remove("") {
+            Some(params) => params,
+            None => return Err(Failure::unsupported("named vectors (`vectors` with a name)")),
+        },
+        (true, _) => {
+            return Err(Failure::unsupported(
+                "more than one vector for each point (`vectors` by name)",
+            ));
+        }
+    };
+    let params: VectorParams = serde_json::from_value(params)
+        .map_err(|error| Failure::format(format!("vectors: {error}")))?;
+    params.into_config()
+}
+
+impl VectorParams {
+    fn into_config(self) -> Result<(VectorConfig, HnswConfig), Failure> {
+        refuse(&[
+            ("vectors.quantization_config", &self.quantization_config),
+            ("vectors.multivector_config", &self.multivector_config),
+        ])?;
+        match self.datatype.as_deref() {
+            None | Some("float32") => {}
+            Some(other @ ("uint8" | "float16" | "turbo4")) => {
+                return Err(Failure::unsupported(format!("`vectors.datatype` {other}")));
+            }
+            Some(_) => return Err(Failure::field("vectors.datatype", "expected `float32`")),
+        }
+        let size =
+            usize::try_from(self.size).ok().filter(|size| (1..=MAX_DIMENSIONS).contains(size));
+        let Some(size) = size else {
+            let why = format!("value {} invalid, must be from 1 to {MAX_DIMENSIONS}", self.size);
+            return Err(Failure::field("vectors.size", why));
+        };
+        let config = VectorConfig { name: String::new(), size, distance: self.distance };
+        Ok((config, self.hnsw_config.unwrap_or_default()))
+    }
+}
+
+fn between(field: &str, value: Option<u32>, least: u32, most: u32) -> Result<Option<u32>, Failure> {
+    match value {
+        Some(n) if !(least..=most).contains(&n) => {
+            Err(Failure::field(field, format!("value {n} invalid, must be from {least} to {most}")))
+        }
+        other => Ok(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<CreateCollection, Failure> {
+        let body: CreateBody = serde_json::from_str(json).map_err(Failure::format)?;
+        body.into_request("c".to_owned(), Duration::from_secs(1))
+    }
+
+    #[test]
+    fn the_plain_form_and_the_unnamed_form_say_the_same() {
+        let plain = read(r#"{"vectors": {"size": 4, "distance": "Dot"}}"#).unwrap();
+        let config = VectorConfig { name: String::new(), size: 4, distance: Metric::Dot };
+        assert_eq!(plain.vectors, [config]);
+        assert_eq!((plain.shards, plain.ef_construct), (None, None));
+        assert_eq!(read(r#"{"vectors": {"": {"size": 4, "distance": "Dot"}}}"#).unwrap(), plain);
+    }
+
+    #[test]
+    fn what_is_there_is_passed_on_and_hints_are_accepted() {
+        let request = read(
+            r#"{"vectors": {"size": 4, "distance": "Cosine", "on_disk": true, "datatype": "float32",
+                "hnsw_config": {"m": 64}}, "shard_number": 3, "sharding_method": "auto", "replication_factor": 1,
+                "write_consistency_factor": 1, "on_disk_payload": true, "quantization_config": null,
+                "sparse_vectors": {}, "strict_mode_config": {"enabled": false}, "metadata": {},
+                "hnsw_config": {"ef_construct": 200, "m": 16, "on_disk": true, "payload_m": 8},
+                "wal_config": {"wal_capacity_mb": 1}, "optimizers_config": {"indexing_threshold": 0}}"#,
+        );
+        let request = request.unwrap();
+        assert_eq!((request.shards, request.ef_construct), (Some(3), Some(200)));
+        let own = read(
+            r#"{"vectors": {"size": 4, "distance": "Dot", "hnsw_config": {"ef_construct": 50}}, "hnsw_config": {"ef_construct": 60}}"#,
+        );
+        assert_eq!(own.unwrap().ef_construct, Some(50), "the vector's own setting wins");
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_by_name() {
+        let cases = [
+            ("{}", 501, "without `vectors`"),
+            (r#"{"vectors": {}}"#, 501, "without `vectors`"),
+            (r#"{"vectors": 4}"#, 400, "size"),
+            (r#"{"vectors": {"size": 4}}"#, 400, "distance"),
+            (r#"{"vectors": {"distance": "Dot"}}"#, 400, "size"),
+            (r#"{"vectors": {"size": "4", "distance": "Dot"}}"#, 400, "vectors"),
+            (r#"{"vectors": {"size": 4, "distance": "Hamming"}}"#, 400, "Hamming"),
+            (r#"{"vectors": {"size": 0, "distance": "Dot"}}"#, 422, "vectors.size"),
+            (r#"{"vectors": {"size": 65537, "distance": "Dot"}}"#, 422, "vectors.size"),
+            (r#"{"vectors": {"size": 4, "distance": "Dot", "sise": 4}}"#, 400, "sise"),
+            (r#"{"vectors": {"a": {"size": 4, "distance": "Dot"}}}"#, 501, "named vectors"),
+            (
+                r#"{"vectors": {"": {"size": 4, "distance": "Dot"}, "a": {"size": 4, "distance": "Dot"}}}"#,
+                501,
+                "more than one",
+            ),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot", "datatype": "uint8"}}"#,
+                501,
+                "datatype",
+            ),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}}}"#,
+                501,
+                "multivector",
+            ),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot", "quantization_config": {"scalar": {}}}}"#,
+                501,
+                "quantization",
+            ),
+        ];
+        let with =
+            |more: &str| format!(r#"{{"vectors": {{"size": 4, "distance": "Dot"}}, {more}}}"#);
+        let more = [
+            (
+                with(r#""quantization_config": {"scalar": {"type": "int8"}}"#),
+                501,
+                "quantization_config",
+            ),
+            (with(r#""sparse_vectors": {"s": {}}"#), 501, "sparse_vectors"),
+            (with(r#""metadata": {"a": 1}"#), 501, "metadata"),
+            (with(r#""strict_mode_config": {"enabled": true}"#), 501, "strict_mode_config"),
+            (with(r#""sharding_method": "custom""#), 501, "sharding_method"),
+            (with(r#""replication_factor": 2"#), 501, "replication_factor"),
+            (with(r#""replication_factor": 0"#), 422, "replication_factor"),
+            (with(r#""write_consistency_factor": 2"#), 501, "write_consistency_factor"),
+            (with(r#""shard_number": 0"#), 422, "shard_number"),
+            (with(r#""shard_number": 65"#), 422, "shard_number"),
+            (with(r#""hnsw_config": {"ef_construct": 3}"#), 422, "ef_construct"),
+            (with(r#""init_from": {"collection": "x"}"#), 400, "init_from"),
+        ];
+        let cases = cases
+            .into_iter()
+            .map(|(json, status, text)| (json.to_owned(), status, text))
+            .chain(more);
+        for (json, status, text) in cases {
+            let failure = read(&json).unwrap_err();
+            assert_eq!(failure.status.as_u16(), status, "{json}: {}", failure.text);
+            assert!(failure.text.contains(text), "{json}: {}", failure.text);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! A collection as clients read it. The form is the dialect's; the values are those that are true here.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use shoal_vector::{Metric, VectorConfig};
+
+use crate::router::Collection;
+use crate::router::api::CollectionInfo;
+
+/// Links of a node of the graph above its lowest layer, as the builder makes them.
+const LINKS: u32 = 32;
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub(super) struct CollectionInfoOut {
+    status: &'static str,
+    optimizer_status: &'static str,
+    indexed_vectors_count: u64,
+    points_count: u64,
+    segments_count: u64,
+    config: Config,
+    payload_schema: BTreeMap<String, ()>,
+}
+
+#[derive(Debug, Serialize)]
+struct Config {
+    params: Params,
+    hnsw_config: Hnsw,
+    optimizer_config: Optimizer,
+    quantization_config: Option<()>,
+}
+
+#[derive(Debug, Serialize)]
+struct Params {
+    vectors: Vectors,
+    shard_number: usize,
+    replication_factor: u32,
+    write_consistency_factor: u32,
+    on_disk_payload: bool,
+}
+
+/// Plain for the one unnamed vector, else by name.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Vectors {
+    One(VectorOut),
+    Named(BTreeMap<String, VectorOut>),
+}
+
+#[derive(Debug, Serialize)]
+struct VectorOut {
+    size: usize,
+    distance: Metric,
+}
+
+#[derive(Debug, Serialize)]
+struct Hnsw {
+    m: u32,
+    ef_construct: u32,
+    full_scan_threshold: u32,
+    max_indexing_threads: u32,
+    on_disk: bool,
+}
+
+/// There is no optimizer to configure: zero says so where the dialect asks for a number.
+#[derive(Debug, Serialize)]
+struct Optimizer {
+    default_segment_number: u32,
+    flush_interval_sec: u32,
+}
+
+impl CollectionInfoOut {
+    pub(super) fn new(collection: &Collection, info: &CollectionInfo) -> Self {
+        Self {
+            // Red is the dialect's "something is wrong"; which shards, the envelope says.
+            status: if info.missing.is_empty() { "green" } else { "red" },
+            optimizer_status: "ok",
+            indexed_vectors_count: info.indexed_points,
+            points_count: info.points,
+            segments_count: info.segments,
+            config: Config {
+                params: Params {
+                    vectors: Vectors::new(&collection.vectors),
+                    shard_number: collection.shards.len(),
+                    replication_factor: 1,
+                    write_consistency_factor: 1,
+                    on_disk_payload: true,
+                },
+                hnsw_config: Hnsw {
+                    m: LINKS,
+                    ef_construct: collection.ef_construct,
+                    full_scan_threshold: 0,
+                    max_indexing_threads: 0,
+                    on_disk: true,
+                },
+                optimizer_config: Optimizer { default_segment_number: 0, flush_interval_sec: 0 },
+                quantization_config: None,
+            },
+            payload_schema: BTreeMap::new(),
+        }
+    }
+}
+
+impl Vectors {
+    fn new(configs: &[VectorConfig]) -> Self {
+        let out =
+            |config: &VectorConfig| VectorOut { size: config.size, distance: config.distance };
+        match configs {
+            [one] if one.name.is_empty() => Self::One(out(one)),
+            named => {
+                Self::Named(named.iter().map(|config| (config.name.clone(), out(config))).collect())
+            }
+        }
+    }
+}

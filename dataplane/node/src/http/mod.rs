@@ -1,0 +1,118 @@
+//! Qdrant's REST dialect, the one HTTP API of the laptop server and of a router.
+//!
+//! Each path has a file; a body becomes a typed request for the [`Router`], and its answer an envelope. What the dialect
+//! has and Shoal does not yet answers 501 with the feature's name: an option that would change the result is never
+//! skipped. Start reading at [`app`].
+//!
+//! Invariant: whatever a client sends, the answer is an envelope; nothing here panics.
+
+mod auth;
+mod collections;
+mod envelope;
+mod error;
+mod extract;
+mod health;
+mod models;
+mod params;
+mod points;
+pub mod sample;
+mod search;
+mod unsupported;
+
+use std::sync::Arc;
+
+use axum::Router as Routes;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post, put};
+use tower::limit::GlobalConcurrencyLimitLayer;
+
+use crate::admin::Readiness;
+use crate::clock;
+use crate::router::Router;
+use crate::telemetry::Telemetry;
+
+pub use auth::ApiKey;
+pub use envelope::PARTIAL;
+
+/// Version of the dialect that is spoken; clients compare it with their own.
+pub const DIALECT_VERSION: &str = "1.18.3";
+/// Greatest length of a body unless configured, as in Qdrant: 32 MB.
+pub const DEFAULT_MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+/// Requests handled at a time; the rest wait their turn. Each may hold a body, so this bounds memory, and a shard
+/// serves at most a few dozen at a time anyway.
+const MAX_REQUESTS_AT_ONCE: usize = 1024;
+
+/// What requests are answered from.
+pub struct AppState {
+    /// Finds collections and asks their shards.
+    pub router: Arc<Router>,
+    /// The key clients must show; `None` opens everything.
+    pub api_key: Option<ApiKey>,
+    /// Counts requests, and renders `/metrics`.
+    pub telemetry: Arc<Telemetry>,
+    /// Answers `/readyz`.
+    pub readiness: Readiness,
+    /// Greatest length of a body.
+    pub max_body_bytes: usize,
+}
+
+/// All routes of the dialect.
+pub fn app(state: Arc<AppState>) -> Routes {
+    let routes = Routes::new()
+        .route("/", get(health::root))
+        .route("/healthz", get(health::alive))
+        .route("/livez", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .merge(collections::routes())
+        .merge(points_routes());
+    unsupported::add(routes)
+        .fallback(unsupported::no_such_path)
+        .layer(middleware::from_fn_with_state(state.clone(), auth::require_key))
+        .layer(middleware::from_fn(envelope::measure))
+        .layer(middleware::from_fn_with_state(state.clone(), observe))
+        .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS_AT_ONCE))
+        .with_state(state)
+}
+
+fn points_routes() -> Routes<Arc<AppState>> {
+    let at = |tail: &str| format!("/collections/{{collection_name}}/points{tail}");
+    Routes::new()
+        .route(&at(""), put(points::upsert::upsert).post(points::read::retrieve))
+        .route(&at("/{id}"), get(points::read::get_one))
+        .route(&at("/scroll"), post(points::scroll::scroll))
+        .route(&at("/count"), post(points::count::count))
+        .route(&at("/delete"), post(points::delete::delete))
+        .route(&at("/payload"), post(points::payload::set).put(points::payload::overwrite))
+        .route(&at("/payload/delete"), post(points::payload::delete_keys))
+        .route(&at("/payload/clear"), post(points::payload::clear))
+        .route(&at("/search"), post(search::classic::one))
+        .route(&at("/search/batch"), post(search::classic::batch))
+        .route(&at("/query"), post(search::query::one))
+        .route(&at("/query/batch"), post(search::query::batch))
+}
+
+/// Counts a request under the pattern it matched.
+async fn observe(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
+    let start = clock::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    // Labels must have few values, and a client may invent both paths and methods.
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let method = match method {
+        Method::GET
+        | Method::POST
+        | Method::PUT
+        | Method::DELETE
+        | Method::PATCH
+        | Method::HEAD => method.to_string(),
+        _ => "other".to_owned(),
+    };
+    let elapsed = clock::now().saturating_duration_since(start);
+    state.telemetry.http.observe(&method, route, response.status().as_u16(), elapsed);
+    response
+}

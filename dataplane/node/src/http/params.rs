@@ -1,0 +1,157 @@
+//! Query parameters: `wait`, `timeout`, and the wishes about consistency that a single copy satisfies by itself.
+
+use std::future::Future;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::error::Failure;
+
+/// Longest `timeout` a client may ask for: an hour. Longer waits are a client that went away.
+const MAX_TIMEOUT_SECONDS: u64 = 3600;
+
+/// Parameters of a read.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct ReadParams {
+    consistency: Option<String>,
+    timeout: Option<u64>,
+}
+
+/// Parameters of a write.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct WriteParams {
+    wait: Option<bool>,
+    ordering: Option<String>,
+    timeout: Option<u64>,
+}
+
+/// Parameters of creating or deleting a collection.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct CollectionParams {
+    timeout: Option<u64>,
+}
+
+impl ReadParams {
+    /// Runs a read within the client's time, once its other wishes are known to hold.
+    pub(super) async fn run<T, F>(&self, read: F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        match self.consistency.as_deref() {
+            // There is one copy of each shard: it is a majority, a quorum, and all of them.
+            None | Some("1" | "majority" | "quorum" | "all") => {}
+            Some(text) => match text.parse::<u64>() {
+                Ok(0) => {
+                    return Err(Failure::query(
+                        "consistency",
+                        "value 0 invalid, must be 1 or larger",
+                    ));
+                }
+                Ok(_) => {
+                    return Err(Failure::unsupported("`consistency` over more than one replica"));
+                }
+                Err(_) => {
+                    let why = format!(
+                        "unknown value `{text}`, expected a number, `majority`, `quorum` or `all`"
+                    );
+                    return Err(Failure::query("consistency", why));
+                }
+            },
+        }
+        within(self.timeout, read).await
+    }
+}
+
+impl WriteParams {
+    /// Whether to answer only once readers see the write.
+    pub(super) fn wait(&self) -> bool {
+        self.wait.unwrap_or(false)
+    }
+
+    /// Runs a write within the client's time, once its other wishes are known to hold.
+    pub(super) async fn run<T, F>(&self, write: F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        match self.ordering.as_deref() {
+            // Each shard has one log, so writes are always in the strongest order there is.
+            None | Some("weak" | "medium" | "strong") => within(self.timeout, write).await,
+            Some(text) => {
+                let why = format!("unknown value `{text}`, expected `weak`, `medium` or `strong`");
+                Err(Failure::query("ordering", why))
+            }
+        }
+    }
+}
+
+impl CollectionParams {
+    /// The client's time, or this.
+    pub(super) fn timeout_or(&self, default: Duration) -> Result<Duration, Failure> {
+        Ok(check(self.timeout)?.map_or(default, Duration::from_secs))
+    }
+}
+
+fn check(timeout: Option<u64>) -> Result<Option<u64>, Failure> {
+    match timeout {
+        Some(0) => Err(Failure::query("timeout", "value 0 invalid, must be 1 or larger")),
+        Some(n) if n > MAX_TIMEOUT_SECONDS => Err(Failure::query(
+            "timeout",
+            format!("value {n} invalid, must be {MAX_TIMEOUT_SECONDS} or smaller"),
+        )),
+        other => Ok(other),
+    }
+}
+
+async fn within<T>(
+    timeout: Option<u64>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match check(timeout)? {
+        None => work.await,
+        Some(seconds) => match tokio::time::timeout(Duration::from_secs(seconds), work).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::timeout(seconds)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(consistency: Option<&str>, timeout: Option<u64>) -> ReadParams {
+        ReadParams { consistency: consistency.map(str::to_owned), timeout }
+    }
+
+    #[tokio::test]
+    async fn wishes_that_one_copy_satisfies_are_granted_and_others_are_named() {
+        for granted in [None, Some("1"), Some("majority"), Some("quorum"), Some("all")] {
+            assert_eq!(read(granted, None).run(async { Ok(7) }).await, Ok(7));
+        }
+        for (refused, status) in [("0", 400), ("2", 501), ("most", 400)] {
+            let failure = read(Some(refused), None).run(async { Ok(7) }).await.unwrap_err();
+            assert_eq!(failure.status.as_u16(), status);
+            assert!(failure.text.contains("consistency"), "{}", failure.text);
+        }
+        let write = WriteParams { ordering: Some("sideways".into()), ..WriteParams::default() };
+        assert!(write.run(async { Ok(()) }).await.unwrap_err().text.contains("ordering"));
+    }
+
+    #[tokio::test]
+    async fn a_timeout_is_kept_and_says_that_the_outcome_is_unknown() {
+        let never = std::future::pending::<Result<(), Failure>>();
+        let failure = read(None, Some(1)).run(never).await.unwrap_err();
+        assert_eq!(failure.status.as_u16(), 408);
+        assert!(failure.text.contains("may or may not"), "{}", failure.text);
+        for wrong in [0, 3601] {
+            assert!(
+                read(None, Some(wrong))
+                    .run(async { Ok(()) })
+                    .await
+                    .unwrap_err()
+                    .text
+                    .contains("timeout")
+            );
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Points of a collection: writing, reading, counting and removing them.
+
+pub(super) mod count;
+pub(super) mod delete;
+pub(super) mod payload;
+pub(super) mod read;
+pub(super) mod scroll;
+pub(super) mod upsert;
+
+use serde::Serialize;
+use shoal_vector::Op;
+
+use super::AppState;
+use super::envelope::{Reply, Started};
+use super::error::Failure;
+use super::params::WriteParams;
+use crate::router::Collection;
+
+/// What a change came to.
+#[derive(Debug, Serialize)]
+pub(super) struct UpdateResult {
+    operation_id: u64,
+    status: &'static str,
+}
+
+/// Sends an op on its way and waits as the client wishes. It is durable before this answers, with or without `wait`.
+async fn write(
+    state: &AppState,
+    started: Started,
+    params: &WriteParams,
+    collection: &Collection,
+    op: Op,
+) -> Result<Reply<UpdateResult>, Failure> {
+    let wait = params.wait();
+    let ack = params.run(async { Ok(state.router.write(collection, op, wait).await?) }).await?;
+    let status = if wait && ack.visible { "completed" } else { "acknowledged" };
+    Ok(Reply::whole(started, UpdateResult { operation_id: ack.seq, status }))
+}

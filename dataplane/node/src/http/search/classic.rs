@@ -1,0 +1,117 @@
+//! `POST /collections/{collection_name}/points/search`: the older form of a nearest search.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::AppState;
+use super::super::envelope::{Reply, Started};
+use super::super::error::Failure;
+use super::super::extract::Json;
+use super::super::models::output::ScoredOut;
+use super::super::models::vector::{self, VectorLike};
+use super::super::models::want::{WithPayload, WithVector, want};
+use super::super::models::{NotYet, filter, limits, refuse};
+use super::super::params::ReadParams;
+use super::params::{SearchParams, threshold};
+use super::{Nearest, Target, check_batch, run, run_all, target};
+use crate::http::models::distinct;
+use crate::router::Collection;
+
+/// The body. `top` is an older name of `limit`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct SearchBody {
+    vector: VectorLike,
+    #[serde(alias = "top")]
+    limit: usize,
+    #[serde(default, deserialize_with = "distinct::optional")]
+    filter: Option<Value>,
+    params: Option<SearchParams>,
+    offset: Option<usize>,
+    #[serde(alias = "with_vectors")]
+    with_vector: Option<WithVector>,
+    with_payload: Option<WithPayload>,
+    score_threshold: Option<f32>,
+    shard_key: NotYet,
+}
+
+/// Several.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct SearchBatch {
+    searches: Vec<SearchBody>,
+}
+
+impl SearchBody {
+    fn into_nearest(self, collection: &Collection) -> Result<Nearest, Failure> {
+        refuse(&[("shard_key", &self.shard_key)])?;
+        let (ef, exact) = self.params.unwrap_or_default().effort()?;
+        Ok(Nearest {
+            to: read_vector(self.vector, collection)?,
+            filter: filter(self.filter.as_ref())?,
+            limit: limits::limit(Some(self.limit), 0)?,
+            offset: self.offset.unwrap_or(0),
+            ef,
+            exact,
+            score_threshold: threshold(self.score_threshold)?,
+            want: want(self.with_payload, false, self.with_vector, &collection.vectors)?,
+        })
+    }
+}
+
+/// A vector, or `{"name": .., "vector": ..}`.
+fn read_vector(like: VectorLike, collection: &Collection) -> Result<Target, Failure> {
+    let VectorLike::Object(members) = like else {
+        return target(collection, like.into_dense("vector")?);
+    };
+    let (mut name, mut unnamed) = (None, None);
+    for (key, value) in members {
+        match (key.as_str(), value) {
+            ("name", VectorLike::Text(text)) => name = Some(text),
+            ("vector", value) => unnamed = Some(value),
+            (other, _) => {
+                return Err(Failure::format(format!(
+                    "vector: `{other}`: expected {{\"name\": text, \"vector\": list}}"
+                )));
+            }
+        }
+    }
+    let (Some(name), Some(vector)) = (name, unnamed) else {
+        return Err(Failure::format("vector: expected both `name` and `vector`"));
+    };
+    vector::named(&collection.vectors, &name)?;
+    target(collection, vector.into_dense("vector.vector")?)
+}
+
+/// `POST /collections/{collection_name}/points/search`
+pub(in super::super) async fn one(
+    started: Started,
+    State(state): State<Arc<AppState>>,
+    Path(name): Path<String>,
+    Query(params): Query<ReadParams>,
+    Json(body): Json<SearchBody>,
+) -> Result<Reply<Vec<ScoredOut>>, Failure> {
+    let collection = state.router.collection(&name)?;
+    let search = body.into_nearest(&collection)?;
+    let answer = params.run(run(&state, &collection, search)).await?;
+    Ok(Reply { started, result: answer.value, missing: answer.missing })
+}
+
+/// `POST /collections/{collection_name}/points/search/batch`
+pub(in super::super) async fn batch(
+    started: Started,
+    State(state): State<Arc<AppState>>,
+    Path(name): Path<String>,
+    Query(params): Query<ReadParams>,
+    Json(body): Json<SearchBatch>,
+) -> Result<Reply<Vec<Vec<ScoredOut>>>, Failure> {
+    let collection = state.router.collection(&name)?;
+    check_batch(&body.searches)?;
+    let searches: Result<Vec<_>, _> =
+        body.searches.into_iter().map(|one| one.into_nearest(&collection)).collect();
+    let answer = params.run(run_all(&state, &collection, searches?)).await?;
+    Ok(Reply { started, result: answer.value, missing: answer.missing })
+}

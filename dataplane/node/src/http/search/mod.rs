@@ -1,0 +1,123 @@
+//! Finding the nearest points: what both dialect forms, `query` and `search`, come down to.
+
+pub(super) mod classic;
+mod params;
+pub(super) mod query;
+
+use futures::{StreamExt, TryStreamExt};
+use shoal_shard::api::{SearchRequest, Want};
+use shoal_vector::filter::Condition;
+use shoal_vector::{Filter, PointId};
+
+use super::AppState;
+use super::error::Failure;
+use super::models::limits::{MAX_SEARCHES, SEARCHES_AT_ONCE};
+use super::models::output::ScoredOut;
+use super::models::vector;
+use crate::router::Collection;
+use crate::router::api::Answer;
+
+/// A search, understood and checked, but for the vector of a point that is yet to be read.
+#[derive(Debug)]
+struct Nearest {
+    to: Target,
+    filter: Option<Filter>,
+    limit: usize,
+    offset: usize,
+    ef: Option<usize>,
+    exact: bool,
+    score_threshold: Option<f32>,
+    want: Want,
+}
+
+/// What to be near to.
+#[derive(Debug, PartialEq)]
+enum Target {
+    Vector(Vec<f32>),
+    Point(PointId),
+}
+
+/// Runs a search.
+async fn run(
+    state: &AppState,
+    collection: &Collection,
+    search: Nearest,
+) -> Result<Answer<Vec<ScoredOut>>, Failure> {
+    let k = super::models::limits::skip_and_take(search.offset, search.limit)?;
+    let (vector, filter) = match search.to {
+        Target::Vector(vector) => (vector, search.filter),
+        Target::Point(id) => {
+            (vector_of(state, collection, id).await?, Some(without(search.filter, id)))
+        }
+    };
+    let request = SearchRequest {
+        vector,
+        filter,
+        k,
+        ef: search.ef,
+        exact: search.exact,
+        score_threshold: search.score_threshold,
+        want: search.want,
+    };
+    let answer = state.router.search(collection, request).await?;
+    let found = answer.value.into_iter().skip(search.offset).map(ScoredOut::from).collect();
+    Ok(Answer { value: found, missing: answer.missing })
+}
+
+/// Runs a batch, some at a time, and answers in the order asked. One that fails fails all, as in the dialect.
+async fn run_all(
+    state: &AppState,
+    collection: &Collection,
+    searches: Vec<Nearest>,
+) -> Result<Answer<Vec<Vec<ScoredOut>>>, Failure> {
+    let running = futures::stream::iter(searches).map(|search| run(state, collection, search));
+    let answers: Vec<Answer<Vec<ScoredOut>>> =
+        running.buffered(SEARCHES_AT_ONCE).try_collect().await?;
+    let mut missing: Vec<String> =
+        answers.iter().flat_map(|answer| answer.missing.iter().cloned()).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    Ok(Answer { value: answers.into_iter().map(|answer| answer.value).collect(), missing })
+}
+
+/// Checks the length of a batch.
+fn check_batch<T>(searches: &[T]) -> Result<(), Failure> {
+    match searches.len() > MAX_SEARCHES {
+        true => Err(Failure::field(
+            "searches",
+            format!("{}, must be {MAX_SEARCHES} or fewer", searches.len()),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The vector of a point that stands for a query.
+async fn vector_of(
+    state: &AppState,
+    collection: &Collection,
+    id: PointId,
+) -> Result<Vec<f32>, Failure> {
+    let want = Want { vectors: true, ..Want::default() };
+    let record = state
+        .router
+        .retrieve(collection, &[id], &want)
+        .await?
+        .pop()
+        .ok_or_else(|| Failure::no_point(id))?;
+    let vectors = record.parts.vectors.unwrap_or_default();
+    let vector = vectors.into_iter().find(|(name, _)| name.is_empty()).map(|(_, vector)| vector);
+    vector.ok_or_else(|| Failure::internal(format!("point {id} has no vector")))
+}
+
+/// The same filter, and not this point: nothing is nearer to a point than itself, so it is not an answer.
+fn without(filter: Option<Filter>, id: PointId) -> Filter {
+    let mut filter = filter.unwrap_or_default();
+    filter.must_not.push(Condition::HasId(vec![id]));
+    filter
+}
+
+/// A vector to search with, checked.
+fn target(collection: &Collection, vector: Vec<f32>) -> Result<Target, Failure> {
+    vector::check(&collection.vectors, "", &vector)?;
+    Ok(Target::Vector(vector))
+}

@@ -1,0 +1,103 @@
+//! Where reads of a shard run: on blocking threads, so that a long scan never stalls the network, and only so many at
+//! once, so that a burst queues here instead of making every search slow.
+//!
+//! Invariant: at most [`ReadPool::new`]'s number of reads run and at most [`QUEUE`] wait; the rest are refused at once.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+/// Reads that may wait for a turn. A search takes well under a millisecond, so a full queue is a second of work; to
+/// let more wait would only answer them after their callers have given up.
+pub const QUEUE: usize = 1024;
+
+/// A bounded place to run reads.
+#[derive(Clone, Debug)]
+pub struct ReadPool {
+    running: Arc<Semaphore>,
+    admitted: Arc<Semaphore>,
+}
+
+/// Why a read did not run to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Too many others wait.
+    #[error("more than {QUEUE} reads are waiting; retry later, or add shards or CPU")]
+    Overloaded,
+    /// The process is stopping, or the read panicked (which its thread has logged).
+    #[error("the read was cut off; see this process's log")]
+    CutOff,
+}
+
+impl ReadPool {
+    /// A pool that runs this many reads at once.
+    pub fn new(concurrency: usize) -> Self {
+        let concurrency = concurrency.max(1);
+        Self {
+            running: Arc::new(Semaphore::new(concurrency)),
+            admitted: Arc::new(Semaphore::new(concurrency + QUEUE)),
+        }
+    }
+
+    /// A pool for this machine. Reads are CPU work but may fault pages in from disk, hence twice the cores.
+    pub fn for_this_machine() -> Self {
+        Self::new(2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    }
+
+    /// Runs a read. A caller that gives up while its read waits costs nothing more.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let _admitted =
+            self.admitted.clone().try_acquire_owned().map_err(|_| ReadError::Overloaded)?;
+        let running = self.running.clone().acquire_owned().await.map_err(|_| ReadError::CutOff)?;
+        let task = tokio::task::spawn_blocking(move || {
+            let answer = read();
+            // Held until the read ends, not until the caller loses interest: the thread is busy until then.
+            drop(running);
+            answer
+        });
+        task.await.map_err(|_| ReadError::CutOff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once_and_serves_again_when_it_drains() {
+        let pool = ReadPool::new(1);
+        let (release, held) = mpsc::channel::<()>();
+        let first = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.run(move || held.recv().is_ok()).await }
+        });
+        let waiting: Vec<_> = (0..QUEUE)
+            .map(|n| {
+                let pool = pool.clone();
+                tokio::spawn(async move { pool.run(move || n).await })
+            })
+            .collect();
+        while pool.admitted.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.run(|| ()).await, Err(ReadError::Overloaded));
+        release.send(()).unwrap();
+        assert_eq!(first.await.unwrap(), Ok(true));
+        for (n, task) in waiting.into_iter().enumerate() {
+            assert_eq!(task.await.unwrap(), Ok(n));
+        }
+        assert_eq!(pool.run(|| 1).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_read_that_panics_is_an_error_and_frees_its_place() {
+        let pool = ReadPool::new(1);
+        assert_eq!(pool.run(|| panic!("as a bug would")).await, Err::<(), _>(ReadError::CutOff));
+        assert_eq!(pool.run(|| 1).await, Ok(1));
+    }
+}

@@ -1,0 +1,96 @@
+//! What the HTTP dialect asks of the router, and how it can fail. The same on a laptop and on a cluster.
+
+use std::time::Duration;
+
+use shoal_shard::api::ShardError;
+use shoal_vector::{PointId, VectorConfig};
+
+/// What `PUT /collections/{name}` asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateCollection {
+    /// Client-facing name.
+    pub name: String,
+    /// Its vectors; one unnamed vector for now.
+    pub vectors: Vec<VectorConfig>,
+    /// Candidates considered for each point while a segment is built; `None` for the default.
+    pub ef_construct: Option<u32>,
+    /// Number of shards; `None` for the default.
+    pub shards: Option<u32>,
+    /// How long to wait until the collection serves.
+    pub timeout: Duration,
+}
+
+/// An answer and the shards that had no part in it.
+#[derive(Clone, Debug)]
+pub struct Answer<T> {
+    /// The answer of the shards that did answer.
+    pub value: T,
+    /// Names of shards that did not; empty for a whole answer.
+    pub missing: Vec<String>,
+}
+
+/// A page of a scroll and where the next begins.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The points, by id.
+    pub records: Vec<shoal_shard::api::Record>,
+    /// First id of the next page; `None` at the end.
+    pub next: Option<PointId>,
+}
+
+/// A collection's figures, summed over its shards.
+#[derive(Clone, Debug, Default)]
+pub struct CollectionInfo {
+    /// Points that exist.
+    pub points: u64,
+    /// Points in a graph.
+    pub indexed_points: u64,
+    /// Segments on all shards.
+    pub segments: u64,
+    /// Names of shards that did not answer, whose figures are missing from the sums.
+    pub missing: Vec<String>,
+}
+
+/// Why a request was not served, by what the client can do. Each maps to one HTTP status.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RouteError {
+    /// 404: no such collection.
+    #[error("Not found: Collection `{0}` doesn't exist!")]
+    NoCollection(String),
+    /// 409: a collection of that name exists.
+    #[error("Wrong input: Collection `{0}` already exists!")]
+    Exists(String),
+    /// 409: something else stands in the way; the text says what to do.
+    #[error("{0}")]
+    Conflict(String),
+    /// 400: the request is wrong; the text names the field.
+    #[error("Wrong input: {0}")]
+    Invalid(String),
+    /// 403: the router may not do that; the text says what to do instead.
+    #[error("{0}")]
+    Forbidden(String),
+    /// 503: retry later; the text names what is missing.
+    #[error("{0}")]
+    Unavailable(String),
+    /// 408, as in Qdrant: the deadline passed. A write may or may not have been done.
+    #[error("{0}")]
+    Timeout(String),
+    /// 507: a shard's disk is full.
+    #[error("{0}")]
+    DiskFull(String),
+    /// 500: a bug or damaged data.
+    #[error("Service internal error: {0}")]
+    Internal(String),
+}
+
+impl From<ShardError> for RouteError {
+    fn from(error: ShardError) -> Self {
+        let text = error.to_string();
+        match error {
+            ShardError::Invalid(text) => RouteError::Invalid(text),
+            ShardError::DiskFull { .. } => RouteError::DiskFull(text),
+            ShardError::Unavailable { .. } => RouteError::Unavailable(text),
+            ShardError::Corrupt { .. } => RouteError::Internal(text),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The router: finds a collection's shards, places writes on them, asks them all and merges what they answer.
+//!
+//! Invariant: an answer is whole, or it says which shards are missing from it, or it is an error that names them.
+
+pub mod api;
+pub mod call;
+mod limits;
+mod place;
+mod remote;
+mod scatter;
+pub mod shard_client;
+mod validate;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use shoal_proto::routing::RoutingTable;
+use shoal_shard::api::{
+    FoundPoint, OpOrigin, Record, ScrollRequest, SearchRequest, Want, WriteAck, merge,
+};
+use shoal_vector::{Filter, Op, PointId, VectorConfig};
+
+use api::{Answer, CollectionInfo, CreateCollection, Page, RouteError};
+pub use limits::Deadlines;
+pub use remote::RemoteShard;
+use shard_client::ShardClient;
+
+use crate::clock;
+use crate::telemetry::Telemetry;
+use crate::topology::Topology;
+
+/// A collection as the router knows it now: one immutable snapshot.
+#[derive(Clone, Debug)]
+pub struct Collection {
+    /// Client-facing name.
+    pub name: String,
+    /// Its vectors.
+    pub vectors: Vec<VectorConfig>,
+    /// Candidates considered for each point while a segment is built.
+    pub ef_construct: u32,
+    /// Which shard holds which slot.
+    pub routing: RoutingTable,
+    /// Its shards, in the order of the routing table.
+    pub shards: Vec<ShardClient>,
+}
+
+/// Answers for all collections of a namespace, or of a data folder.
+pub struct Router {
+    topology: Arc<dyn Topology>,
+    deadlines: Deadlines,
+    telemetry: Arc<Telemetry>,
+    /// Drawn at start, so that the log tells this router's ops from any other's.
+    client_id: u64,
+    next_op: AtomicU64,
+}
+
+impl Router {
+    /// A router for the collections of a topology.
+    pub fn new(
+        topology: Arc<dyn Topology>,
+        deadlines: Deadlines,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        Self {
+            topology,
+            deadlines,
+            telemetry,
+            client_id: clock::random_u64(),
+            next_op: AtomicU64::new(1),
+        }
+    }
+
+    /// Whether the topology has been read, so that an unknown collection is truly not there.
+    pub fn ready(&self) -> bool {
+        self.topology.synced()
+    }
+
+    /// Names of all collections, ascending.
+    pub fn list(&self) -> Vec<String> {
+        self.topology.snapshot().keys().cloned().collect()
+    }
+
+    /// The collection of this name.
+    pub fn collection(&self, name: &str) -> Result<Arc<Collection>, RouteError> {
+        match self.topology.snapshot().get(name) {
+            Some(collection) => Ok(collection.clone()),
+            None if !self.ready() => Err(RouteError::Unavailable(
+                "the list of collections has not been read yet; retry".to_owned(),
+            )),
+            None => Err(RouteError::NoCollection(name.to_owned())),
+        }
+    }
+
+    /// Creates a collection and waits until it serves.
+    pub async fn create(&self, request: CreateCollection) -> Result<(), RouteError> {
+        self.topology.create(request).await
+    }
+
+    /// Deletes a collection and its data; `false` if there was none.
+    pub async fn delete(&self, name: &str) -> Result<bool, RouteError> {
+        self.topology.delete(name).await
+    }
+
+    /// Sends an op's parts to the shards they belong to. Ops on ids or points are split by placement; those that carry
+    /// a filter go to all shards. The ack of all parts: the greatest seq, visible if all are.
+    ///
+    /// Each part is atomic, the whole is not: after an error the parts of other shards may be done. The client
+    /// repeats the op then, which is safe because doing it twice is the same as doing it once.
+    pub async fn write(
+        &self,
+        collection: &Collection,
+        op: Op,
+        wait: bool,
+    ) -> Result<WriteAck, RouteError> {
+        let timer = self.telemetry.write_started(&op);
+        validate::op(&op, &collection.vectors)?;
+        let deadline = self.deadlines.write;
+        let mut calls = Vec::new();
+        for (position, part) in place::split(op, &collection.routing) {
+            let shard = shard(collection, position)?;
+            let bytes = shoal_shard::encode_op(&part);
+            let origin = OpOrigin {
+                client_id: self.client_id,
+                op_id: self.next_op.fetch_add(1, Ordering::Relaxed),
+            };
+            let call = async move { shard.write(bytes.into(), origin, wait, deadline).await };
+            calls.push((shard.name().to_owned(), call));
+        }
+        let acks = scatter::gather(calls).await.all()?;
+        timer.done();
+        let whole = |a: WriteAck, b: WriteAck| WriteAck {
+            seq: a.seq.max(b.seq),
+            visible: a.visible && b.visible,
+        };
+        Ok(acks.into_iter().fold(WriteAck { seq: 0, visible: true }, whole))
+    }
+
+    /// The nearest points over all shards. Answers while at least one shard does, and says which did not.
+    pub async fn search(
+        &self,
+        c: &Collection,
+        r: SearchRequest,
+    ) -> Result<Answer<Vec<FoundPoint>>, RouteError> {
+        let timer = self.telemetry.search_started();
+        let Some(vector) = c.vectors.first() else {
+            return Err(RouteError::Internal(format!("collection {} has no vectors", c.name)));
+        };
+        let (k, deadline) = (r.k, self.deadlines.search);
+        let calls = c.shards.iter().map(|s| (s.name().to_owned(), s.search(r.clone(), deadline)));
+        let Answer { value, missing } = scatter::gather(calls).await.some()?;
+        timer.done(!missing.is_empty());
+        Ok(Answer { value: merge(value, vector.distance, k), missing })
+    }
+
+    /// The points of these ids that exist, in the order asked, each once. Needs every shard that has one of them.
+    pub async fn retrieve(
+        &self,
+        c: &Collection,
+        ids: &[PointId],
+        want: &Want,
+    ) -> Result<Vec<Record>, RouteError> {
+        let mut calls = Vec::new();
+        for (position, ids) in place::by_shard(ids.to_vec(), &c.routing, |id| *id) {
+            let shard = shard(c, position)?;
+            calls.push((
+                shard.name().to_owned(),
+                shard.retrieve(ids, want.clone(), self.deadlines.read),
+            ));
+        }
+        let records = scatter::gather(calls).await.all()?.into_iter().flatten();
+        let mut by_id: HashMap<PointId, Record> =
+            records.map(|record| (record.id, record)).collect();
+        Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
+    }
+
+    /// A page in id order over all shards. Needs every shard.
+    pub async fn scroll(&self, c: &Collection, r: ScrollRequest) -> Result<Page, RouteError> {
+        // One more than asked tells where the next page begins.
+        let more = ScrollRequest { limit: r.limit.saturating_add(1), ..r };
+        let calls = c
+            .shards
+            .iter()
+            .map(|s| (s.name().to_owned(), s.scroll(more.clone(), self.deadlines.read)));
+        let mut records: Vec<Record> =
+            scatter::gather(calls).await.all()?.into_iter().flatten().collect();
+        records.sort_unstable_by_key(|record| record.id);
+        records.dedup_by_key(|record| record.id);
+        let next = records.get(r.limit).map(|record| record.id);
+        records.truncate(r.limit);
+        Ok(Page { records, next })
+    }
+
+    /// How many points match. Needs every shard.
+    pub async fn count(&self, c: &Collection, filter: Option<Filter>) -> Result<u64, RouteError> {
+        let calls = c
+            .shards
+            .iter()
+            .map(|s| (s.name().to_owned(), s.count(filter.clone(), self.deadlines.read)));
+        Ok(scatter::gather(calls).await.all()?.into_iter().sum())
+    }
+
+    /// Figures summed over the shards that answer.
+    pub async fn info(&self, collection: &Collection) -> Result<CollectionInfo, RouteError> {
+        let calls =
+            collection.shards.iter().map(|s| (s.name().to_owned(), s.info(self.deadlines.search)));
+        let gathered = scatter::gather(calls).await;
+        let mut info = CollectionInfo::default();
+        for shard in &gathered.answers {
+            info.points += shard.points;
+            info.indexed_points += shard.indexed_points;
+            info.segments += shard.segments;
+        }
+        info.missing = gathered.failures.into_iter().map(|(shard, _)| shard).collect();
+        Ok(info)
+    }
+}
+
+fn shard(collection: &Collection, position: usize) -> Result<&ShardClient, RouteError> {
+    let shard = collection.shards.get(position);
+    shard.ok_or_else(|| {
+        RouteError::Internal(format!("collection {} has no shard {position}", collection.name))
+    })
+}

@@ -1,0 +1,134 @@
+//! A shard as the router sees it: in this process, on the network, or known but not to be had.
+//!
+//! Invariant: every call ends by its deadline, one way or the other.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use shoal_shard::api::{
+    FoundPoint, OpOrigin, Record, ScrollRequest, SearchRequest, ShardError, ShardInfo, Want,
+    WriteAck,
+};
+use shoal_vector::{Filter, PointId};
+
+use super::call::CallError;
+use super::remote::RemoteShard;
+use crate::local_shard::LocalShard;
+
+/// A shard that can be asked.
+#[derive(Clone, Debug)]
+pub enum ShardClient {
+    /// In this process.
+    Local(LocalShard),
+    /// Over gRPC.
+    Remote(RemoteShard),
+    /// Could not be opened; answers why, so that its neighbours still serve.
+    Down {
+        /// The shard.
+        name: String,
+        /// Why it does not serve.
+        error: ShardError,
+    },
+}
+
+impl ShardClient {
+    /// The shard's name.
+    pub fn name(&self) -> &str {
+        match self {
+            ShardClient::Local(shard) => shard.name(),
+            ShardClient::Remote(shard) => shard.name(),
+            ShardClient::Down { name, .. } => name,
+        }
+    }
+
+    /// Writes an encoded op.
+    pub async fn write(
+        &self,
+        op: Bytes,
+        origin: OpOrigin,
+        wait: bool,
+        deadline: Duration,
+    ) -> Result<WriteAck, CallError> {
+        match self {
+            ShardClient::Local(shard) => {
+                self.bounded(deadline, shard.write(op, origin, wait)).await
+            }
+            ShardClient::Remote(shard) => shard.write(op, origin, wait, deadline).await,
+            ShardClient::Down { error, .. } => Err(error.clone().into()),
+        }
+    }
+
+    /// The nearest points.
+    pub async fn search(
+        &self,
+        request: SearchRequest,
+        deadline: Duration,
+    ) -> Result<Vec<FoundPoint>, CallError> {
+        match self {
+            ShardClient::Local(shard) => self.bounded(deadline, shard.search(request)).await,
+            ShardClient::Remote(shard) => shard.search(request, deadline).await,
+            ShardClient::Down { error, .. } => Err(error.clone().into()),
+        }
+    }
+
+    /// The points of these ids that exist.
+    pub async fn retrieve(
+        &self,
+        ids: Vec<PointId>,
+        want: Want,
+        deadline: Duration,
+    ) -> Result<Vec<Record>, CallError> {
+        match self {
+            ShardClient::Local(shard) => self.bounded(deadline, shard.retrieve(ids, want)).await,
+            ShardClient::Remote(shard) => shard.retrieve(&ids, &want, deadline).await,
+            ShardClient::Down { error, .. } => Err(error.clone().into()),
+        }
+    }
+
+    /// A page of points in id order.
+    pub async fn scroll(
+        &self,
+        request: ScrollRequest,
+        deadline: Duration,
+    ) -> Result<Vec<Record>, CallError> {
+        match self {
+            ShardClient::Local(shard) => self.bounded(deadline, shard.scroll(request)).await,
+            ShardClient::Remote(shard) => shard.scroll(&request, deadline).await,
+            ShardClient::Down { error, .. } => Err(error.clone().into()),
+        }
+    }
+
+    /// How many points match.
+    pub async fn count(
+        &self,
+        filter: Option<Filter>,
+        deadline: Duration,
+    ) -> Result<u64, CallError> {
+        match self {
+            ShardClient::Local(shard) => self.bounded(deadline, shard.count(filter)).await,
+            ShardClient::Remote(shard) => shard.count(filter.as_ref(), deadline).await,
+            ShardClient::Down { error, .. } => Err(error.clone().into()),
+        }
+    }
+
+    /// The shard's figures.
+    pub async fn info(&self, deadline: Duration) -> Result<ShardInfo, CallError> {
+        match self {
+            ShardClient::Local(shard) => self.bounded(deadline, shard.info()).await,
+            ShardClient::Remote(shard) => shard.info(deadline).await,
+            ShardClient::Down { error, .. } => Err(error.clone().into()),
+        }
+    }
+
+    async fn bounded<T>(
+        &self,
+        deadline: Duration,
+        call: impl Future<Output = Result<T, ShardError>>,
+    ) -> Result<T, CallError> {
+        match tokio::time::timeout(deadline, call).await {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(CallError::Timeout { shard: self.name().to_owned() }),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A shard's gRPC server: what routers and the operator ask it, answered from the shard in this process.
+//!
+//! It listens before the shard is open, so that callers hear "not ready" at once and need not guess.
+//!
+//! Invariant: nothing reaches the shard that did not show the token, speaks an unknown version, or was meant for
+//! another shard.
+
+use std::future::{Future, pending};
+use std::sync::{Arc, OnceLock};
+
+use shoal_proto::auth::{RequireToken, Token};
+use shoal_proto::convert::{DecodeError, decode_id};
+use shoal_proto::pb::shard_service_server::{ShardService, ShardServiceServer};
+use shoal_proto::{MAX_MESSAGE_BYTES, pb, version};
+use shoal_shard::api::{OpOrigin, ShardError};
+use tokio::net::TcpListener;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Code, Request, Response, Status};
+
+use crate::clock;
+use crate::convert as to;
+use crate::drain::Stop;
+use crate::listen;
+use crate::local_shard::LocalShard;
+use crate::status::{not_ready, to_status};
+use crate::telemetry::Telemetry;
+
+/// Calls of one router that may be under way at once. Reads queue in the pool and writes in the log; this only keeps
+/// one connection from holding more than both.
+const CALLS_PER_CONNECTION: u32 = 2048;
+
+/// Where the shard will be once it is open.
+pub type ShardSlot = Arc<OnceLock<LocalShard>>;
+
+/// The service of one shard.
+pub struct ShardServer {
+    collection: String,
+    shard: String,
+    slot: ShardSlot,
+    telemetry: Arc<Telemetry>,
+}
+
+impl ShardServer {
+    /// A server for the shard of this name, which may still be opening.
+    pub fn new(collection: &str, shard: &str, slot: ShardSlot, telemetry: Arc<Telemetry>) -> Self {
+        Self { collection: collection.to_owned(), shard: shard.to_owned(), slot, telemetry }
+    }
+
+    /// Serves until told to stop and all calls have ended.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        token: Token,
+        stop: Stop,
+    ) -> Result<(), tonic::transport::Error> {
+        let service = ShardServiceServer::new(self)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        tonic::transport::Server::builder()
+            .max_concurrent_streams(CALLS_PER_CONNECTION)
+            .add_service(InterceptedService::new(service, RequireToken(token)))
+            // The end of the connections is what stops the server; a signal of its own would drop those it has not seen.
+            .serve_with_incoming_shutdown(listen::connections(listener, stop), pending())
+            .await
+    }
+
+    /// The shard, for a call that may have it.
+    fn admit(&self, target: Option<&pb::Target>) -> Result<&LocalShard, Status> {
+        let target =
+            target.ok_or_else(|| Status::invalid_argument("the request names no target"))?;
+        version::check(target.version).map_err(|status| *status)?;
+        if target.shard != self.shard || target.collection != self.collection {
+            return Err(Status::failed_precondition(format!(
+                "this is shard {} of collection {}, not shard {} of collection {}: the caller's routing is out of date",
+                self.shard, self.collection, target.shard, target.collection
+            )));
+        }
+        self.slot.get().ok_or_else(|| not_ready("it is starting; retry"))
+    }
+
+    async fn measured<T>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<Response<T>, Status> {
+        let start = clock::now();
+        let outcome = call.await;
+        let label = outcome.as_ref().map_or_else(|status| outcome_label(status.code()), |_| "ok");
+        self.telemetry.rpc.observe(method, label, start.elapsed());
+        outcome.map(Response::new)
+    }
+}
+
+fn outcome_label(code: Code) -> &'static str {
+    match code {
+        Code::InvalidArgument => "invalid",
+        Code::ResourceExhausted => "disk_full",
+        Code::Unavailable => "unavailable",
+        Code::DataLoss => "corrupt",
+        Code::FailedPrecondition => "wrong_target",
+        _ => "internal",
+    }
+}
+
+/// A message that could not be read.
+fn unreadable(error: DecodeError) -> Status {
+    to_status(&ShardError::Invalid(error.to_string()))
+}
+
+/// An answer that could not be made into a message.
+fn unsayable(error: DecodeError) -> Status {
+    Status::internal(error.to_string())
+}
+
+fn failed(error: ShardError) -> Status {
+    to_status(&error)
+}
+
+#[tonic::async_trait]
+impl ShardService for ShardServer {
+    async fn write(
+        &self,
+        request: Request<pb::WriteRequest>,
+    ) -> Result<Response<pb::WriteReply>, Status> {
+        self.measured("write", async {
+            let message = request.into_inner();
+            let shard = self.admit(message.target.as_ref())?;
+            let origin = OpOrigin { client_id: message.client_id, op_id: message.op_id };
+            let ack = shard.write(message.op, origin, message.wait).await.map_err(failed)?;
+            Ok(pb::WriteReply { seq: ack.seq, visible: ack.visible })
+        })
+        .await
+    }
+
+    async fn search(
+        &self,
+        request: Request<pb::SearchRequest>,
+    ) -> Result<Response<pb::SearchReply>, Status> {
+        self.measured("search", async {
+            let message = request.into_inner();
+            let shard = self.admit(message.target.as_ref())?;
+            let request = to::search_from_pb(message).map_err(unreadable)?;
+            to::found_to_pb(shard.search(request).await.map_err(failed)?).map_err(unsayable)
+        })
+        .await
+    }
+
+    async fn retrieve(
+        &self,
+        request: Request<pb::RetrieveRequest>,
+    ) -> Result<Response<pb::RecordsReply>, Status> {
+        self.measured("retrieve", async {
+            let message = request.into_inner();
+            let shard = self.admit(message.target.as_ref())?;
+            let ids: Result<Vec<_>, _> = message.ids.iter().map(|id| decode_id(id)).collect();
+            let want = to::want_from_pb(message.want).map_err(unreadable)?;
+            let records = shard.retrieve(ids.map_err(unreadable)?, want).await.map_err(failed)?;
+            to::records_to_pb(records).map_err(unsayable)
+        })
+        .await
+    }
+
+    async fn scroll(
+        &self,
+        request: Request<pb::ScrollRequest>,
+    ) -> Result<Response<pb::RecordsReply>, Status> {
+        self.measured("scroll", async {
+            let message = request.into_inner();
+            let shard = self.admit(message.target.as_ref())?;
+            let request = to::scroll_from_pb(message).map_err(unreadable)?;
+            to::records_to_pb(shard.scroll(request).await.map_err(failed)?).map_err(unsayable)
+        })
+        .await
+    }
+
+    async fn count(
+        &self,
+        request: Request<pb::CountRequest>,
+    ) -> Result<Response<pb::CountReply>, Status> {
+        self.measured("count", async {
+            let message = request.into_inner();
+            let shard = self.admit(message.target.as_ref())?;
+            let filter = to::filter_from_pb(message.filter).map_err(unreadable)?;
+            Ok(pb::CountReply { count: shard.count(filter).await.map_err(failed)? })
+        })
+        .await
+    }
+
+    async fn info(
+        &self,
+        request: Request<pb::InfoRequest>,
+    ) -> Result<Response<pb::InfoReply>, Status> {
+        self.measured("info", async {
+            let message = request.into_inner();
+            let shard = self.admit(message.target.as_ref())?;
+            Ok(to::info_to_pb(&shard.info().await.map_err(failed)?))
+        })
+        .await
+    }
+}

@@ -1,0 +1,312 @@
+//! The topology of a cluster: VectorCollection objects of one namespace, through the Kubernetes API.
+//!
+//! The one file of the data plane that speaks to Kubernetes. It watches the objects and asks the API for nothing else
+//! in a steady state, so searches and writes go on while the API is gone; only creating and deleting need it.
+//!
+//! Invariant: objects are only made and only deleted over HTTP if HTTP made them; what `kubectl apply` made, only
+//! `kubectl delete` removes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use futures::StreamExt;
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use shoal_crds::collection::{DeletionPolicy, Index, Sharding, VectorSpec};
+use shoal_crds::{VectorCollection, VectorCollectionSpec, labels};
+use shoal_proto::auth::Token;
+
+use super::objects::{Objects, Progress, Reach, distance, owners, progress};
+use super::{Snapshot, Topology, names};
+use crate::clock;
+use crate::router::api::{CreateCollection, RouteError};
+
+/// First and longest pause before the API is asked again after it failed: a router that starts while the API restarts
+/// must not be late by half a minute.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// How long a deletion may take: pods must end and disks be released.
+const DELETE: Duration = Duration::from_secs(120);
+
+/// Collections of a namespace.
+pub struct KubeTopology {
+    api: Api<VectorCollection>,
+    namespace: String,
+    store: Store<VectorCollection>,
+    current: Arc<Current>,
+    watching: tokio::task::JoinHandle<()>,
+}
+
+/// What the watch last made of the objects.
+struct Current {
+    snapshot: ArcSwap<Snapshot>,
+    /// Counts snapshots; 0 until the first.
+    changes: tokio::sync::watch::Sender<u64>,
+}
+
+impl KubeTopology {
+    /// Begins to watch a namespace; `None` for that of the pod or kubeconfig.
+    pub async fn start(
+        namespace: Option<String>,
+        shard_port: u16,
+        token: Token,
+    ) -> anyhow::Result<Self> {
+        let client = kube::Client::try_default()
+            .await
+            .context("no way to the Kubernetes API: run in a pod with a service account, or with a kubeconfig")?;
+        let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+        Ok(Self::with_client(client, namespace, shard_port, token))
+    }
+
+    /// Begins to watch a namespace through a given client.
+    pub fn with_client(
+        client: kube::Client,
+        namespace: String,
+        shard_port: u16,
+        token: Token,
+    ) -> Self {
+        let api: Api<VectorCollection> = Api::namespaced(client, &namespace);
+        let (store, writer) = reflector::store();
+        let current = Arc::new(Current {
+            snapshot: ArcSwap::default(),
+            changes: tokio::sync::watch::Sender::new(0),
+        });
+        let objects = Objects::new(Reach { namespace: namespace.clone(), shard_port, token });
+        let events = watch(api.clone(), watcher::Config::default()).backoff(Pauses::default());
+        let events = reflector::reflector(writer, events);
+        let watching = tokio::spawn(follow(events, store.clone(), objects, current.clone()));
+        Self { api, namespace, store, current, watching }
+    }
+
+    /// The object that has this name among clients.
+    fn owner(&self, name: &str) -> Option<Arc<VectorCollection>> {
+        owners(&self.store.state()).get(name).map(|object| (*object).clone())
+    }
+
+    /// The object of this name, deleted or not.
+    fn object(&self, name: &str) -> Option<Arc<VectorCollection>> {
+        self.store.find(|object| object.metadata.name.as_deref() == Some(name))
+    }
+
+    /// Waits until a look at the objects gives something; `None` once the deadline has passed.
+    async fn until<T>(&self, deadline: Instant, look: impl Fn() -> Option<T>) -> Option<T> {
+        let mut changes = self.current.changes.subscribe();
+        loop {
+            changes.borrow_and_update();
+            if let Some(found) = look() {
+                return Some(found);
+            }
+            tokio::time::timeout_at(deadline.into(), changes.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    /// Waits until an object of this name that is being deleted is gone; `false` once the deadline has passed.
+    async fn gone(&self, name: &str, uid: Option<&str>, deadline: Instant) -> bool {
+        let still = || {
+            let object = self.object(name)?;
+            let same = uid.is_none_or(|uid| object.metadata.uid.as_deref() == Some(uid));
+            (same && (uid.is_some() || object.metadata.deletion_timestamp.is_some())).then_some(())
+        };
+        self.until(deadline, || still().is_none().then_some(())).await.is_some()
+    }
+
+    async fn serves(
+        &self,
+        request: &CreateCollection,
+        object: &str,
+        deadline: Instant,
+    ) -> Result<(), RouteError> {
+        let (name, namespace) = (&request.name, &self.namespace);
+        let look = || match progress(self.object(object)?.as_ref()) {
+            Progress::Ready if self.snapshot().contains_key(name) => Some(Ok(())),
+            Progress::Stalled(why) => Some(Err(RouteError::Conflict(format!(
+                "Collection `{name}` was created as VectorCollection {object} but cannot serve: {why}"
+            )))),
+            Progress::Ready | Progress::Waiting(_) => None,
+        };
+        let late = || {
+            let why = match self.object(object).as_deref().map(progress) {
+                Some(Progress::Waiting(why) | Progress::Stalled(why)) => why,
+                Some(Progress::Ready) | None => "this router has not seen it yet".to_owned(),
+            };
+            let timeout = request.timeout;
+            Err(RouteError::Timeout(format!(
+                "Collection `{name}` was created but does not serve after {timeout:?} ({why}). It goes on starting: wait \
+                 with `kubectl -n {namespace} wait --for=condition=Ready vc/{object}`"
+            )))
+        };
+        self.until(deadline, look).await.unwrap_or_else(late)
+    }
+
+    /// What a client makes of a refusal of the API.
+    fn refusal(&self, verb: &str, error: &kube::Error) -> RouteError {
+        let namespace = &self.namespace;
+        match error {
+            kube::Error::Api(status) if status.is_forbidden() => RouteError::Forbidden(format!(
+                "the router may not {verb} VectorCollections in namespace {namespace}: {}. Use kubectl instead, or \
+                 have an administrator grant it to the router's service account",
+                status.message
+            )),
+            kube::Error::Api(status) if status.is_invalid() || status.code == 400 => {
+                RouteError::Invalid(status.message.clone())
+            }
+            kube::Error::Api(status) => RouteError::Unavailable(format!(
+                "the Kubernetes API did not {verb} it: {}; retry",
+                status.message
+            )),
+            other => RouteError::Unavailable(format!(
+                "the Kubernetes API cannot be reached: {other}; retry"
+            )),
+        }
+    }
+}
+
+impl Drop for KubeTopology {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+#[async_trait]
+impl Topology for KubeTopology {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.snapshot.load_full()
+    }
+
+    fn synced(&self) -> bool {
+        *self.current.changes.borrow() > 0
+    }
+
+    async fn create(&self, request: CreateCollection) -> Result<(), RouteError> {
+        let deadline = clock::now() + request.timeout;
+        let name = names::object_name(&request.name);
+        if !self.gone(&name, None, deadline).await {
+            return Err(RouteError::Timeout(format!(
+                "an earlier `{}` is still being deleted; retry",
+                request.name
+            )));
+        }
+        if self.owner(&request.name).is_some() {
+            return Err(RouteError::Exists(request.name));
+        }
+        match self.api.create(&PostParams::default(), &object(&name, &request)).await {
+            Ok(_) => self.serves(&request, &name, deadline).await,
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                Err(RouteError::Exists(request.name))
+            }
+            Err(error) => Err(self.refusal("create", &error)),
+        }
+    }
+
+    async fn delete(&self, name: &str) -> Result<bool, RouteError> {
+        let deadline = clock::now() + DELETE;
+        let Some(owner) = self.owner(name) else {
+            if self.synced() {
+                return Ok(false);
+            }
+            return Err(RouteError::Unavailable(
+                "the list of collections has not been read yet; retry".to_owned(),
+            ));
+        };
+        let metadata = &owner.metadata;
+        let (object, uid) = (metadata.name.as_deref().unwrap_or_default(), metadata.uid.as_deref());
+        let ours = metadata
+            .labels
+            .as_ref()
+            .is_some_and(|labels| labels.contains_key(labels::MADE_BY_HTTP));
+        if !ours {
+            return Err(RouteError::Conflict(format!(
+                "Collection `{name}` was not made over HTTP but by an object: delete that, with `kubectl -n {} delete \
+                 vc {object}`",
+                self.namespace
+            )));
+        }
+        let this_one = Preconditions { uid: uid.map(str::to_owned), resource_version: None };
+        match self.api.delete(object, &DeleteParams::background().preconditions(this_one)).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => return Err(self.refusal("delete", &error)),
+        }
+        match self.gone(object, uid, deadline).await {
+            true => Ok(true),
+            false => Err(RouteError::Timeout(format!(
+                "Collection `{name}` is being deleted and takes longer than usual"
+            ))),
+        }
+    }
+}
+
+/// What `PUT /collections/{name}` makes.
+fn object(name: &str, request: &CreateCollection) -> VectorCollection {
+    let index = request.ef_construct.map(|ef| Index { ef_construct: Some(ef), ef: None });
+    let vector = |config: &shoal_vector::VectorConfig| VectorSpec {
+        name: config.name.clone(),
+        // Sizes are at most 65,536; were one greater, the API server would refuse it with a better text than ours.
+        size: u32::try_from(config.size).unwrap_or(u32::MAX),
+        distance: distance(config.distance),
+        index: index.clone(),
+    };
+    let spec = VectorCollectionSpec {
+        name: Some(request.name.clone()),
+        vectors: request.vectors.iter().map(vector).collect(),
+        sharding: request.shards.map(|shards| Sharding { initial_shards: Some(shards) }),
+        deletion_policy: Some(DeletionPolicy::Delete),
+        ..VectorCollectionSpec::default()
+    };
+    let mut object = VectorCollection::new(name, spec);
+    object.metadata.labels = Some([(labels::MADE_BY_HTTP.to_owned(), "true".to_owned())].into());
+    object
+}
+
+/// Makes a snapshot of each state of the objects. Never ends: when the API is gone, the last snapshot stays.
+async fn follow(
+    events: impl futures::Stream<Item = watcher::Result<Event<VectorCollection>>>,
+    store: Store<VectorCollection>,
+    mut objects: Objects,
+    current: Arc<Current>,
+) {
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            // A list is being read; the store shows it when it is whole.
+            Ok(Event::Init | Event::InitApply(_)) => continue,
+            Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the Kubernetes API is not answering; serving what was known last");
+                continue;
+            }
+        }
+        current.snapshot.store(Arc::new(objects.update(&store.state())));
+        current.changes.send_modify(|changes| *changes += 1);
+    }
+}
+
+/// Pauses between attempts: doubled each time, reset by a success.
+struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(PAUSES.0)
+    }
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.0;
+        self.0 = (2 * pause).min(PAUSES.1);
+        Some(pause)
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}

@@ -1,0 +1,122 @@
+//! What `collection.json` holds: everything about a collection but its points.
+//!
+//! Invariant: a file that parses gives a routing table that covers the ring; what a newer version wrote is refused.
+
+use serde::{Deserialize, Serialize};
+use shoal_proto::routing::{RoutingError, RoutingTable};
+use shoal_vector::VectorConfig;
+
+/// Version of the file; a build reads its own and the one before.
+const VERSION: u32 = 1;
+
+/// A collection as it stands on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CollectionFile {
+    version: u32,
+    /// Client-facing name.
+    pub(super) name: String,
+    /// Its vectors.
+    pub(super) vectors: Vec<VectorConfig>,
+    /// Candidates considered for each point while a segment is built.
+    pub(super) ef_construct: u32,
+    #[serde(rename = "gen")]
+    generation: u64,
+    shards: Vec<ShardEntry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct ShardEntry {
+    shard: String,
+    slots: String,
+}
+
+/// Why a collection's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FileError {
+    #[error("it is not what it should be: {0}")]
+    Malformed(#[from] serde_json::Error),
+    #[error("it is of version {0}, and this build reads version {VERSION}: use a newer shoal")]
+    Version(u32),
+    #[error("its routing table is damaged: {0}")]
+    Routing(#[from] RoutingError),
+}
+
+impl CollectionFile {
+    /// A new collection.
+    pub(super) fn new(
+        name: String,
+        vectors: Vec<VectorConfig>,
+        ef_construct: u32,
+        routing: &RoutingTable,
+    ) -> Self {
+        let entry = |(shard, slots): &(String, _)| ShardEntry {
+            shard: shard.clone(),
+            slots: ToString::to_string(slots),
+        };
+        let shards = routing.shards().iter().map(entry).collect();
+        Self {
+            version: VERSION,
+            name,
+            vectors,
+            ef_construct,
+            generation: routing.generation(),
+            shards,
+        }
+    }
+
+    /// The file's content.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, FileError> {
+        Ok(serde_json::to_vec_pretty(self)?)
+    }
+
+    /// The collection and its routing table, from the file's content.
+    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, RoutingTable), FileError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } = serde_json::from_slice(bytes)?;
+        if version != VERSION {
+            return Err(FileError::Version(version));
+        }
+        let file: Self = serde_json::from_slice(bytes)?;
+        let shards = file.shards.iter().map(|entry| (entry.shard.clone(), entry.slots.as_str()));
+        let routing = RoutingTable::parse(file.generation, shards)?;
+        Ok((file, routing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_vector::Metric;
+
+    use super::*;
+
+    fn file() -> (CollectionFile, RoutingTable) {
+        let routing =
+            RoutingTable::initial(["a-0".to_owned(), "a-1".to_owned()].into_iter()).unwrap();
+        let vectors = vec![VectorConfig { name: String::new(), size: 4, distance: Metric::Dot }];
+        (CollectionFile::new("any / name \u{1F41F}".to_owned(), vectors, 100, &routing), routing)
+    }
+
+    #[test]
+    fn a_file_comes_back_as_it_was_written() {
+        let written = file();
+        assert_eq!(CollectionFile::decode(&written.0.encode().unwrap()).unwrap(), written);
+    }
+
+    #[test]
+    fn newer_and_damaged_files_are_refused() {
+        let text = String::from_utf8(file().0.encode().unwrap()).unwrap();
+        let newer = text.replace("\"version\": 1", "\"version\": 2, \"unknown\": {}");
+        assert!(matches!(CollectionFile::decode(newer.as_bytes()), Err(FileError::Version(2))));
+        let gap = text.replace("0-511,", "");
+        assert!(matches!(
+            CollectionFile::decode(gap.as_bytes()),
+            Err(FileError::Routing(RoutingError::Gap(0)))
+        ));
+        let half = &text[..text.len() / 2];
+        assert!(matches!(CollectionFile::decode(half.as_bytes()), Err(FileError::Malformed(_))));
+    }
+}

@@ -1,0 +1,187 @@
+//! The data folder of a laptop server, and the few steps on it that must survive a crash.
+//!
+//! ```text
+//! DIR/lock                             held while a process serves the folder
+//! DIR/collections/<uuid>/              a collection; the name clients use is inside, never in a path
+//! DIR/collections/<uuid>/collection.json
+//! DIR/collections/<uuid>/shard-<n>/    what the shard keeps
+//! DIR/collections/new-<uuid>/          being made: removed at start
+//! DIR/collections/deleted-<uuid>/      being removed: removed at start
+//! ```
+//!
+//! Invariant: a collection exists exactly if its folder has its final name; that is one rename, synced before anyone
+//! is told.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+const FILE: &str = "collection.json";
+const MAKING: &str = "new-";
+const REMOVING: &str = "deleted-";
+
+/// A data folder that this process holds.
+#[derive(Debug)]
+pub(super) struct DataFolder {
+    collections: PathBuf,
+    /// Unlocked by the system when the process ends, however it ends.
+    _lock: File,
+}
+
+/// Why a data folder cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// Another process serves it.
+    #[error("{} is in use by another shoal: stop that one first, or use another --data", .0.display())]
+    Locked(PathBuf),
+    /// A collection's file is damaged or newer. Serving without it would let its name be taken again.
+    #[error("{}: {detail}; restore the file, or move that folder out of the data folder to serve without it", .path.display())]
+    Unreadable {
+        /// The collection's folder.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The system said no.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+}
+
+fn at<T>(path: &Path, outcome: io::Result<T>) -> Result<T, FolderError> {
+    outcome.map_err(|error| FolderError::Io { path: path.to_owned(), error })
+}
+
+impl DataFolder {
+    /// Takes a folder, makes it if there is none, and clears away what was being made or removed.
+    pub(super) fn open(dir: &Path) -> Result<Self, FolderError> {
+        let collections = dir.join("collections");
+        at(&collections, fs::create_dir_all(&collections))?;
+        let path = dir.join("lock");
+        let lock =
+            at(&path, OpenOptions::new().create(true).truncate(false).write(true).open(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(FolderError::Locked(dir.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(FolderError::Io { path, error }),
+        }
+        at(dir, sync_dir(dir))?;
+        let folder = Self { collections, _lock: lock };
+        for (name, path) in folder.entries()? {
+            if name.starts_with(MAKING) || name.starts_with(REMOVING) {
+                at(&path, fs::remove_dir_all(&path))?;
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Collections: their folders and the content of their files.
+    pub(super) fn load(&self) -> Result<Vec<(PathBuf, Vec<u8>)>, FolderError> {
+        let mut found = Vec::new();
+        for (name, path) in self.entries()? {
+            if Uuid::parse_str(&name).is_err() {
+                tracing::warn!(path = %path.display(), "not a collection's folder; left alone");
+                continue;
+            }
+            let file = path.join(FILE);
+            found.push((path, at(&file, fs::read(&file))?));
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Makes a collection's folder with its file: wholly or, after a crash, not at all.
+    pub(super) fn create(&self, id: Uuid, content: &[u8]) -> Result<PathBuf, FolderError> {
+        let making = self.collections.join(format!("{MAKING}{id}"));
+        let path = self.collections.join(id.to_string());
+        let made = (|| {
+            fs::create_dir(&making)?;
+            let mut file = File::create_new(making.join(FILE))?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            sync_dir(&making)?;
+            fs::rename(&making, &path)?;
+            sync_dir(&self.collections)
+        })();
+        if made.is_err() {
+            // What is left is cleared away at the next start if it cannot be now, as on a full disk it can.
+            let _ = fs::remove_dir_all(&making);
+        }
+        at(&path, made)?;
+        Ok(path)
+    }
+
+    /// Removes a collection's folder. Once this returns it stays gone; a crash before leaves it as it was.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), FolderError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let removing = self.collections.join(format!("{REMOVING}{name}"));
+        at(path, fs::rename(path, &removing))?;
+        at(&self.collections, sync_dir(&self.collections))?;
+        if let Err(error) = fs::remove_dir_all(&removing) {
+            tracing::warn!(path = %removing.display(), %error, "the rest is cleared away at the next start");
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> Result<Vec<(String, PathBuf)>, FolderError> {
+        let listed = at(&self.collections, fs::read_dir(&self.collections))?;
+        let entry = |entry: io::Result<fs::DirEntry>| {
+            let entry = at(&self.collections, entry)?;
+            Ok((entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        };
+        listed.map(entry).collect()
+    }
+}
+
+/// Folder of a collection's shard.
+pub(super) fn shard_dir(collection: &Path, index: usize) -> PathBuf {
+    collection.join(format!("shard-{index}"))
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_made_is_found_again_and_what_was_removed_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(dir.path()).unwrap();
+        let (kept, gone) = (Uuid::new_v4(), Uuid::new_v4());
+        let path = folder.create(kept, b"{}").unwrap();
+        let removed = folder.create(gone, b"{}").unwrap();
+        folder.remove(&removed).unwrap();
+        drop(folder);
+        assert_eq!(DataFolder::open(dir.path()).unwrap().load().unwrap(), [(path, b"{}".to_vec())]);
+    }
+
+    #[test]
+    fn a_crash_while_making_or_removing_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let collections = dir.path().join("collections");
+        for name in [format!("{MAKING}{}", Uuid::new_v4()), format!("{REMOVING}{}", Uuid::new_v4())]
+        {
+            fs::create_dir_all(collections.join(&name).join("shard-0")).unwrap();
+        }
+        assert_eq!(DataFolder::open(dir.path()).unwrap().load().unwrap(), []);
+        assert_eq!(fs::read_dir(collections).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn two_processes_cannot_have_one_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataFolder::open(dir.path()).unwrap();
+        assert!(matches!(DataFolder::open(dir.path()), Err(FolderError::Locked(_))));
+        drop(first);
+        assert!(DataFolder::open(dir.path()).is_ok());
+    }
+}

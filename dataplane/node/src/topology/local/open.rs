@@ -1,0 +1,82 @@
+//! Opens and closes the shards of a collection on this disk.
+
+use std::path::Path;
+
+use shoal_proto::routing::RoutingTable;
+use shoal_shard::api::{Identity, ShardError, Tuning};
+use shoal_shard::{Limits, OpenError, Shard};
+
+use super::file::CollectionFile;
+use super::folder::shard_dir;
+use crate::local_shard::LocalShard;
+use crate::reads::ReadPool;
+use crate::router::Collection;
+use crate::router::shard_client::ShardClient;
+use crate::telemetry::Telemetry;
+
+/// Opens all shards of a collection; one that cannot be opened stands in the list with its error.
+pub(super) fn collection(
+    path: &Path,
+    file: CollectionFile,
+    routing: RoutingTable,
+    limits: &Limits,
+    reads: &ReadPool,
+    telemetry: &Telemetry,
+) -> Collection {
+    let open = |(index, (name, _)): (usize, &(String, _))| {
+        let identity = Identity {
+            collection: file.name.clone(),
+            shard: name.clone(),
+            vectors: file.vectors.clone(),
+        };
+        let tuning = Tuning {
+            ef_construct: file.ef_construct as usize,
+            ef: shoal_crds::defaults::EF as usize,
+        };
+        match Shard::open(&shard_dir(path, index), identity, tuning, limits.clone()) {
+            Ok(shard) => {
+                let shard = LocalShard::new(name.clone(), shard, reads.clone());
+                telemetry.watch_shard(&file.name, &shard);
+                ShardClient::Local(shard)
+            }
+            Err(error) => {
+                tracing::error!(collection = %file.name, shard = %name, %error, "a shard cannot be opened");
+                ShardClient::Down { name: name.clone(), error: shard_error(name, &error) }
+            }
+        }
+    };
+    let shards = routing.shards().iter().enumerate().map(open).collect();
+    Collection {
+        name: file.name,
+        vectors: file.vectors,
+        ef_construct: file.ef_construct,
+        routing,
+        shards,
+    }
+}
+
+/// Why a shard could not be opened, if it could not.
+pub(super) fn failure(shard: &ShardClient) -> Option<ShardError> {
+    match shard {
+        ShardClient::Down { error, .. } => Some(error.clone()),
+        ShardClient::Local(_) | ShardClient::Remote(_) => None,
+    }
+}
+
+/// Finishes what a shard is doing and closes it.
+pub(super) fn close(shard: &LocalShard) {
+    shard.shard().clone().close();
+}
+
+/// What requests to a shard that could not be opened are answered.
+fn shard_error(shard: &str, error: &OpenError) -> ShardError {
+    let (shard, detail) = (shard.to_owned(), error.to_string());
+    match error {
+        OpenError::Corrupt { .. } => ShardError::Corrupt { shard, detail },
+        OpenError::Invalid(text) => ShardError::Invalid(text.clone()),
+        OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            ShardError::DiskFull { shard, detail }
+        }
+        _ => ShardError::Unavailable { shard, detail },
+    }
+}

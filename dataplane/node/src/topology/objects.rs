@@ -1,0 +1,225 @@
+//! From VectorCollection objects to a snapshot the router serves from. Talks to nobody.
+//!
+//! Invariants: of objects that claim one name the oldest has it; a collection that was once served keeps being served
+//! by its last good routing table until its object is deleted, and never goes back to an older table.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shoal_crds::VectorCollection;
+use shoal_crds::collection::{Distance, Routing};
+use shoal_crds::{conditions, labels};
+use shoal_proto::auth::Token;
+use shoal_proto::routing::{RoutingError, RoutingTable};
+use shoal_shard::api::ShardError;
+use shoal_vector::{Metric, VectorConfig};
+
+use super::Snapshot;
+use crate::router::shard_client::ShardClient;
+use crate::router::{Collection, RemoteShard};
+
+/// How shards of a namespace are reached.
+pub(super) struct Reach {
+    /// The namespace.
+    pub(super) namespace: String,
+    /// Port that shards answer on.
+    pub(super) shard_port: u16,
+    /// What they ask to be shown.
+    pub(super) token: Token,
+}
+
+/// The collections of a namespace, as far as they were ever understood.
+pub(super) struct Objects {
+    reach: Reach,
+    /// By client-facing name.
+    served: BTreeMap<String, Served>,
+}
+
+#[derive(Clone)]
+struct Served {
+    uid: String,
+    routing: Routing,
+    collection: Arc<Collection>,
+}
+
+/// How far an object is on its way to serve.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Ready,
+    /// Only a person can help; the message says how.
+    Stalled(String),
+    /// Not there yet; the message says what is awaited.
+    Waiting(String),
+}
+
+impl Objects {
+    pub(super) fn new(reach: Reach) -> Self {
+        Self { reach, served: BTreeMap::new() }
+    }
+
+    /// The snapshot after the objects became these. Needs a tokio runtime, for connections to come.
+    pub(super) fn update(&mut self, objects: &[Arc<VectorCollection>]) -> Snapshot {
+        let mut before = std::mem::take(&mut self.served);
+        for (name, object) in owners(objects) {
+            let uid = object.metadata.uid.as_deref().unwrap_or_default();
+            let known = before.remove(name).filter(|served| served.uid == uid);
+            if let Some(served) = self.serve(object, known) {
+                self.served.insert(name.to_owned(), served);
+            }
+        }
+        self.served.iter().map(|(name, served)| (name.clone(), served.collection.clone())).collect()
+    }
+
+    /// What to serve of an object, given what was served of it before.
+    fn serve(&self, object: &VectorCollection, known: Option<Served>) -> Option<Served> {
+        let Some(routing) = object.status.as_ref().and_then(|status| status.routing.clone()) else {
+            return known;
+        };
+        if let Some(known) = &known {
+            if known.routing.generation > routing.generation {
+                tracing::warn!(
+                    collection = object.client_name(),
+                    "a routing table older than the one in use; ignored"
+                );
+            }
+            if known.routing.generation > routing.generation || known.routing == routing {
+                return Some(known.clone());
+            }
+        }
+        let table = match parse(&routing) {
+            Ok(table) => table,
+            Err(error) => {
+                tracing::error!(collection = object.client_name(), %error, "a routing table that cannot be used");
+                return known;
+            }
+        };
+        let shard = |(shard, _): &(String, _)| {
+            let connected =
+                known.as_ref().and_then(|k| k.collection.shards.iter().find(|s| s.name() == shard));
+            self.reach.shard(object, shard, table.generation(), connected)
+        };
+        let collection = Collection {
+            name: object.client_name().to_owned(),
+            vectors: vectors(object),
+            ef_construct: object
+                .spec
+                .vectors
+                .first()
+                .map_or(shoal_crds::defaults::EF_CONSTRUCT, |v| v.ef_construct()),
+            shards: table.shards().iter().map(shard).collect(),
+            routing: table,
+        };
+        let uid = object.metadata.uid.clone().unwrap_or_default();
+        Some(Served { uid, routing, collection: Arc::new(collection) })
+    }
+}
+
+impl Reach {
+    /// A shard's client; the connection there is, if there is one.
+    fn shard(
+        &self,
+        object: &VectorCollection,
+        shard: &str,
+        generation: u64,
+        old: Option<&ShardClient>,
+    ) -> ShardClient {
+        if let Some(ShardClient::Remote(remote)) = old {
+            return ShardClient::Remote(remote.at_generation(generation));
+        }
+        let collection = object.metadata.name.as_deref().unwrap_or_default();
+        let host = labels::replica_host(collection, shard, 0, &self.namespace);
+        let address = format!("{host}:{}", self.shard_port);
+        match RemoteShard::new(
+            object.client_name(),
+            shard,
+            generation,
+            &address,
+            self.token.clone(),
+        ) {
+            Ok(remote) => ShardClient::Remote(remote),
+            Err(error) => {
+                let detail = format!("{address} is no address: {error}");
+                let error = ShardError::Unavailable { shard: shard.to_owned(), detail };
+                ShardClient::Down { name: shard.to_owned(), error }
+            }
+        }
+    }
+}
+
+/// Who has each name: of the objects that claim it and are not being deleted, the oldest.
+pub(super) fn owners(objects: &[Arc<VectorCollection>]) -> BTreeMap<&str, &Arc<VectorCollection>> {
+    let mut owners: BTreeMap<&str, &Arc<VectorCollection>> = BTreeMap::new();
+    for object in objects.iter().filter(|object| object.metadata.deletion_timestamp.is_none()) {
+        owners
+            .entry(object.client_name())
+            .and_modify(|owner| {
+                if age(object) < age(owner) {
+                    *owner = object;
+                }
+            })
+            .or_insert(object);
+    }
+    owners
+}
+
+/// Orders objects by age, and those of one second by uid.
+fn age(object: &VectorCollection) -> impl Ord + '_ {
+    (object.metadata.creation_timestamp.as_ref().map(|time| time.0), object.metadata.uid.as_deref())
+}
+
+/// How far an object is, as its conditions say about the spec it has now.
+pub(super) fn progress(object: &VectorCollection) -> Progress {
+    let Some(status) = &object.status else {
+        return Progress::Waiting("the operator has not seen it yet".to_owned());
+    };
+    if status.observed_generation < object.metadata.generation {
+        return Progress::Waiting("the operator has not seen it yet".to_owned());
+    }
+    let condition = |kind: &str| status.conditions.iter().find(|c| c.type_ == kind);
+    let message = |kind: &str| condition(kind).map(|c| format!("{}: {}", c.reason, c.message));
+    let is_true = |kind: &str| condition(kind).is_some_and(|c| c.status == "True");
+    if is_true(conditions::STALLED) {
+        return Progress::Stalled(message(conditions::STALLED).unwrap_or_default());
+    }
+    match is_true(conditions::READY) && status.routing.is_some() {
+        true => Progress::Ready,
+        false => Progress::Waiting(
+            message(conditions::READY).unwrap_or_else(|| "it is starting".to_owned()),
+        ),
+    }
+}
+
+fn parse(routing: &Routing) -> Result<RoutingTable, RoutingError> {
+    let generation = u64::try_from(routing.generation).unwrap_or_default();
+    RoutingTable::parse(
+        generation,
+        routing.table.iter().map(|entry| (entry.shard.clone(), entry.slots.as_str())),
+    )
+}
+
+fn vectors(object: &VectorCollection) -> Vec<VectorConfig> {
+    let config = |vector: &shoal_crds::collection::VectorSpec| VectorConfig {
+        name: vector.name.clone(),
+        size: vector.size as usize,
+        distance: match vector.distance {
+            Distance::Cosine => Metric::Cosine,
+            Distance::Dot => Metric::Dot,
+            Distance::Euclid => Metric::Euclid,
+            Distance::Manhattan => Metric::Manhattan,
+        },
+    };
+    object.spec.vectors.iter().map(config).collect()
+}
+
+/// The other way round, for an object to be made.
+pub(super) fn distance(metric: Metric) -> Distance {
+    match metric {
+        Metric::Cosine => Distance::Cosine,
+        Metric::Dot => Distance::Dot,
+        Metric::Euclid => Distance::Euclid,
+        Metric::Manhattan => Distance::Manhattan,
+    }
+}
+
+#[cfg(test)]
+mod tests;

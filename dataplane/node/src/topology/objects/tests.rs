@@ -1,0 +1,139 @@
+//! Snapshots from objects: who has a name, what is served when an object is broken or old.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use shoal_crds::collection::{ShardSlots, VectorSpec};
+use shoal_crds::{VectorCollectionSpec, VectorCollectionStatus};
+
+use super::*;
+
+fn reach() -> Reach {
+    let token = Token::parse("0123456789abcdef").unwrap();
+    Reach { namespace: "ns".to_owned(), shard_port: 6335, token }
+}
+
+fn time(second: i64) -> Time {
+    Time(Timestamp::from_second(1_700_000_000 + second).unwrap())
+}
+
+fn routing(generation: i64, table: &[(&str, &str)]) -> Routing {
+    let entry = |&(shard, slots): &(&str, &str)| ShardSlots {
+        shard: shard.to_owned(),
+        slots: slots.to_owned(),
+    };
+    Routing { generation, table: table.iter().map(entry).collect() }
+}
+
+fn object(
+    name: &str,
+    client_name: &str,
+    created: i64,
+    routing: Option<Routing>,
+) -> VectorCollection {
+    let vectors = vec![VectorSpec { size: 384, ..VectorSpec::default() }];
+    let spec =
+        VectorCollectionSpec { name: Some(client_name.to_owned()), vectors, ..Default::default() };
+    let mut object = VectorCollection::new(name, spec);
+    object.metadata.uid = Some(format!("uid-{name}-{created}"));
+    object.metadata.creation_timestamp = Some(time(created));
+    object.metadata.generation = Some(2);
+    object.status = Some(VectorCollectionStatus {
+        routing,
+        observed_generation: Some(2),
+        ..Default::default()
+    });
+    object
+}
+
+fn whole(generation: i64) -> Option<Routing> {
+    Some(routing(generation, &[("a-0", "0-8191"), ("a-1", "8192-16383")]))
+}
+
+fn names_of(collection: &Collection) -> Vec<&str> {
+    collection.shards.iter().map(ShardClient::name).collect()
+}
+
+#[tokio::test]
+async fn an_object_with_a_routing_table_is_served_under_its_client_name() {
+    let mut objects = Objects::new(reach());
+    let snapshot = objects.update(&[object("a", "my_collection", 0, whole(1)).into()]);
+    let collection = &snapshot["my_collection"];
+    assert_eq!(names_of(collection), ["a-0", "a-1"]);
+    assert_eq!(
+        collection.vectors,
+        [VectorConfig { name: String::new(), size: 384, distance: Metric::Cosine }]
+    );
+    assert_eq!(collection.routing.generation(), 1);
+    // Not before it has one.
+    assert!(Objects::new(reach()).update(&[object("a", "a", 0, None).into()]).is_empty());
+}
+
+#[tokio::test]
+async fn of_two_that_claim_a_name_the_older_has_it_until_it_goes() {
+    let mut objects = Objects::new(reach());
+    let older = object("old", "x", 1, Some(routing(1, &[("old-0", "0-16383")])));
+    let newer = object("new", "x", 2, Some(routing(1, &[("new-0", "0-16383")])));
+    for order in [[&older, &newer], [&newer, &older]] {
+        let snapshot = objects.update(&order.map(|o| Arc::new(o.clone())));
+        assert_eq!(names_of(&snapshot["x"]), ["old-0"]);
+    }
+    let mut going = older;
+    going.metadata.deletion_timestamp = Some(time(9));
+    let snapshot = objects.update(&[going.into(), newer.into()]);
+    assert_eq!(names_of(&snapshot["x"]), ["new-0"]);
+}
+
+#[tokio::test]
+async fn what_was_served_stays_when_status_is_lost_damaged_or_older() {
+    let mut objects = Objects::new(reach());
+    objects.update(&[object("a", "a", 0, whole(5)).into()]);
+    let gap = routing(6, &[("a-0", "0-8191"), ("a-1", "8193-16383")]);
+    for broken in [None, Some(gap), whole(4)] {
+        let snapshot = objects.update(&[object("a", "a", 0, broken).into()]);
+        assert_eq!(snapshot["a"].routing.generation(), 5);
+    }
+    // Another object of that name is another collection, however new its table is.
+    let snapshot = objects.update(&[object("a", "a", 77, whole(1)).into()]);
+    assert_eq!(snapshot["a"].routing.generation(), 1);
+    assert!(objects.update(&[]).is_empty());
+}
+
+#[tokio::test]
+async fn an_unchanged_table_costs_nothing_and_a_newer_one_is_taken() {
+    let mut objects = Objects::new(reach());
+    let first = objects.update(&[object("a", "a", 0, whole(1)).into()]);
+    let again = objects.update(&[object("a", "a", 0, whole(1)).into()]);
+    assert!(Arc::ptr_eq(&first["a"], &again["a"]));
+    let moved = Some(routing(2, &[("a-0", "0-99"), ("a-1", "100-16383")]));
+    let later = objects.update(&[object("a", "a", 0, moved).into()]);
+    assert_eq!(later["a"].routing.generation(), 2);
+}
+
+#[test]
+fn progress_is_what_the_conditions_say_about_the_spec_as_it_is_now() {
+    let condition = |kind: &str, status: &str| Condition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: "Why".to_owned(),
+        message: "do this".to_owned(),
+        last_transition_time: time(0),
+        observed_generation: Some(2),
+    };
+    let with = |conditions: Vec<Condition>| {
+        let mut object = object("a", "a", 0, whole(1));
+        object.status.as_mut().unwrap().conditions = conditions;
+        object
+    };
+    assert_eq!(progress(&with(vec![condition("Ready", "True")])), Progress::Ready);
+    assert_eq!(
+        progress(&with(vec![condition("Ready", "False")])),
+        Progress::Waiting("Why: do this".to_owned())
+    );
+    let stalled = with(vec![condition("Ready", "False"), condition("Stalled", "True")]);
+    assert_eq!(progress(&stalled), Progress::Stalled("Why: do this".to_owned()));
+    let mut unseen = with(vec![condition("Ready", "True")]);
+    unseen.metadata.generation = Some(3);
+    assert!(matches!(progress(&unseen), Progress::Waiting(_)));
+    unseen.status = None;
+    assert!(matches!(progress(&unseen), Progress::Waiting(_)));
+}
