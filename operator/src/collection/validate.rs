@@ -1,0 +1,275 @@
+//! From the spec as written to a collection that can be built. Pure.
+//!
+//! Everything is parsed here once: defaults are resolved, numbers are in range, quantities are quantities. The API
+//! server's schema refuses most of what is refused here too; this is what building may rely on.
+//!
+//! Invariant: building from a [`Valid`] cannot fail.
+
+use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::ResourceExt;
+use shoal_crds::collection::{DeletionPolicy, Distance, VectorSpec};
+use shoal_crds::conditions::reason;
+use shoal_crds::{VectorCollection, defaults};
+
+use super::resources::{defaulted, resources};
+use crate::error::Problem;
+use crate::kubernetes::in_sync;
+use crate::kubernetes::meta::Labels;
+use crate::quantity;
+
+/// Most dimensions a vector may have.
+const MAX_SIZE: u32 = 65_536;
+/// Most shards a collection may start with.
+const MAX_SHARDS: u32 = 64;
+/// Longest object name: pod names, which add to it, must stay below 63 characters.
+const MAX_NAME: usize = 40;
+
+/// Most router pods a collection may ask for.
+const MAX_ROUTERS: i32 = 100;
+/// Requests of a shard pod that is given none.
+const SHARD_REQUESTS: &[(&str, &str)] = &[("cpu", "100m"), ("memory", "128Mi")];
+/// Requests of a router pod that is given none.
+const ROUTER_REQUESTS: &[(&str, &str)] = &[("cpu", "100m"), ("memory", "64Mi")];
+
+/// A collection that can be built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Valid {
+    /// Name of the object.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Name clients use.
+    pub client_name: String,
+    /// What its disks are marked with.
+    pub fingerprint: String,
+    /// The vectors.
+    pub vectors: Vec<VectorSpec>,
+    /// Shards to start with.
+    pub initial_shards: u32,
+    /// Copies of each shard.
+    pub replicas: u32,
+    /// Image the spec names.
+    pub image: Option<String>,
+    /// Size of each shard's disk.
+    pub storage_size: Quantity,
+    /// Storage class of the disks.
+    pub storage_class: Option<String>,
+    /// How shard pods are scheduled and sized.
+    pub pods: Pods,
+    /// What it asks of the namespace's router.
+    pub router: Router,
+    /// What happens to the disks with the object.
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// How shard pods are scheduled and sized, resolved.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs)] // Each is the field of the spec of the same name.
+pub struct Pods {
+    pub resources: ResourceRequirements,
+    pub node_selector: Option<Labels>,
+    pub tolerations: Option<Vec<Toleration>>,
+    pub affinity: Option<Affinity>,
+    pub priority_class_name: Option<String>,
+}
+
+/// A router: what a collection asks of its namespace's, or what several ask together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Router {
+    /// Pods to keep.
+    pub min_replicas: i32,
+    /// CPU and memory of each.
+    pub resources: ResourceRequirements,
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        let min_replicas = i32::try_from(defaults::ROUTER_MIN_REPLICAS).unwrap_or(i32::MAX);
+        Self { min_replicas, resources: defaulted(ROUTER_REQUESTS) }
+    }
+}
+
+/// Names the disks' content: the client-facing name and the vectors. A disk with another one is never touched.
+pub fn fingerprint(collection: &VectorCollection) -> String {
+    let vectors = collection.spec.vectors.iter();
+    let vectors = vectors.map(|v| format!("/{}/{}/{}", v.name, v.size, distance_name(v.distance)));
+    in_sync::hash_text(&(collection.client_name().to_owned() + &vectors.collect::<String>()))
+}
+
+/// Parses a collection. The problem names the field and says what to do.
+pub fn validate(collection: &VectorCollection) -> Result<Valid, Problem> {
+    let name = collection.name_any();
+    require(name.len() <= MAX_NAME, || {
+        format!("metadata.name is longer than {MAX_NAME} characters: use a shorter one")
+    })?;
+    let spec = &collection.spec;
+    let client_name = collection.client_name().to_owned();
+    require(
+        !client_name.is_empty() && client_name.len() <= 255 && !client_name.contains('/'),
+        || "spec.name must have 1 to 255 bytes and no `/`".to_owned(),
+    )?;
+    let initial_shards = collection.initial_shards();
+    require((1..=MAX_SHARDS).contains(&initial_shards), || {
+        format!("spec.sharding.initialShards is {initial_shards}: use 1 to {MAX_SHARDS}")
+    })?;
+    let replicas = collection.replicas();
+    require([1, 3, 5].contains(&replicas), || {
+        format!("spec.replication.replicas is {replicas}: use 1, 3 or 5")
+    })?;
+    let storage = spec.storage.clone().unwrap_or_default();
+    let storage_size = storage.size.unwrap_or_else(|| Quantity(defaults::STORAGE_SIZE.to_owned()));
+    require(quantity::parse(&storage_size.0).is_some_and(|bytes| bytes > 0), || {
+        format!("spec.storage.size is `{}`: use a size such as 10Gi", storage_size.0)
+    })?;
+    let pods = spec.shard_pods.clone().unwrap_or_default();
+    let router = spec.router.clone().unwrap_or_default();
+    Ok(Valid {
+        namespace: collection.namespace().unwrap_or_default(),
+        name,
+        client_name,
+        fingerprint: fingerprint(collection),
+        vectors: vectors(&spec.vectors)?,
+        initial_shards,
+        replicas,
+        image: image(spec.image.as_deref())?,
+        storage_size,
+        storage_class: storage.storage_class_name,
+        pods: Pods {
+            resources: resources("spec.shardPods.resources", pods.resources, SHARD_REQUESTS)?,
+            node_selector: pods.node_selector,
+            tolerations: pods.tolerations,
+            affinity: pods.affinity,
+            priority_class_name: pods.priority_class_name,
+        },
+        router: Router {
+            min_replicas: router_replicas(router.min_replicas)?,
+            resources: resources("spec.router.resources", router.resources, ROUTER_REQUESTS)?,
+        },
+        deletion_policy: collection.deletion_policy(),
+    })
+}
+
+fn router_replicas(given: Option<u32>) -> Result<i32, Problem> {
+    let replicas = given.unwrap_or(defaults::ROUTER_MIN_REPLICAS);
+    let in_range = i32::try_from(replicas).ok().filter(|r| (1..=MAX_ROUTERS).contains(r));
+    in_range.ok_or_else(|| {
+        let message = format!("spec.router.minReplicas is {replicas}: use 1 to {MAX_ROUTERS}");
+        Problem::new(reason::INVALID_SPEC, message)
+    })
+}
+
+fn vectors(given: &[VectorSpec]) -> Result<Vec<VectorSpec>, Problem> {
+    let [vector] = given else {
+        let message = "spec.vectors: named vectors are not supported yet: give one vector and leave its name out";
+        return Err(Problem::new(reason::INVALID_SPEC, message));
+    };
+    require(vector.name.is_empty(), || {
+        "spec.vectors[0].name: named vectors are not supported yet: leave the name out".to_owned()
+    })?;
+    require((1..=MAX_SIZE).contains(&vector.size), || {
+        format!("spec.vectors[0].size is {}: use 1 to {MAX_SIZE}", vector.size)
+    })?;
+    require(vector.ef_construct() > 0 && vector.ef() > 0, || {
+        "spec.vectors[0].index: efConstruct and ef must be at least 1".to_owned()
+    })?;
+    Ok(given.to_vec())
+}
+
+fn image(given: Option<&str>) -> Result<Option<String>, Problem> {
+    let image = given.map(str::trim).filter(|image| !image.is_empty());
+    require(!image.is_some_and(|image| image.contains(char::is_whitespace)), || {
+        "spec.image holds white space: use a reference such as registry.example/shoal:1.0"
+            .to_owned()
+    })?;
+    Ok(image.map(str::to_owned))
+}
+
+fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), Problem> {
+    if holds { Ok(()) } else { Err(Problem::new(reason::INVALID_SPEC, message())) }
+}
+
+/// A distance by its name on the command line of a shard.
+pub fn distance_name(distance: Distance) -> &'static str {
+    match distance {
+        Distance::Cosine => "Cosine",
+        Distance::Dot => "Dot",
+        Distance::Euclid => "Euclid",
+        Distance::Manhattan => "Manhattan",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_crds::collection::{Router as Asked, ShardPods, Sharding, Storage};
+
+    use super::*;
+    use crate::collection::testing::collection;
+
+    fn message(change: impl FnOnce(&mut VectorCollection)) -> String {
+        let mut changed = collection("c");
+        change(&mut changed);
+        let problem = validate(&changed).expect_err("refused");
+        assert_eq!(problem.reason, reason::INVALID_SPEC);
+        problem.message
+    }
+
+    #[test]
+    fn only_vectors_are_needed_and_the_rest_has_defaults() {
+        let valid = validate(&collection("c")).expect("valid");
+        assert_eq!((valid.client_name.as_str(), valid.initial_shards, valid.replicas), ("c", 1, 1));
+        assert_eq!(valid.storage_size.0, "10Gi");
+        assert_eq!(valid.image, None);
+        let requests = valid.pods.resources.requests.expect("requests");
+        assert_eq!(requests.get("cpu").map(|q| q.0.as_str()), Some("100m"));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_naming_the_field() {
+        assert!(message(|c| c.spec.vectors.clear()).contains("spec.vectors"));
+        assert!(message(|c| c.spec.vectors[0].size = 0).contains("spec.vectors[0].size"));
+        assert!(message(|c| c.spec.vectors[0].name = "title".into()).contains("named vectors"));
+        assert!(message(|c| c.spec.name = Some("a/b".into())).contains("spec.name"));
+        let shards = Some(Sharding { initial_shards: Some(0) });
+        assert!(message(|c| c.spec.sharding = shards).contains("initialShards"));
+        let size = Some(Quantity("a lot".into()));
+        assert!(
+            message(|c| c.spec.storage = Some(Storage { size, ..Storage::default() }))
+                .contains("storage.size")
+        );
+        assert!(message(|c| c.spec.image = Some("a b".into())).contains("spec.image"));
+        assert!(message(|c| c.metadata.name = Some("x".repeat(41))).contains("metadata.name"));
+        let limits = Some([("memory".to_owned(), Quantity("much".into()))].into());
+        let resources = Some(ResourceRequirements { limits, ..ResourceRequirements::default() });
+        let router = Some(Asked { resources: resources.clone(), min_replicas: None });
+        let told = message(|c| c.spec.router = router);
+        assert!(
+            told.contains("spec.router.resources") && told.contains("amount of memory"),
+            "{told}"
+        );
+        let pods = Some(ShardPods { resources, ..ShardPods::default() });
+        assert!(message(|c| c.spec.shard_pods = pods).contains("amount of memory"));
+        let router = Some(Asked { min_replicas: Some(0), resources: None });
+        assert!(message(|c| c.spec.router = router).contains("spec.router.minReplicas"));
+    }
+
+    #[test]
+    fn an_empty_image_is_the_operators_choice() {
+        let mut given = collection("c");
+        given.spec.image = Some(String::new());
+        assert_eq!(validate(&given).expect("valid").image, None);
+    }
+
+    #[test]
+    fn the_fingerprint_tells_names_and_vectors_apart_and_nothing_else() {
+        let base = collection("c");
+        let mut other = base.clone();
+        other.spec.sharding = Some(Sharding { initial_shards: Some(7) });
+        assert_eq!(fingerprint(&other), fingerprint(&base));
+        other.spec.vectors[0].size += 1;
+        assert_ne!(fingerprint(&other), fingerprint(&base));
+        let mut renamed = base.clone();
+        renamed.spec.name = Some("d".into());
+        assert_ne!(fingerprint(&renamed), fingerprint(&base));
+    }
+}

@@ -1,0 +1,99 @@
+//! From "this object changed" to "reconcile that": the queues of the two controllers.
+//!
+//! Invariant: nothing is queued before [`Triggers::arm`] ran, which queues everything once the stores are full; so no
+//! reconcile ever sees half of what exists, and no change is missed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::SinkExt;
+use futures::channel::mpsc;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::ReconcileRequest;
+use kube::runtime::reflector::{ObjectRef, Store};
+use shoal_crds::VectorCollection;
+
+/// Room in each queue. A full queue holds back the watch that feeds it, which loses nothing.
+const QUEUE: usize = 1024;
+
+/// What a change concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// One collection.
+    Collection {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// Every collection of a namespace.
+    CollectionsOf(String),
+    /// A namespace's router and what goes with it.
+    Namespace(String),
+}
+
+type CollectionRequest = ReconcileRequest<VectorCollection>;
+type NamespaceRequest = ReconcileRequest<PartialObjectMeta<Namespace>>;
+
+/// Feeds the controllers' queues.
+#[derive(Debug)]
+pub struct Triggers {
+    collections: mpsc::Sender<CollectionRequest>,
+    namespaces: mpsc::Sender<NamespaceRequest>,
+    known: Store<VectorCollection>,
+    armed: AtomicBool,
+}
+
+/// The other ends of the queues.
+pub struct Queues {
+    /// Collections to reconcile.
+    pub collections: mpsc::Receiver<CollectionRequest>,
+    /// Namespaces to reconcile.
+    pub namespaces: mpsc::Receiver<NamespaceRequest>,
+}
+
+impl Triggers {
+    /// Triggers that know these collections, and their queues.
+    pub fn new(known: Store<VectorCollection>) -> (Self, Queues) {
+        let (collections, collection_queue) = mpsc::channel(QUEUE);
+        let (namespaces, namespace_queue) = mpsc::channel(QUEUE);
+        let triggers = Self { collections, namespaces, known, armed: AtomicBool::new(false) };
+        (triggers, Queues { collections: collection_queue, namespaces: namespace_queue })
+    }
+
+    /// Queues everything that exists, and from now on what changes. Call it once all stores are full.
+    pub async fn arm(&self, namespaces: Vec<String>) {
+        self.armed.store(true, Ordering::SeqCst);
+        for namespace in namespaces {
+            self.touch(Touch::Namespace(namespace.clone())).await;
+            self.touch(Touch::CollectionsOf(namespace)).await;
+        }
+    }
+
+    /// Queues what a change concerns.
+    pub async fn touch(&self, touch: Touch) {
+        if !self.armed.load(Ordering::SeqCst) {
+            return;
+        }
+        match touch {
+            Touch::Collection { namespace, name } => self.queue_collection(&namespace, &name).await,
+            Touch::CollectionsOf(namespace) => {
+                for collection in self.known.state() {
+                    if collection.namespace().as_deref() == Some(namespace.as_str()) {
+                        self.queue_collection(&namespace, &collection.name_any()).await;
+                    }
+                }
+            }
+            Touch::Namespace(namespace) => {
+                // An error means that the controller ended, and with it the process.
+                let _ = self.namespaces.clone().send(ObjectRef::new(&namespace).into()).await;
+            }
+        }
+    }
+
+    async fn queue_collection(&self, namespace: &str, name: &str) {
+        let request = ObjectRef::new(name).within(namespace).into();
+        let _ = self.collections.clone().send(request).await;
+    }
+}

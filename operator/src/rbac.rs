@@ -1,0 +1,114 @@
+//! The rights the operator needs, and why. The chart's roles are compared with this list.
+//!
+//! Secrets: the operator may create Secrets (RBAC cannot limit creation to a name), watch two names, and read one, the
+//! token it shows shards. It can change or delete none. It reads no other Secret of the cluster.
+//!
+//! Invariant: the operator holds every right it gives routers (`vectorcollections`), or the API server would
+//! refuse their Role; it never needs `escalate` or `bind`.
+
+use shoal_crds::labels;
+
+/// A rule of a ClusterRole or Role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// API group; "" is the core group.
+    pub group: &'static str,
+    /// Resources.
+    pub resources: &'static [&'static str],
+    /// Names the rule is limited to; empty for all.
+    pub names: &'static [&'static str],
+    /// Verbs.
+    pub verbs: &'static [&'static str],
+}
+
+const fn rule(
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+) -> Rule {
+    Rule { group, resources, names: &[], verbs }
+}
+
+/// What the operator looks after whole.
+const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+
+/// Rights in all namespaces that hold collections: a ClusterRole.
+pub const CLUSTER: &[Rule] = &[
+    // Users' objects: patched for the finalizer alone. `create` and `delete` are held to be given to routers.
+    rule("shoal.dev", &["vectorcollections"], OWN),
+    rule("shoal.dev", &["vectorcollections/status", "shards/status"], &["patch"]),
+    // Owners that block deletion are only accepted from who may set their finalizers. Collections own Shards, and Shards
+    // all the rest; what a StatefulSet owns is made by others.
+    rule("shoal.dev", &["vectorcollections/finalizers", "shards/finalizers"], &["update"]),
+    rule("shoal.dev", &["shards"], OWN),
+    rule("apps", &["deployments", "statefulsets"], OWN),
+    rule("", &["serviceaccounts", "services"], OWN),
+    rule("policy", &["poddisruptionbudgets"], OWN),
+    rule("networking.k8s.io", &["networkpolicies"], OWN),
+    rule("rbac.authorization.k8s.io", &["rolebindings", "roles"], OWN),
+    // Disks are made by the StatefulSets; the operator grows and, with deletionPolicy Delete, deletes them.
+    rule("", &["persistentvolumeclaims"], &["get", "list", "watch", "patch", "delete"]),
+    // Pods are made by the StatefulSets; one is deleted so that a change reaches it.
+    rule("", &["pods"], &["list", "watch", "delete"]),
+    rule("", &["namespaces"], &["list", "watch"]),
+    rule("", &["secrets"], &["create"]),
+    Rule {
+        group: "",
+        resources: &["secrets"],
+        names: &[labels::API_KEY_SECRET, labels::INTERNAL_TOKEN_SECRET],
+        verbs: &["list", "watch"],
+    },
+    Rule {
+        group: "",
+        resources: &["secrets"],
+        names: &[labels::INTERNAL_TOKEN_SECRET],
+        verbs: &["get"],
+    },
+    rule("events.k8s.io", &["events"], &["create", "patch"]),
+];
+
+/// Rights in the operator's own namespace: a Role.
+pub const OWN_NAMESPACE: &[Rule] = &[
+    rule("coordination.k8s.io", &["leases"], &["create"]),
+    Rule {
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+        names: &[crate::leader::LEASE],
+        verbs: &["get", "update"],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::build::role;
+
+    #[test]
+    fn the_operator_holds_what_it_gives_routers() {
+        for given in role::role("ns", true).rules.expect("rules") {
+            for verb in &given.verbs {
+                let resource = given.resources.as_ref().expect("resources")[0].as_str();
+                let holds = CLUSTER.iter().any(|rule| {
+                    rule.group == shoal_crds::GROUP
+                        && rule.resources.contains(&resource)
+                        && rule.verbs.contains(&verb.as_str())
+                });
+                assert!(holds, "{verb} {resource}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_secret_but_the_two_can_be_read_and_none_changed() {
+        let all = [CLUSTER, OWN_NAMESPACE].concat();
+        for rule in all.iter().filter(|rule| rule.resources.contains(&"secrets")) {
+            for verb in rule.verbs {
+                assert!(*verb == "create" || !rule.names.is_empty(), "{verb} on every Secret");
+                assert!(["create", "get", "list", "watch"].contains(verb), "{verb}");
+            }
+        }
+        assert!(
+            all.iter().all(|rule| !rule.resources.contains(&"*") && !rule.verbs.contains(&"*"))
+        );
+    }
+}
