@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Bad days, for tests: each does to the cluster what a machine, a network or a disk does to a real one.
+set -euo pipefail
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=network.sh
+. "$HERE/network.sh"
+# shellcheck source=control-plane.sh
+. "$HERE/control-plane.sh"
+# shellcheck source=node.sh
+. "$HERE/node.sh"
+
+usage() {
+  cat >&2 <<'U'
+usage: fault.sh node-kill NODE            every process of the node dies at once, its disk stays
+       fault.sh node-start NODE           the node boots again
+       fault.sh node-cut NODE             its network cable is pulled; pods run on
+       fault.sh node-join NODE            and plugged in again
+       fault.sh pod-kill NAMESPACE POD    kill -9 of the pod's processes; the kubelet starts them again
+       fault.sh pod-freeze NAMESPACE POD  they stop where they are, sockets open
+       fault.sh pod-thaw NAMESPACE POD
+       fault.sh pod-usage NAMESPACE POD   prints resident bytes and milliseconds of processor time
+       fault.sh api-pause                 the API server stops answering
+       fault.sh api-resume
+       fault.sh api-kill                  the API server dies
+       fault.sh api-start
+       fault.sh disk-make NODE NAME MIB   a small ext4 disk on the node; prints its path there, for a local volume
+       fault.sh disk-free NODE NAME
+U
+  exit 2
+}
+
+known_node() { node_names | grep -qx "${1:-none}" || die "no node ${1:-}: there are $(node_names | tr '\n' ' ')"; }
+
+pid_of() { cat "$RUN/pid/$1" 2>/dev/null || die "$1 was not started by up.sh"; }
+
+# A pod's cgroup in each hierarchy; fails when there is none.
+pod_cgroups() { # NAMESPACE POD
+  local uid found root
+  uid=$(k -n "$1" get pod "$2" -o 'jsonpath={.metadata.uid}')
+  found=$(for root in $(cgroup_roots); do find "$root/shoal" -type d -name "pod$uid" 2>/dev/null; done)
+  [ -n "$found" ] || die "pod $1/$2 ($uid) runs on no node here"
+  echo "$found"
+}
+
+# All processes of a pod but the one that holds its namespaces: killing that would make a new pod sandbox.
+pod_pids() { # NAMESPACE POD
+  local pid
+  pod_cgroups "$1" "$2" | while read -r group; do find "$group" -name cgroup.procs -exec cat {} +; done | sort -un |
+    while read -r pid; do
+      [ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = /pause ] || echo "$pid"
+    done
+}
+
+pod_usage() {
+  local pid rss=0 ticks=0 kilobytes stat
+  for pid in $(pod_pids "$1" "$2"); do
+    kilobytes=$(awk '/^VmRSS:/ {print $2}' "/proc/$pid/status")
+    # Fields 14 and 15, user and system time, counted from behind the program's name, which may hold spaces.
+    stat=$(sed 's/.*) //' "/proc/$pid/stat" | awk '{print $12 + $13}')
+    rss=$((rss + kilobytes * 1024)) ticks=$((ticks + stat))
+  done
+  echo "$rss $((ticks * 1000 / $(getconf CLK_TCK)))"
+}
+
+pod_freezer() { # NAMESPACE POD freeze|thaw
+  local group state=THAWED flag=0
+  [ "$3" = thaw ] || { state=FROZEN flag=1; }
+  pod_cgroups "$1" "$2" | while read -r group; do
+    if [ -e "$group/freezer.state" ]; then echo $state > "$group/freezer.state"; fi
+    if [ -e "$group/cgroup.freeze" ]; then echo $flag > "$group/cgroup.freeze"; fi
+  done
+}
+
+disk_make() { # NODE NAME MIB
+  local file=$RUN/$1/shoal-disk-$2.ext4
+  truncate -s "${3}M" "$file"
+  mkfs.ext4 -q -m 0 "$file"
+  node_run "$1" mkdir -p "/mnt/disks/$2"
+  node_run "$1" mount -o loop "$file" "/mnt/disks/$2"
+  node_run "$1" rmdir "/mnt/disks/$2/lost+found"
+  echo "/mnt/disks/$2"
+}
+
+disk_free() { # NODE NAME
+  node_run "$1" umount --lazy "/mnt/disks/$2"
+  rm -f "$RUN/$1/shoal-disk-$2.ext4"
+}
+
+command=${1:-}; shift || usage
+case $command in
+  node-*) known_node "${1:-}" ;;
+  pod-*) [ $# = 2 ] || usage ;;
+esac
+case $command in
+  node-kill) node_kill "$1" ;;
+  node-start) node_kill "$1"; node_forget "$1"; network_node "$1"; node_start "$1" ;;
+  node-cut) ip -n "$CONTROL_PLANE" link set "v${1#node}" down ;;
+  node-join) ip -n "$CONTROL_PLANE" link set "v${1#node}" up ;;
+  pod-kill) pod_pids "$@" | kill_listed ;;
+  pod-usage) pod_usage "$@" ;;
+  pod-freeze) pod_freezer "$@" freeze ;;
+  pod-thaw) pod_freezer "$@" thaw ;;
+  api-pause) kill -STOP "$(pid_of kube-apiserver)" ;;
+  api-resume) kill -CONT "$(pid_of kube-apiserver)" ;;
+  api-kill) kill -9 "$(pid_of kube-apiserver)" ;;
+  api-start) start_api_server; until_true k get --raw /readyz ;;
+  disk-make) [ $# = 3 ] || usage; known_node "$1"; disk_make "$@" ;;
+  disk-free) [ $# = 2 ] || usage; known_node "$1"; disk_free "$@" ;;
+  *) usage ;;
+esac

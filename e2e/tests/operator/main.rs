@@ -1,0 +1,19 @@
+//! The operator against a real API server, with the rights of its own roles and no others. No pods run here: tests play
+//! the kubelet and the controllers of Kubernetes by writing the statuses these would write.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod conflicts;
+mod disks;
+mod leader;
+mod lifecycle;
+mod repair;
+mod rights;
+mod rolling;
+mod sizes;
+mod steady;
+mod world;

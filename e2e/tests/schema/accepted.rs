@@ -1,0 +1,131 @@
+//! What the API server accepts, and that it leaves it as it was written.
+
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::support::{Place, least, least_and};
+
+#[tokio::test]
+async fn every_sample_is_accepted() {
+    let Some(place) = Place::of("samples").await else { return };
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/samples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(samples).expect("samples") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let text = std::fs::read_to_string(&path).expect("reads");
+            let sample = serde_saphyr::from_str(&text).expect("YAML");
+            let answer = place.collections().create(&PostParams::default(), &sample).await;
+            assert!(answer.is_ok(), "{}: {answer:?}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "no samples in {samples}");
+}
+
+#[tokio::test]
+async fn the_schema_fills_in_nothing_but_the_vectors_name() {
+    let Some(place) = Place::of("defaults").await else { return };
+    let made = place.create("one", least()).await.expect("accepted");
+    assert_eq!(
+        made.data["spec"],
+        json!({"vectors": [{"name": "", "size": 4, "distance": "Cosine"}]})
+    );
+}
+
+#[tokio::test]
+async fn applying_the_same_twice_changes_nothing() {
+    let Some(place) = Place::of("twice").await else { return };
+    let spec = least_and(json!({"storage": {"size": "2Gi"}, "sharding": {"initialShards": 2}}));
+    let first = place.apply("one", spec.clone()).await.expect("accepted");
+    let second = place.apply("one", spec).await.expect("accepted");
+    assert_eq!(first.metadata.resource_version, second.metadata.resource_version);
+}
+
+#[tokio::test]
+async fn writing_a_default_out_or_growing_is_no_forbidden_change() {
+    let Some(place) = Place::of("allowed").await else { return };
+    let mut spec = least();
+    place.apply("one", spec.clone()).await.expect("the least");
+    let steps: Vec<(&str, &str, Value)> = vec![
+        ("the object's own name", "name", "one".into()),
+        (
+            "the default vector's name",
+            "vectors",
+            json!([{"name": "", "size": 4, "distance": "Cosine"}]),
+        ),
+        ("another ef", "vectors", json!([{"size": 4, "distance": "Cosine", "index": {"ef": 200}}])),
+        ("the default size, in other units", "storage", json!({"size": "10240Mi"})),
+        ("a larger disk", "storage", json!({"size": "20Gi"})),
+        ("a larger disk, in bytes", "storage", json!({"size": 21_474_836_481_u64})),
+        (
+            "another number of shards, refused by a condition instead",
+            "sharding",
+            json!({"initialShards": 2}),
+        ),
+        ("more replicas, refused by a condition instead", "replication", json!({"replicas": 3})),
+        ("another image", "image", "registry.example/shoal:2".into()),
+        ("the operator's image", "image", "".into()),
+        ("pods as Kubernetes knows them", "shardPods", pods()),
+        ("another policy", "deletionPolicy", "Delete".into()),
+    ];
+    for (case, field, value) in steps {
+        spec[field] = value;
+        place.apply("one", spec.clone()).await.expect(case);
+    }
+}
+
+/// Every kind of field below `shardPods`.
+fn pods() -> Value {
+    let term = json!({"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]});
+    json!({
+        "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"cpu": 2}},
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "vectors", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}},
+        "priorityClassName": "high",
+    })
+}
+
+#[tokio::test]
+async fn spec_and_status_are_written_apart() {
+    let Some(place) = Place::of("status").await else { return };
+    let made = place.create("one", least()).await.expect("accepted");
+    let condition = |kind: &str| {
+        json!([{"type": kind, "status": "True", "reason": "Available", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}])
+    };
+    let status = |fields: Value| {
+        let mut object = json!({"apiVersion": "shoal.dev/v1alpha1", "kind": "VectorCollection", "status": fields});
+        object["spec"] = json!({"vectors": [{"size": 9, "distance": "Dot"}]});
+        object
+    };
+    let collections = place.collections();
+    let write = |by: &'static str, fields: Value| {
+        let (collections, body) = (collections.clone(), status(fields));
+        async move {
+            collections.patch_status("one", &PatchParams::apply(by), &Patch::Apply(body)).await
+        }
+    };
+    write("operator", json!({"points": 12, "conditions": condition("Ready")}))
+        .await
+        .expect("writes status");
+    let both =
+        write("another", json!({"conditions": condition("Stalled")})).await.expect("writes status");
+    assert_eq!(both.data["status"]["points"], 12);
+    assert_eq!(
+        both.data["status"]["conditions"].as_array().map(Vec::len),
+        Some(2),
+        "conditions are merged by type"
+    );
+    assert_eq!(both.data["spec"], made.data["spec"], "status writes change no spec");
+    assert_eq!(both.metadata.generation, made.metadata.generation);
+
+    let mut spec = both;
+    spec.data["status"]["points"] = 99.into();
+    spec.data["spec"]["image"] = "other".into();
+    let replaced =
+        collections.replace("one", &PostParams::default(), &spec).await.expect("writes spec");
+    assert_eq!(replaced.data["status"]["points"], 12, "spec writes change no status");
+    assert_eq!(replaced.metadata.generation, Some(2));
+}

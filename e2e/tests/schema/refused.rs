@@ -1,0 +1,207 @@
+//! What the API server refuses, and that its message names the field and says what to do.
+
+use serde_json::{Value, json};
+
+use crate::support::{Place, least, least_and};
+
+const ONE_UNNAMED: &str = "give one vector and leave its name out";
+
+#[track_caller]
+fn assert_says(case: &str, answer: Result<impl Sized, String>, expected: &[&str]) {
+    let Err(message) = answer else { panic!("{case}: accepted, not refused with {expected:?}") };
+    for part in expected {
+        assert!(message.contains(part), "{case}: `{part}` is not in: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_spec_that_cannot_work_is_refused_when_it_is_created() {
+    let Some(place) = Place::of("refused").await else { return };
+    let vector = |fields: Value| {
+        let mut vector = json!({"size": 4, "distance": "Cosine"});
+        for (name, field) in fields.as_object().expect("an object") {
+            vector[name] = field.clone();
+        }
+        least_and(json!({"vectors": [vector]}))
+    };
+    let long = "x".repeat(256);
+    let cases: Vec<(&str, Value, &[&str])> = vec![
+        ("no vectors", json!({}), &["spec.vectors", "Required"]),
+        ("an empty list of vectors", json!({"vectors": []}), &["spec.vectors", "at least 1"]),
+        ("a named vector", vector(json!({"name": "title"})), &["spec.vectors", ONE_UNNAMED]),
+        (
+            "two vectors",
+            json!({"vectors": [{"size": 4, "distance": "Dot"}, {"name": "b", "size": 4, "distance": "Dot"}]}),
+            &["spec.vectors", ONE_UNNAMED],
+        ),
+        (
+            "the same vector twice",
+            json!({"vectors": [{"size": 4, "distance": "Dot"}, {"size": 4, "distance": "Dot"}]}),
+            &["spec.vectors[1]", "Duplicate"],
+        ),
+        (
+            "size 0",
+            vector(json!({"size": 0})),
+            &["spec.vectors[0].size", "greater than or equal to 1"],
+        ),
+        ("size too large", vector(json!({"size": 65_537})), &["spec.vectors[0].size", "65536"]),
+        (
+            "an unknown distance",
+            vector(json!({"distance": "Hamming"})),
+            &["spec.vectors[0].distance", "\"Cosine\""],
+        ),
+        ("ef 0", vector(json!({"index": {"ef": 0}})), &["spec.vectors[0].index.ef"]),
+        ("ef too large", vector(json!({"index": {"ef": 10_001}})), &["spec.vectors[0].index.ef"]),
+        (
+            "efConstruct 3",
+            vector(json!({"index": {"efConstruct": 3}})),
+            &["spec.vectors[0].index.efConstruct"],
+        ),
+        (
+            "efConstruct too large",
+            vector(json!({"index": {"efConstruct": 2001}})),
+            &["index.efConstruct"],
+        ),
+        ("an empty name", least_and(json!({"name": ""})), &["spec.name", "at least 1 char"]),
+        ("a long name", least_and(json!({"name": long})), &["spec.name", "255"]),
+        ("a name with a slash", least_and(json!({"name": "a/b"})), &["spec.name", "leave `/` out"]),
+        (
+            "2 replicas",
+            least_and(json!({"replication": {"replicas": 2}})),
+            &["spec.replication.replicas", "1, 3 or 5"],
+        ),
+        (
+            "7 replicas",
+            least_and(json!({"replication": {"replicas": 7}})),
+            &["spec.replication.replicas"],
+        ),
+        (
+            "0 shards",
+            least_and(json!({"sharding": {"initialShards": 0}})),
+            &["spec.sharding.initialShards"],
+        ),
+        (
+            "65 shards",
+            least_and(json!({"sharding": {"initialShards": 65}})),
+            &["spec.sharding.initialShards"],
+        ),
+        (
+            "no quantity",
+            least_and(json!({"storage": {"size": "big"}})),
+            &["spec.storage.size", "such as 10Gi"],
+        ),
+        (
+            "a size without its unit",
+            least_and(json!({"storage": {"size": 10}})),
+            &["spec.storage.size", "as in 10Gi"],
+        ),
+        (
+            "a negative size",
+            least_and(json!({"storage": {"size": "-1Gi"}})),
+            &["spec.storage.size", "as in 10Gi"],
+        ),
+        (
+            "no routers",
+            least_and(json!({"router": {"minReplicas": 0}})),
+            &["spec.router.minReplicas"],
+        ),
+        (
+            "an unknown policy",
+            least_and(json!({"deletionPolicy": "Shred"})),
+            &["spec.deletionPolicy", "\"Retain\""],
+        ),
+    ];
+    for (case, spec, expected) in cases {
+        assert_says(case, place.create("one", spec).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn an_object_name_that_services_and_pods_cannot_carry_is_refused() {
+    let Some(place) = Place::of("names").await else { return };
+    for name in ["1st", "a.b"] {
+        assert_says(
+            name,
+            place.create(name, least()).await,
+            &["metadata.name", "begin it with a letter", "spec.name"],
+        );
+    }
+    let name = "n".repeat(41);
+    assert_says(
+        "41 characters",
+        place.create(&name, least()).await,
+        &["metadata.name", "40 characters", "spec.name"],
+    );
+    place.create(&name[..40], least()).await.expect("40 characters are accepted");
+}
+
+#[tokio::test]
+async fn what_stored_points_rest_on_cannot_change() {
+    let Some(place) = Place::of("changes").await else { return };
+    let vector = |fields: Value| json!({"vectors": [fields]});
+    let storage = |fields: Value| least_and(json!({"storage": fields}));
+    let vectors_stay: &[&str] = &["spec.vectors", "cannot change", "make a new collection"];
+    let class_stays: &[&str] = &["spec.storage.storageClassName", "cannot change"];
+    let no_shrink: &[&str] = &["spec.storage.size", "can grow but not shrink"];
+    let name_stays: &[&str] = &["spec.name", "cannot change"];
+    let cases: Vec<(&str, Value, Value, &[&str])> = vec![
+        ("size", least(), vector(json!({"size": 5, "distance": "Cosine"})), vectors_stay),
+        ("distance", least(), vector(json!({"size": 4, "distance": "Dot"})), vectors_stay),
+        (
+            "name-changed",
+            least_and(json!({"name": "a"})),
+            least_and(json!({"name": "b"})),
+            name_stays,
+        ),
+        ("name-taken-away", least_and(json!({"name": "a"})), least(), name_stays),
+        ("name-added", least(), least_and(json!({"name": "b"})), name_stays),
+        (
+            "disk-shrunk",
+            storage(json!({"size": "2Gi"})),
+            storage(json!({"size": "2000M"})),
+            no_shrink,
+        ),
+        (
+            "disk-in-bytes-shrunk",
+            storage(json!({"size": 21_474_836_481_u64})),
+            storage(json!({"size": "20Gi"})),
+            no_shrink,
+        ),
+        ("disk-below-the-default", least(), storage(json!({"size": "9Gi"})), no_shrink),
+        ("disk-back-to-the-default", storage(json!({"size": "11Gi"})), least(), no_shrink),
+        (
+            "class",
+            storage(json!({"storageClassName": "a"})),
+            storage(json!({"storageClassName": "b"})),
+            class_stays,
+        ),
+        ("class-added", least(), storage(json!({"storageClassName": "a"})), class_stays),
+        ("class-taken-away", storage(json!({"storageClassName": ""})), least(), class_stays),
+    ];
+    for (case, before, after, expected) in cases {
+        place.apply(case, before).await.expect(case);
+        assert_says(case, place.apply(case, after).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_shard_stays_with_its_collection_and_its_slots_are_ranges() {
+    let Some(place) = Place::of("shards").await else { return };
+    let spec = |collection: &str, slots: &str| json!({"collection": collection, "placement": {"gen": 1, "slots": slots}, "replicas": 1, "image": "shoal"});
+    let mut made =
+        place.create_shard("one", spec("a", "0-8191,9000,16383")).await.expect("accepted");
+    made.data["spec"]["collection"] = "b".into();
+    let answer = place.shards().replace("one", &kube::api::PostParams::default(), &made).await;
+    assert_says(
+        "another collection",
+        answer.map_err(|e| e.to_string()),
+        &["spec.collection cannot change"],
+    );
+    for slots in ["", "0-", "a", "0,,1", "0 - 5", "100000"] {
+        assert_says(
+            slots,
+            place.create_shard("two", spec("a", slots)).await,
+            &["spec.placement.slots"],
+        );
+    }
+}
