@@ -11,6 +11,8 @@ LOGS=target/test-logs
 CI=${CI:-false}
 SHOAL_CLUSTER_DIR=${SHOAL_CLUSTER_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/shoal/cluster}
 export SHOAL_CLUSTER_DIR CARGO_TERM_COLOR=never
+# Backtraces of panics help; those of errors that a test returns only hide which one it was.
+export RUST_LIB_BACKTRACE=0
 passed=0 failed=0 skipped=0
 ours= # whether this run started the cluster
 mkdir -p "$LOGS"
@@ -33,7 +35,10 @@ step() { # PART NAME COMMAND...
   else
     printf 'FAIL  %-28s %5d passed, %d failed, exit code %d, %d s; the end of %s:\n' "$part/$name" "$pass" "$fail" "$code" \
       $((SECONDS - began)) "$log"
-    grep -E '^(error|test .*FAILED|---- .* stdout ----|.*panicked at)' "$log" | head -20 | sed 's/^/    > /'
+    grep -E '^(error|Error: |test .*FAILED|---- .* stdout ----|.*panicked at)' "$log" | head -20 | sed 's/^/    > /'
+    # The names that cargo lists last; where tests print as they go, their own lines do not end in a verdict.
+    awk '/^failures:$/ { names = ""; next } /^    [a-z_0-9:]+$/ { names = names $0 "\n" } END { printf "%s", names }' "$log" |
+      sort -u | sed 's/^ */    > failed: /'
     tail -60 "$log" | sed 's/^/    /'
     return 1
   fi
