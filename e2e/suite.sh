@@ -65,7 +65,7 @@ check_scripts() {
 
 lint() {
   step lint fmt cargo fmt --all --check
-  step lint clippy cargo clippy --workspace --all-targets --locked -- -D warnings
+  step lint clippy cargo clippy --workspace --all-targets --test kube_topology --locked -- -D warnings
   step lint licences e2e/licences.py
   if ! command -v shellcheck >/dev/null && root_on_linux && command -v apt-get >/dev/null; then
     { apt-get update && apt-get install -y --no-install-recommends shellcheck; } >/dev/null 2>&1 < /dev/null
@@ -106,7 +106,7 @@ crash() {
 # The API server's own binaries are built from Go modules; that works on any Linux with Go.
 cluster_binaries() { [ -n "${built:-}" ] || { step "$1" cluster-binaries e2e/cluster/build.sh && built=yes; }; }
 
-# Every test of the crate but those that have a part of their own.
+# Every test of the crate but those that have a part of their own, and the data plane's of what it reads from the API.
 schema() {
   if ! e2e/cluster/preflight.sh build; then skip schema "see above; it needs an API server, built with Go"; return; fi
   cluster_binaries schema || return
@@ -116,6 +116,7 @@ schema() {
     case $name in chart | cluster) ;; *) tests+=(--test "$name") ;; esac
   done
   step schema api-server cargo test --locked --no-fail-fast -p shoal-e2e --lib "${tests[@]}"
+  step schema topology cargo test --locked --no-fail-fast -p shoal-node --test kube_topology
 }
 
 clients() {
