@@ -179,7 +179,7 @@ pub struct Replication {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// Size of each shard's disk. Default: 10Gi. May grow where the storage class allows it, never shrink.
+    /// Size of each shard's disk. Default: 10Gi. May grow where the storage class allows it; disks never shrink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxLength" = 32))]
     pub size: Option<Quantity>,

@@ -219,7 +219,6 @@ mod tests {
     #[test]
     fn rules_that_name_a_default_use_the_one_the_code_uses() {
         let all: String = rules::VECTOR_COLLECTION.iter().map(|r| r.rule).collect();
-        assert!(all.contains(&format!(": quantity('{}')", defaults::STORAGE_SIZE)));
         assert!(all.contains(&format!("replicas.orValue({})", defaults::REPLICAS)));
     }
 }

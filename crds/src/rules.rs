@@ -3,6 +3,9 @@
 //! They stand at the root or at the spec, never at the items of a list: a rule of an item is not asked when the item is
 //! removed and added again. Each message says what to do. Fields that may be absent are compared by what their absence
 //! means, so that writing a default out is no change.
+//!
+//! That disks do not shrink is no rule here: the API server knows what the spec last asked, not what the disks have, and
+//! would forbid taking back a growth that was refused. The operator compares with the disks and says so in a condition.
 
 use serde_json::{Value, json};
 
@@ -76,12 +79,6 @@ macro_rules! size {
         )
     };
 }
-macro_rules! size_or_default {
-    ($object:literal) => {
-        concat!("(", has_size!($object), " ? ", size!($object), " : quantity('10Gi'))")
-    };
-}
-
 /// Rules of a VectorCollection.
 pub(crate) const VECTOR_COLLECTION: &[Rule] = &[
     Rule {
@@ -151,22 +148,6 @@ pub(crate) const VECTOR_COLLECTION: &[Rule] = &[
             ".compareTo(quantity('1Mi')) >= 0"
         ),
         message: "spec.storage.size is below 1Mi: give it a unit, as in 10Gi",
-    },
-    Rule {
-        place: Place::Spec,
-        field: ".storage.size",
-        rule: concat!(
-            "(",
-            has_size!("self"),
-            " && !",
-            is_size!("self"),
-            ") || ",
-            size_or_default!("self"),
-            ".compareTo(",
-            size_or_default!("oldSelf"),
-            ") >= 0"
-        ),
-        message: "disks can grow but not shrink: keep spec.storage.size (10Gi where it is absent) or raise it",
     },
     Rule {
         place: Place::Spec,

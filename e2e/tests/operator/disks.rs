@@ -95,8 +95,7 @@ async fn a_grown_disk_keeps_its_pod() {
     world.change::<StatefulSet>("c-0-r0", json!({"metadata": {"finalizers": null}})).await;
     let anew: StatefulSet =
         world.until("c-0-r0", "is anew", |s: &StatefulSet| s.uid() != set.uid()).await;
-    let template = anew.spec.and_then(|s| s.volume_claim_templates).expect("claims").remove(0);
-    assert_eq!(size(&template).as_deref(), Some("2Gi"));
+    assert_eq!(template_size(anew).as_deref(), Some("2Gi"));
     let same: Pod = world.exists("c-0-r0-0").await;
     assert_eq!(same.uid(), pod.uid());
 }
@@ -117,6 +116,48 @@ async fn a_disk_that_cannot_grow_is_told_and_the_collection_keeps_serving() {
     assert_eq!(same.uid(), set.uid());
     let collection: VectorCollection = world.exists("c").await;
     assert!(!has(&collection, "Reconciling"));
+}
+
+#[tokio::test]
+async fn a_collection_whose_disk_cannot_grow_is_repaired_all_the_same_and_the_growth_can_be_taken_back()
+ {
+    let Some(world) = World::new("disks-fixed-repair").await else { return };
+    storage_class(&world, "fixed-repair", false).await;
+    let storage = |size| json!({"spec": {"storage": storage(size, "fixed-repair")}});
+    world.serving("c", 1, storage("1Gi")["spec"].clone()).await;
+    let set: StatefulSet = world.exists("c-0-r0").await;
+    world.change::<VectorCollection>("c", storage("2Gi")).await;
+    let stalled = world.condition("c", "Stalled", "True", "StorageUnchangeable").await;
+    assert!(stalled.message.contains("back to 1Gi"), "{}", stalled.message);
+
+    world.delete::<StatefulSet>("c-0-r0").await;
+    let again: StatefulSet =
+        world.until("c-0-r0", "is back", |s: &StatefulSet| s.uid() != set.uid()).await;
+    assert_eq!(template_size(again).as_deref(), Some("1Gi"), "it mounts the disk there is");
+    world.condition("c", "Stalled", "True", "StorageUnchangeable").await;
+
+    world.change::<VectorCollection>("c", storage("1Gi")).await;
+    world.until("c", "is not stalled", |c: &VectorCollection| !has(c, "Stalled")).await;
+}
+
+#[tokio::test]
+async fn a_disk_does_not_shrink_and_the_condition_names_the_size_to_keep() {
+    let Some(world) = World::new("disks-shrink").await else { return };
+    let storage = |size| json!({"spec": {"storage": {"size": size}}});
+    world.serving("c", 1, storage("2Gi")["spec"].clone()).await;
+    world.change::<VectorCollection>("c", storage("1Gi")).await;
+    let stalled = world.condition("c", "Stalled", "True", "StorageUnchangeable").await;
+    assert!(stalled.message.contains("set it to 2Gi or more"), "{}", stalled.message);
+    world.condition("c", "Ready", "True", "Available").await;
+    let claim: PersistentVolumeClaim = world.exists("data-c-0-r0-0").await;
+    assert_eq!(size(&claim).as_deref(), Some("2Gi"));
+
+    world.change::<VectorCollection>("c", storage("2Gi")).await;
+    world.until("c", "is not stalled", |c: &VectorCollection| !has(c, "Stalled")).await;
+}
+
+fn template_size(set: StatefulSet) -> Option<String> {
+    set.spec.and_then(|s| s.volume_claim_templates).and_then(|c| size(c.first()?))
 }
 
 fn size(claim: &PersistentVolumeClaim) -> Option<String> {

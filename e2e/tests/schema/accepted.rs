@@ -59,6 +59,11 @@ async fn writing_a_default_out_or_growing_is_no_forbidden_change() {
         ("a larger disk", "storage", json!({"size": "20Gi"})),
         ("a larger disk, in bytes", "storage", json!({"size": 21_474_836_481_u64})),
         (
+            "a growth taken back; what disks have is not known here",
+            "storage",
+            json!({"size": "20Gi"}),
+        ),
+        (
             "another number of shards, refused by a condition instead",
             "sharding",
             json!({"initialShards": 2}),

@@ -142,7 +142,6 @@ async fn what_stored_points_rest_on_cannot_change() {
     let storage = |fields: Value| least_and(json!({"storage": fields}));
     let vectors_stay: &[&str] = &["spec.vectors", "cannot change", "make a new collection"];
     let class_stays: &[&str] = &["spec.storage.storageClassName", "cannot change"];
-    let no_shrink: &[&str] = &["spec.storage.size", "can grow but not shrink"];
     let name_stays: &[&str] = &["spec.name", "cannot change"];
     let cases: Vec<(&str, Value, Value, &[&str])> = vec![
         ("size", least(), vector(json!({"size": 5, "distance": "Cosine"})), vectors_stay),
@@ -155,20 +154,6 @@ async fn what_stored_points_rest_on_cannot_change() {
         ),
         ("name-taken-away", least_and(json!({"name": "a"})), least(), name_stays),
         ("name-added", least(), least_and(json!({"name": "b"})), name_stays),
-        (
-            "disk-shrunk",
-            storage(json!({"size": "2Gi"})),
-            storage(json!({"size": "2000M"})),
-            no_shrink,
-        ),
-        (
-            "disk-in-bytes-shrunk",
-            storage(json!({"size": 21_474_836_481_u64})),
-            storage(json!({"size": "20Gi"})),
-            no_shrink,
-        ),
-        ("disk-below-the-default", least(), storage(json!({"size": "9Gi"})), no_shrink),
-        ("disk-back-to-the-default", storage(json!({"size": "11Gi"})), least(), no_shrink),
         (
             "class",
             storage(json!({"storageClassName": "a"})),

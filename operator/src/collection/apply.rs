@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use kube::api::PropagationPolicy;
 use shoal_crds::collection::ShardSlots;
@@ -118,13 +119,16 @@ async fn apply_shard(
     progress.shards.push(Arc::clone(&shard));
 
     let set_name = labels::replica_name(&part.shard, ONLY_REPLICA);
-    let grown = grow(context, valid, seen.claims.get(&claims::claim_name(&set_name))).await;
-    let grown = progress.note(grown)?;
-    let mut set = build::stateful_set::build(valid, part, generation, &shard);
-    set_pull_policy(context, &mut set);
-    let set = match grown {
-        Some(()) => progress_of_set(context, valid, set, seen, progress).await?,
-        // The disk stays as it is, and so does the set.
+    let disk = disk(context, valid, seen.claims.get(&claims::claim_name(&set_name))).await;
+    let set = match progress.note(disk)? {
+        Some(disk) => {
+            progress.problem = progress.problem.take().or(disk.problem);
+            let valid = Valid { storage_size: disk.size, ..valid.clone() };
+            let mut set = build::stateful_set::build(&valid, part, generation, &shard);
+            set_pull_policy(context, &mut set);
+            progress_of_set(context, &valid, set, seen, progress).await?
+        }
+        // A disk that is not ours: the set stays as it is, also where there is none.
         None => seen.stateful_sets.get(&set_name).cloned(),
     };
     if let Some(set) = set {
@@ -186,21 +190,39 @@ async fn refuse_foreign_disk(
     }
 }
 
-/// Grows a disk to what the spec asks.
-async fn grow(
+/// A disk once it was seen to.
+struct Disk {
+    /// What its set is built with: what the spec asks, or what the disk has where that cannot be had.
+    size: Quantity,
+    /// Why it is not what the spec asks.
+    problem: Option<Problem>,
+}
+
+/// Grows a disk to what the spec asks. One that cannot is told and otherwise goes on as it is: its set is looked after all
+/// the same.
+async fn disk(
     context: &Context,
     valid: &Valid,
     claim: Option<&Arc<PersistentVolumeClaim>>,
-) -> Result<(), Error> {
+) -> Result<Disk, Error> {
+    let as_asked = || Disk { size: valid.storage_size.clone(), problem: None };
     let Some(claim) = claim.filter(|claim| claim.metadata.deletion_timestamp.is_none()) else {
-        return Ok(());
+        return Ok(as_asked());
     };
     claims::check(valid, claim).map_err(Error::Stuck)?;
-    let Some(patch) = claims::growth(valid, claim).map_err(Error::Stuck)? else { return Ok(()) };
+    let as_it_is = |problem| {
+        let size = claims::size(claim).unwrap_or(&valid.storage_size).clone();
+        Disk { size, problem: Some(problem) }
+    };
+    let patch = match claims::growth(valid, claim) {
+        Ok(Some(patch)) => patch,
+        Ok(None) => return Ok(as_asked()),
+        Err(problem) => return Ok(as_it_is(problem)),
+    };
     match context.writer.merge(claim.as_ref(), patch).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(as_asked()),
         Err(Error::Refused { message, .. }) => {
-            Err(Error::Stuck(claims::refused_growth(valid, claim, &message)))
+            Ok(as_it_is(claims::refused_growth(valid, claim, &message)))
         }
         Err(error) => Err(error),
     }

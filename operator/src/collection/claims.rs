@@ -3,6 +3,7 @@
 //! Invariant: a disk of another collection, or of other vectors, is never mounted, changed or deleted.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use shoal_crds::conditions::reason;
@@ -60,13 +61,15 @@ pub fn check(valid: &Valid, claim: &PersistentVolumeClaim) -> Result<(), Problem
     Err(Problem::new(reason::DISK_CONFLICT, message))
 }
 
+/// The size a claim asks for.
+pub fn size(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
+    claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")
+}
+
 /// What a claim needs to become as large as the spec asks: a patch, or nothing.
 pub fn growth(valid: &Valid, claim: &PersistentVolumeClaim) -> Result<Option<Value>, Problem> {
     let wanted = &valid.storage_size;
-    let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
-    let current =
-        resources.and_then(|r| r.requests.as_ref()).and_then(|requests| requests.get("storage"));
-    let Some(current) = current else { return Ok(None) };
+    let Some(current) = size(claim) else { return Ok(None) };
     match quantity::parse(&wanted.0).cmp(&quantity::parse(&current.0)) {
         std::cmp::Ordering::Equal => Ok(None),
         std::cmp::Ordering::Greater => {
@@ -88,10 +91,11 @@ pub fn growth(valid: &Valid, claim: &PersistentVolumeClaim) -> Result<Option<Val
 /// What to say when the API server refuses to grow a claim.
 pub fn refused_growth(valid: &Valid, claim: &PersistentVolumeClaim, message: &str) -> Problem {
     let text = format!(
-        "the disk {} cannot grow to {}: {message}. Let its storage class expand volumes (allowVolumeExpansion: true); \
-         the collection keeps serving meanwhile",
+        "the disk {} cannot grow to {}: {message}. Let its storage class expand volumes (allowVolumeExpansion: true), or \
+         set spec.storage.size back to {}; the collection keeps serving meanwhile",
         claim.name_any(),
-        valid.storage_size.0
+        valid.storage_size.0,
+        size(claim).map_or("what it was", |size| size.0.as_str())
     );
     Problem::new(reason::STORAGE_UNCHANGEABLE, text)
 }
@@ -99,7 +103,6 @@ pub fn refused_growth(valid: &Valid, claim: &PersistentVolumeClaim, message: &st
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::{PersistentVolumeClaimSpec, VolumeResourceRequirements};
-    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
     use super::*;
     use crate::collection::testing::collection;
