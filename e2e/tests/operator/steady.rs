@@ -52,8 +52,10 @@ async fn nothing_is_written_while_nothing_changes_nor_when_children_report() {
     let kubeconfig = prepare(&server).await;
     let operator = Operator::start(kubeconfig.clone(), |settings| settings.sample_seconds = 2);
     let world = World::on(&server, "steady").await;
-    // Amounts that the API server writes its own way, and one collection that can never be as asked.
-    let odd = json!({"shardPods": {"resources": {"requests": {"cpu": "0.5", "memory": "1024Mi"}}},
+    // Amounts that the API server writes its own way, texts that it leaves out, and one collection that can never be as
+    // asked.
+    let odd = json!({"shardPods": {"resources": {"requests": {"cpu": "0.5", "memory": "1024Mi"}},
+            "priorityClassName": "", "tolerations": [{"key": "", "operator": "Exists", "value": "", "effect": ""}]},
         "storage": {"size": "1024Mi"}, "router": {"resources": {"requests": {"cpu": "1000m"}}}});
     world.serving("c", 2, odd).await;
     world.collection("stuck", json!({"replication": {"replicas": 3}})).await;

@@ -140,7 +140,8 @@ pub fn validate(collection: &VectorCollection) -> Result<Valid, Problem> {
             node_selector: pods.node_selector,
             tolerations: pods.tolerations,
             affinity: pods.affinity,
-            priority_class_name: pods.priority_class_name,
+            // Empty is what the cluster gives a pod that asks for none, as absent is.
+            priority_class_name: pods.priority_class_name.filter(|name| !name.is_empty()),
         },
         router: Router {
             min_replicas: router_replicas(router.min_replicas)?,
@@ -258,6 +259,14 @@ mod tests {
         let mut given = collection("c");
         given.spec.image = Some(String::new());
         assert_eq!(validate(&given).expect("valid").image, None);
+    }
+
+    #[test]
+    fn an_empty_priority_class_is_none() {
+        let mut given = collection("c");
+        let priority_class_name = Some(String::new());
+        given.spec.shard_pods = Some(ShardPods { priority_class_name, ..ShardPods::default() });
+        assert_eq!(validate(&given), validate(&collection("c")));
     }
 
     #[test]
