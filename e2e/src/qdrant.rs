@@ -10,6 +10,11 @@ use serde_json::{Value, json};
 
 use crate::sample::Row;
 
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long making or removing a collection may take: the router waits 120 s for its pods before it says so.
+const PATIENCE_FOR_PODS: Duration = Duration::from_secs(150);
+
 /// Speaks to one server.
 #[derive(Clone)]
 pub struct Qdrant {
@@ -69,6 +74,18 @@ impl Answer {
     }
 }
 
+/// How long a request may take.
+fn patience(method: &str, path: &str) -> Duration {
+    let path = path.split('?').next().unwrap_or_default();
+    let names_a_collection =
+        path.strip_prefix("/collections/").is_some_and(|name| !name.contains('/'));
+    if names_a_collection && ["PUT", "DELETE"].contains(&method) {
+        PATIENCE_FOR_PODS
+    } else {
+        PATIENCE
+    }
+}
+
 fn succeeded(answer: Answer) -> Result<Answer, Failed> {
     if answer.status == 200 { Ok(answer) } else { Err(Failed::Refused(answer)) }
 }
@@ -84,7 +101,7 @@ impl Qdrant {
     /// A client of the server at `url`, sending `key` unless it is empty.
     pub fn new(url: &str, key: &str) -> Result<Self> {
         let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(30))
+            .timeout(PATIENCE)
             .connect_timeout(Duration::from_secs(3))
             .no_proxy()
             .build()?;
@@ -108,9 +125,11 @@ impl Qdrant {
         body: Option<String>,
     ) -> Result<Answer, Failed> {
         let unreached = |error: reqwest::Error| Failed::Unreached(format!("{error:?}"));
+        let patience = patience(method, path);
         let method =
             method.parse().map_err(|_| Failed::Unreached(format!("no method {method}")))?;
         let mut request = self.http.request(method, format!("{}{path}", self.url));
+        request = request.timeout(patience);
         if !self.key.is_empty() {
             request = request.header("api-key", &self.key);
         }
@@ -181,5 +200,24 @@ impl Qdrant {
             found.extend(points.iter().filter_map(|point| point["id"].as_u64()));
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_pods_is_given_the_time_the_server_takes() {
+        for (method, path) in [("PUT", "/collections/c"), ("DELETE", "/collections/c?timeout=9")] {
+            assert_eq!(patience(method, path), PATIENCE_FOR_PODS, "{method} {path}");
+        }
+        for (method, path) in [
+            ("GET", "/collections/c"),
+            ("GET", "/collections"),
+            ("PUT", "/collections/c/points?wait=true"),
+        ] {
+            assert_eq!(patience(method, path), PATIENCE, "{method} {path}");
+        }
     }
 }
