@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
+use shoal_crds::Shard;
 use shoal_e2e::cluster::{Cluster, OPERATOR_NAMESPACE, output, pod_is_ready, until};
 use shoal_e2e::namespace::Namespace;
 
 use crate::{START, collection, load, serve, whole_again};
+
+/// Name of the operator's Lease.
+const LEASE: &str = "shoal-operator";
 
 /// Uid and restarts of each shard and router pod.
 async fn pods_as_they_are(namespace: &Namespace) -> Result<BTreeMap<String, (String, i32)>> {
@@ -29,6 +34,26 @@ async fn pods_as_they_are(namespace: &Namespace) -> Result<BTreeMap<String, (Str
 async fn operator_is_up(cluster: &Cluster) -> Result<()> {
     until("the operator to be ready", START, || async {
         Ok(cluster.operator_pods().await?.iter().any(pod_is_ready).then_some(()))
+    })
+    .await
+}
+
+/// Waits until pods that were not there before run the operator, and one of them holds the Lease.
+async fn acts_in_place_of(cluster: &Cluster, former: &[Pod]) -> Result<()> {
+    let former: Vec<_> = former.iter().filter_map(ResourceExt::uid).collect();
+    let leases = cluster.api_in::<Lease>(OPERATOR_NAMESPACE);
+    until("a new operator to hold the Lease", START, || async {
+        let pods = cluster.operator_pods().await?;
+        let stays = pods.iter().find(|pod| pod.uid().is_some_and(|uid| former.contains(&uid)));
+        if let Some(pod) = stays {
+            bail!("{} was not replaced", pod.name_any());
+        }
+        let lease = leases.get(LEASE).await?;
+        let holder = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+        // An identity is the pod's name and something that is drawn anew at each start.
+        let holds = |pod: &Pod| holder.starts_with(&format!("{}_", pod.name_any()));
+        ensure!(pods.iter().any(holds), "the Lease is held by `{holder}`");
+        Ok(Some(()))
     })
     .await
 }
@@ -63,13 +88,8 @@ async fn an_upgrade_of_the_operator_restarts_no_data_pod() -> Result<()> {
             let router = serve(&namespace, &collection("steady", 2)?).await?;
             let rows = load(&router.client, "steady", 200).await?;
             let before = pods_as_they_are(&namespace).await?;
-            let operators: Vec<_> = namespace
-                .cluster
-                .operator_pods()
-                .await?
-                .iter()
-                .filter_map(ResourceExt::uid)
-                .collect();
+            let former = namespace.cluster.operator_pods().await?;
+            ensure!(!former.is_empty(), "no operator to upgrade");
 
             // What an upgrade brings: another operator pod, and another data plane for collections made from now on.
             let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/shoal");
@@ -85,19 +105,17 @@ async fn an_upgrade_of_the_operator_restarts_no_data_pod() -> Result<()> {
             let next = ["--set", "dataPlaneImage.tag=next"];
             output("helm", &[&upgrade[..], &next].concat()).await?;
             let seen = async {
-                operator_is_up(&namespace.cluster).await?;
-                let now: Vec<_> = namespace
-                    .cluster
-                    .operator_pods()
-                    .await?
-                    .iter()
-                    .filter_map(ResourceExt::uid)
-                    .collect();
-                ensure!(
-                    now.iter().all(|uid| !operators.contains(uid)),
-                    "the operator was not replaced"
-                );
-                // Long enough for the new operator to have looked at every object.
+                acts_in_place_of(&namespace.cluster, &former).await?;
+                // Only the new operator pins the new image. It queued everything there was before it heard of this.
+                namespace.apply(&collection("marker", 1)?).await?;
+                let shards = namespace.api::<Shard>();
+                until("the new operator to act", START, || async {
+                    let image = shards.get("marker-0").await?.spec.image;
+                    ensure!(image.ends_with(":next"), "made by the former operator: {image}");
+                    Ok(Some(()))
+                })
+                .await?;
+                // Long enough for a pod that it would have replaced to be gone.
                 tokio::time::sleep(Duration::from_secs(15)).await;
                 let after = pods_as_they_are(&namespace).await?;
                 let data = |pods: &BTreeMap<String, (String, i32)>| {
