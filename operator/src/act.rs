@@ -81,8 +81,7 @@ pub async fn act(actor: Actor, mut stop: watch::Receiver<bool>) -> anyhow::Resul
     let reconcile = namespace::reconcile;
     controllers.spawn(control("namespace", queue, reconcile, Arc::clone(&context), stop.clone()));
     tasks.spawn(ask::ask_for_ever(Arc::clone(&context), client));
-    let known = context.stores.namespaces.state().iter().map(|known| known.name_any()).collect();
-    context.triggers.arm(known).await;
+    context.triggers.arm().await;
 
     let ended = tokio::select! {
         _ = stop.wait_for(|stop| *stop) => None,

@@ -82,11 +82,13 @@ struct Starter {
 /// Starts all watches.
 pub fn watch(client: Client, telemetry: Telemetry) -> Watching {
     let (collections, collections_writer) = reflector::store();
-    let (triggers, queues) = Triggers::new(collections.clone());
+    let (namespaces, namespaces_writer) = reflector::store();
+    let (triggers, queues) = Triggers::new(collections.clone(), namespaces.clone());
     let triggers = Arc::new(triggers);
     let mut start =
         Starter { client, telemetry, triggers: Arc::clone(&triggers), tasks: JoinSet::new() };
     start.run(watcher::Config::default(), collections_writer, drop_bulk, touch_collection);
+    start.run(watcher::Config::default(), namespaces_writer, drop_bulk, touch_namespace);
     let stores = Stores {
         collections,
         shards: start.all(of_collection),
@@ -102,9 +104,7 @@ pub fn watch(client: Client, telemetry: Telemetry) -> Watching {
         network_policies: start.ours(of_namespace),
         api_key_secrets: start.named(labels::API_KEY_SECRET),
         token_secrets: start.named(labels::INTERNAL_TOKEN_SECRET),
-        namespaces: start.watch(watcher::Config::default(), drop_bulk, |namespace, _| {
-            vec![Touch::Namespace(namespace.name_any())]
-        }),
+        namespaces,
     };
     Watching { stores, triggers, queues, tasks: start.tasks }
 }
@@ -202,11 +202,15 @@ async fn follow<K: Watchable>(
     let mut stream = std::pin::pin!(stream.into_stream());
     while let Some(event) = stream.next().await {
         let touched = match event {
-            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {
-                touches(&object, Change::There)
-            }
+            Ok(watcher::Event::Apply(object)) => touches(&object, Change::There),
             Ok(watcher::Event::Delete(object)) => touches(&object, Change::Deleted),
-            Ok(watcher::Event::Init | watcher::Event::InitDone) => Vec::new(),
+            // While it lists, the store still holds what was before.
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => Vec::new(),
+            // What was deleted while nobody watched is in no list, so nothing tells what it concerned.
+            Ok(watcher::Event::InitDone) => {
+                triggers.touch_everything().await;
+                Vec::new()
+            }
             Err(error) => {
                 let kind = K::kind(&()).into_owned();
                 tracing::warn!(kind, %error, "a watch failed; trying again");
@@ -250,6 +254,10 @@ fn touch_collection(collection: &VectorCollection, change: Change) -> Vec<Touch>
             vec![Touch::CollectionsOf(namespace.clone()), Touch::Namespace(namespace)]
         }
     }
+}
+
+fn touch_namespace(namespace: &NamespaceMeta, _: Change) -> Vec<Touch> {
+    vec![Touch::Namespace(namespace.name_any())]
 }
 
 fn of_collection<K: Resource>(object: &K, _: Change) -> Vec<Touch> {
@@ -306,15 +314,54 @@ mod tests {
         assert_eq!(of_collection_or_router(&router, Change::Deleted), touches);
     }
 
+    fn named(name: &str, namespace: Option<&str>) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name.into()),
+            namespace: namespace.map(str::to_owned),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn collection() -> VectorCollection {
+        VectorCollection {
+            metadata: named("c", Some("ns")),
+            spec: Default::default(),
+            status: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_list_no_longer_shows_is_looked_after_too() {
+        let (collections, mut writer) = reflector::store();
+        writer.apply_watcher_event(&watcher::Event::Apply(collection()));
+        let (namespaces, mut writer) = reflector::store();
+        let namespace = NamespaceMeta { metadata: named("ns", None), ..NamespaceMeta::default() };
+        writer.apply_watcher_event(&watcher::Event::Apply(namespace));
+        let (triggers, mut queues) = Triggers::new(collections, namespaces);
+        let triggers = Arc::new(triggers);
+        let telemetry = Telemetry::new(&mut prometheus_client::registry::Registry::default());
+        // Its only pod went while nobody watched.
+        let listed_anew = || {
+            let events = [watcher::Event::<Pod>::Init, watcher::Event::InitDone];
+            let events = futures::stream::iter(events.map(Ok));
+            follow(events, of_collection, Arc::clone(&triggers), telemetry.clone())
+        };
+        listed_anew().await;
+        assert!(queues.collections.try_recv().is_err(), "not before all stores are full");
+
+        triggers.arm().await;
+        for _ in 0..2 {
+            let queued = queues.collections.try_recv().expect("the collection is queued");
+            assert_eq!(queued.obj_ref, ObjectRef::new("c").within("ns"));
+            let queued = queues.namespaces.try_recv().expect("the namespace is queued");
+            assert_eq!(queued.obj_ref, ObjectRef::new("ns"));
+            listed_anew().await;
+        }
+    }
+
     #[test]
     fn a_deleted_collection_wakes_those_that_wait_for_its_name() {
-        let metadata = ObjectMeta {
-            name: Some("c".into()),
-            namespace: Some("ns".into()),
-            ..ObjectMeta::default()
-        };
-        let collection = VectorCollection { metadata, spec: Default::default(), status: None };
-        let touched = touch_collection(&collection, Change::Deleted);
+        let touched = touch_collection(&collection(), Change::Deleted);
         assert!(touched.contains(&Touch::CollectionsOf("ns".into())));
     }
 

@@ -1,7 +1,8 @@
 //! From "this object changed" to "reconcile that": the queues of the two controllers.
 //!
 //! Invariant: nothing is queued before [`Triggers::arm`] ran, which queues everything once the stores are full; so no
-//! reconcile ever sees half of what exists, and no change is missed.
+//! reconcile ever sees half of what exists. No change is missed: a watch that had to list anew, and so cannot tell what
+//! went meanwhile, queues everything too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,7 +42,8 @@ type NamespaceRequest = ReconcileRequest<PartialObjectMeta<Namespace>>;
 pub struct Triggers {
     collections: mpsc::Sender<CollectionRequest>,
     namespaces: mpsc::Sender<NamespaceRequest>,
-    known: Store<VectorCollection>,
+    known_collections: Store<VectorCollection>,
+    known_namespaces: Store<PartialObjectMeta<Namespace>>,
     armed: AtomicBool,
 }
 
@@ -54,20 +56,32 @@ pub struct Queues {
 }
 
 impl Triggers {
-    /// Triggers that know these collections, and their queues.
-    pub fn new(known: Store<VectorCollection>) -> (Self, Queues) {
+    /// Triggers that know these collections and namespaces, and their queues.
+    pub fn new(
+        known_collections: Store<VectorCollection>,
+        known_namespaces: Store<PartialObjectMeta<Namespace>>,
+    ) -> (Self, Queues) {
         let (collections, collection_queue) = mpsc::channel(QUEUE);
         let (namespaces, namespace_queue) = mpsc::channel(QUEUE);
-        let triggers = Self { collections, namespaces, known, armed: AtomicBool::new(false) };
+        let armed = AtomicBool::new(false);
+        let triggers = Self { collections, namespaces, known_collections, known_namespaces, armed };
         (triggers, Queues { collections: collection_queue, namespaces: namespace_queue })
     }
 
     /// Queues everything that exists, and from now on what changes. Call it once all stores are full.
-    pub async fn arm(&self, namespaces: Vec<String>) {
+    pub async fn arm(&self) {
         self.armed.store(true, Ordering::SeqCst);
-        for namespace in namespaces {
-            self.touch(Touch::Namespace(namespace.clone())).await;
-            self.touch(Touch::CollectionsOf(namespace)).await;
+        self.touch_everything().await;
+    }
+
+    /// Queues everything that exists: for changes that nobody can name.
+    pub async fn touch_everything(&self) {
+        for namespace in self.known_namespaces.state() {
+            self.touch(Touch::Namespace(namespace.name_any())).await;
+        }
+        for collection in self.known_collections.state() {
+            let namespace = collection.namespace().unwrap_or_default();
+            self.touch(Touch::Collection { namespace, name: collection.name_any() }).await;
         }
     }
 
@@ -79,7 +93,7 @@ impl Triggers {
         match touch {
             Touch::Collection { namespace, name } => self.queue_collection(&namespace, &name).await,
             Touch::CollectionsOf(namespace) => {
-                for collection in self.known.state() {
+                for collection in self.known_collections.state() {
                     if collection.namespace().as_deref() == Some(namespace.as_str()) {
                         self.queue_collection(&namespace, &collection.name_any()).await;
                     }
