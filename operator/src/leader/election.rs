@@ -4,7 +4,8 @@
 //! not changed for its whole duration since we first saw it so. A leader stops after two thirds of that time without
 //! a renewal, counted from before the request that renewed.
 //!
-//! Invariant: patience + deadline stay below the duration, so two instances never lead at once.
+//! Invariant: patience + deadline stay below the duration and no look of a leader outlasts its deadline, so two
+//! instances never lead at once.
 
 use std::time::{Duration, Instant};
 
@@ -69,16 +70,29 @@ impl Election {
         self.renewed.is_some_and(|renewed| now.saturating_duration_since(renewed) < self.deadline())
     }
 
-    /// When to look again: a leader renews at a third of the duration, and in time to notice that it lost; one that
-    /// stands by looks often, so that a Lease given back is soon taken.
+    /// How long one look at the Lease, and a write of it, may take: a leader's ends with its leadership, however many
+    /// requests it is made of.
+    pub fn limit(&self, now: Instant) -> Duration {
+        self.left(now).unwrap_or_else(|| self.patience() * 2)
+    }
+
+    /// How long a leader still leads without a renewal.
+    fn left(&self, now: Instant) -> Option<Duration> {
+        let deadline = self.renewed? + self.deadline();
+        Some(deadline.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// When to look again: a leader renews at a third of the duration, tries again soon where that failed, and notices in
+    /// time that it lost; one that stands by looks often, so that a Lease given back is soon taken.
     pub fn pause(&self, now: Instant) -> Duration {
-        let regular = match self.leads(now) {
-            true => self.duration / 3,
-            false => (self.duration / 5).min(STANDBY_PAUSE),
-        };
-        let left =
-            self.renewed.map(|renewed| (renewed + self.deadline()).saturating_duration_since(now));
-        left.filter(|left| !left.is_zero()).map_or(regular, |left| regular.min(left))
+        match self.left(now) {
+            Some(left) => {
+                let renewed_for = self.deadline().saturating_sub(left);
+                let until_due = (self.duration / 3).saturating_sub(renewed_for);
+                left.min(until_due.max(self.duration / 15))
+            }
+            None => (self.duration / 5).min(STANDBY_PAUSE),
+        }
     }
 
     /// Takes note of the Lease as the API server has it.
@@ -238,7 +252,29 @@ mod tests {
             leader.pause(start) + leader.patience() * 2
                 <= leader.deadline() + Duration::from_secs(1)
         );
-        assert!(leader.pause(after(start, 9_000)) <= Duration::from_secs(1));
+        for failed in [5_000, 6_000, 9_000] {
+            assert!(
+                leader.pause(after(start, failed)) <= Duration::from_secs(1),
+                "tries again soon"
+            );
+        }
+        assert!(
+            leader.pause(after(start, 9_999)) <= Duration::from_millis(1),
+            "and notices the end"
+        );
+    }
+
+    #[test]
+    fn a_leaders_look_at_the_lease_ends_with_its_leadership_however_late_it_begins() {
+        let start = Instant::now();
+        let mut server = Server::default();
+        let mut leader = Election::new("leader".into(), DURATION);
+        assert!(leader.limit(start) >= leader.patience(), "a candidate has time for its requests");
+        round(&mut leader, &mut server, start, start, true);
+        for millis in [0, 4_000, 9_000, 9_999] {
+            let begun = after(start, millis);
+            assert!(leader.leads(begun) && !leader.leads(begun + leader.limit(begun)), "{millis}");
+        }
     }
 
     proptest! {

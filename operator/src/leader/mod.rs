@@ -2,7 +2,7 @@
 //!
 //! Invariant: an instance that could not renew in time stops acting before another may start.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{ObjectMeta, PostParams};
@@ -53,16 +53,24 @@ impl Candidate {
     /// Takes part until it led and lost, or `stop` says so; then releases the Lease it may hold.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
-            if let Err(error) = self.round().await {
-                tracing::warn!(%error, "leader election: the API server did not answer");
+            // One time for both: who has not lost by now has time left, and no more than that.
+            let now = env::instant();
+            if self.has_lost(now) {
+                return;
+            }
+            let limit = self.election.limit(now);
+            match tokio::time::timeout(limit, self.round()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "leader election: the API server did not answer");
+                }
+                Err(_) => tracing::warn!("leader election: the API server did not answer in time"),
+            }
+            if self.has_lost(env::instant()) {
+                return;
             }
             let led = *self.standing.borrow() == Standing::Leads;
             let leads = self.election.leads(env::instant());
-            if led && !leads {
-                tracing::error!("lost the Lease: ending, so that only one instance acts");
-                self.standing.send_replace(Standing::Lost);
-                return;
-            }
             if leads && !led {
                 tracing::info!(identity = self.election.identity(), "leading");
                 self.standing.send_replace(Standing::Leads);
@@ -74,6 +82,17 @@ impl Candidate {
             }
         }
         self.release().await;
+    }
+
+    /// Whether this instance led and may no longer; says so.
+    fn has_lost(&self, now: Instant) -> bool {
+        let led = *self.standing.borrow() == Standing::Leads;
+        let lost = led && !self.election.leads(now);
+        if lost {
+            tracing::error!("lost the Lease: ending, so that only one instance acts");
+            self.standing.send_replace(Standing::Lost);
+        }
+        lost
     }
 
     /// Looks at the Lease, and takes or renews it.
