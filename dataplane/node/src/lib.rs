@@ -21,4 +21,5 @@ pub mod router;
 pub mod shard_server;
 pub mod status;
 pub mod telemetry;
+pub mod token;
 pub mod topology;

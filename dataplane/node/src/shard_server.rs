@@ -8,7 +8,6 @@
 use std::future::{Future, pending};
 use std::sync::{Arc, OnceLock};
 
-use shoal_proto::auth::{RequireToken, Token};
 use shoal_proto::convert::{DecodeError, decode_id};
 use shoal_proto::pb::shard_service_server::{ShardService, ShardServiceServer};
 use shoal_proto::{MAX_MESSAGE_BYTES, pb, version};
@@ -24,6 +23,7 @@ use crate::listen;
 use crate::local_shard::LocalShard;
 use crate::status::{not_ready, to_status};
 use crate::telemetry::Telemetry;
+use crate::token::{RequireToken, SharedToken};
 
 /// Calls of one router that may be under way at once. Reads queue in the pool and writes in the log; this only keeps
 /// one connection from holding more than both.
@@ -50,7 +50,7 @@ impl ShardServer {
     pub async fn serve(
         self,
         listener: TcpListener,
-        token: Token,
+        token: SharedToken,
         stop: Stop,
     ) -> Result<(), tonic::transport::Error> {
         let service = ShardServiceServer::new(self)

@@ -110,11 +110,14 @@ async fn what_someone_deletes_comes_back() {
     world.delete::<Service>("shoal").await;
     world.delete::<PodDisruptionBudget>("c-0").await;
     world.delete::<Secret>("shoal-api-key").await;
+    // What runs reads the new one from the same file, as the data plane's own tests show.
+    world.delete::<Secret>("shoal-internal").await;
     world.delete::<Role>("shoal-router").await;
     world.exists::<Service>("c-shards").await;
     world.exists::<Service>("shoal").await;
     world.exists::<PodDisruptionBudget>("c-0").await;
     world.exists::<Secret>("shoal-api-key").await;
+    world.exists::<Secret>("shoal-internal").await;
     world.exists::<Role>("shoal-router").await;
 
     let old: Shard = world.exists("c-0").await;

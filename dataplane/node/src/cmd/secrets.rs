@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use anyhow::Context;
-use shoal_proto::auth::Token;
+
+use crate::token::SharedToken;
 
 /// The token that routers, shards and the operator show each other.
-pub(super) fn token(path: &Path) -> anyhow::Result<Token> {
-    let text = read(path)?;
-    Token::parse(&text).with_context(|| format!("{}", path.display()))
+pub(super) fn token(path: &Path) -> anyhow::Result<SharedToken> {
+    SharedToken::of_file(path)
 }
 
 /// The content of a secret's file.

@@ -9,7 +9,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shoal_proto::auth::Token;
 use shoal_proto::convert::{DecodeError, encode_id};
 use shoal_proto::pb::shard_service_client::ShardServiceClient;
 use shoal_proto::{MAX_MESSAGE_BYTES, PROTOCOL_VERSION, pb};
@@ -25,6 +24,7 @@ use super::call::CallError;
 use crate::clock;
 use crate::convert as to;
 use crate::status::from_status;
+use crate::token::SharedToken;
 
 /// How long to wait for a connection. Inside a cluster one takes a millisecond; a second is a node that is gone.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct RemoteShard {
     target: pb::Target,
-    client: ShardServiceClient<InterceptedService<Channel, Token>>,
+    client: ShardServiceClient<InterceptedService<Channel, SharedToken>>,
 }
 
 impl std::fmt::Debug for RemoteShard {
@@ -58,7 +58,7 @@ impl RemoteShard {
         shard: &str,
         generation: u64,
         address: &str,
-        token: Token,
+        token: impl Into<SharedToken>,
     ) -> Result<Self, tonic::transport::Error> {
         let channel = Endpoint::from_shared(format!("http://{address}"))?
             .connect_timeout(CONNECT)
@@ -67,7 +67,7 @@ impl RemoteShard {
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
             .connect_lazy();
-        let client = ShardServiceClient::with_interceptor(channel, token)
+        let client = ShardServiceClient::with_interceptor(channel, token.into())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let target = pb::Target {
@@ -189,7 +189,7 @@ impl RemoteShard {
         &self,
         deadline: Duration,
         message: M,
-        call: impl Fn(ShardServiceClient<InterceptedService<Channel, Token>>, Request<M>) -> F,
+        call: impl Fn(ShardServiceClient<InterceptedService<Channel, SharedToken>>, Request<M>) -> F,
     ) -> Result<R, CallError>
     where
         M: Clone,

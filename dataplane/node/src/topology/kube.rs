@@ -20,12 +20,12 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use shoal_crds::collection::{DeletionPolicy, Index, Sharding, VectorSpec};
 use shoal_crds::{VectorCollection, VectorCollectionSpec, labels};
-use shoal_proto::auth::Token;
 
 use super::objects::{Objects, Progress, Reach, distance, owners, progress};
 use super::{Snapshot, Topology, names};
 use crate::clock;
 use crate::router::api::{CreateCollection, RouteError};
+use crate::token::SharedToken;
 
 /// First and longest pause before the API is asked again after it failed: a router that starts while the API restarts
 /// must not be late by half a minute.
@@ -54,7 +54,7 @@ impl KubeTopology {
     pub async fn start(
         namespace: Option<String>,
         shard_port: u16,
-        token: Token,
+        token: SharedToken,
     ) -> anyhow::Result<Self> {
         let client = kube::Client::try_default()
             .await
@@ -68,7 +68,7 @@ impl KubeTopology {
         client: kube::Client,
         namespace: String,
         shard_port: u16,
-        token: Token,
+        token: impl Into<SharedToken>,
     ) -> Self {
         let api: Api<VectorCollection> = Api::namespaced(client, &namespace);
         let (store, writer) = reflector::store();
@@ -76,7 +76,8 @@ impl KubeTopology {
             snapshot: ArcSwap::default(),
             changes: tokio::sync::watch::Sender::new(0),
         });
-        let objects = Objects::new(Reach { namespace: namespace.clone(), shard_port, token });
+        let objects =
+            Objects::new(Reach { namespace: namespace.clone(), shard_port, token: token.into() });
         let events = watch(api.clone(), watcher::Config::default()).backoff(Pauses::default());
         let events = reflector::reflector(writer, events);
         let watching = tokio::spawn(follow(events, store.clone(), objects, current.clone()));

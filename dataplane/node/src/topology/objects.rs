@@ -9,7 +9,6 @@ use std::sync::Arc;
 use shoal_crds::VectorCollection;
 use shoal_crds::collection::{Distance, Routing};
 use shoal_crds::{conditions, labels};
-use shoal_proto::auth::Token;
 use shoal_proto::routing::{RoutingError, RoutingTable};
 use shoal_shard::api::ShardError;
 use shoal_vector::{Metric, VectorConfig};
@@ -17,6 +16,7 @@ use shoal_vector::{Metric, VectorConfig};
 use super::Snapshot;
 use crate::router::shard_client::ShardClient;
 use crate::router::{Collection, RemoteShard};
+use crate::token::SharedToken;
 
 /// How shards of a namespace are reached.
 pub(super) struct Reach {
@@ -25,7 +25,7 @@ pub(super) struct Reach {
     /// Port that shards answer on.
     pub(super) shard_port: u16,
     /// What they ask to be shown.
-    pub(super) token: Token,
+    pub(super) token: SharedToken,
 }
 
 /// The collections of a namespace, as far as they were ever understood.

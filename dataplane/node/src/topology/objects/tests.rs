@@ -8,8 +8,8 @@ use shoal_crds::{VectorCollectionSpec, VectorCollectionStatus};
 use super::*;
 
 fn reach() -> Reach {
-    let token = Token::parse("0123456789abcdef").unwrap();
-    Reach { namespace: "ns".to_owned(), shard_port: 6335, token }
+    let token = shoal_proto::auth::Token::parse("0123456789abcdef").unwrap();
+    Reach { namespace: "ns".to_owned(), shard_port: 6335, token: token.into() }
 }
 
 fn time(second: i64) -> Time {
