@@ -2,7 +2,8 @@
 //!
 //! Invariant: `/livez` depends on nothing but this process.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -60,11 +61,24 @@ pub async fn serve(
     health: Arc<Health>,
     registry: Arc<Registry>,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address)
+    let listener = bind(address)
         .await
         .map_err(|error| anyhow::anyhow!("cannot listen on {address} (--admin-listen): {error}"))?;
     axum::serve(listener, routes(Shared { health, registry })).await?;
     Ok(())
+}
+
+/// Binds a port. `[::]`, which is every address of both families, is every IPv4 address where there is no IPv6.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error)
+            if address == SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()))
+                && error.kind() != io::ErrorKind::AddrInUse =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
 }
 
 fn routes(shared: Shared) -> Router {
@@ -90,5 +104,22 @@ fn metrics(registry: &Registry) -> Response {
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_address_answers_on_ipv4_and_where_there_is_ipv6_on_that() {
+        let listener = bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))).await.expect("bound");
+        let port = listener.local_addr().expect("an address").port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("IPv4");
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.expect("IPv6");
+        }
     }
 }

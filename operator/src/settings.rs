@@ -34,7 +34,7 @@ pub struct Settings {
     pub sample_seconds: u64,
 
     /// Where health and metrics are served.
-    #[arg(long, env = "SHOAL_ADMIN_LISTEN", default_value = "0.0.0.0:9090")]
+    #[arg(long, env = "SHOAL_ADMIN_LISTEN", default_value = "[::]:9090")]
     pub admin_listen: SocketAddr,
 
     /// Namespace the operator runs in: its Lease is kept there, and shards let its pods in.

@@ -1,7 +1,7 @@
 //! Ports: bound before anything slow happens, so that a port that is taken is known at once.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context;
 use axum::serve::ListenerExt;
@@ -28,11 +28,23 @@ pub async fn both(main: SocketAddr, admin: Option<SocketAddr>) -> anyhow::Result
     Ok(Listeners { main, admin })
 }
 
+/// Binds a port. `[::]`, which is every address of both families, is every IPv4 address where there is no IPv6.
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
+    let bound = match TcpListener::bind(address).await {
+        Err(error) if is_without_family(address, &error) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
     bound.with_context(|| {
         format!("cannot listen on {address}; is it in use? choose another with {flag}")
     })
+}
+
+/// Whether every address was asked for and the machine has none of the family. A port in use is in use by either.
+fn is_without_family(address: SocketAddr, error: &io::Error) -> bool {
+    let other = [io::ErrorKind::AddrInUse, io::ErrorKind::PermissionDenied].contains(&error.kind());
+    address.is_ipv6() && address.ip().is_unspecified() && !other
 }
 
 /// Serves routes on a port until told to stop; at once done where there is no port.
@@ -77,9 +89,35 @@ fn no_delay(stream: &TcpStream) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use futures::StreamExt;
 
     use super::*;
+
+    #[tokio::test]
+    async fn every_address_answers_on_ipv4_and_where_there_is_ipv6_on_that() {
+        let every = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let listener = bind(every, "--listen").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+        }
+        let taken = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        assert!(bind(taken, "--listen").await.unwrap_err().to_string().contains("in use"));
+    }
+
+    #[test]
+    fn only_a_missing_family_is_made_up_for() {
+        let every = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 1));
+        let missing = io::Error::from_raw_os_error(97); // EAFNOSUPPORT
+        assert!(is_without_family(every, &missing));
+        assert!(!is_without_family(every, &io::ErrorKind::AddrInUse.into()));
+        for asked in ["[::1]:1", "0.0.0.0:1", "127.0.0.1:1"] {
+            assert!(!is_without_family(asked.parse().unwrap(), &missing), "{asked}");
+        }
+    }
 
     #[tokio::test]
     async fn connections_made_before_the_stop_are_served_and_later_ones_refused() {

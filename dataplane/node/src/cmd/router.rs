@@ -18,10 +18,10 @@ use crate::{admin, drain};
 #[derive(Args, Clone, Debug)]
 pub struct RouterArgs {
     /// Where clients reach it.
-    #[arg(long, env = "SHOAL_LISTEN", default_value = "0.0.0.0:6333")]
+    #[arg(long, env = "SHOAL_LISTEN", default_value = "[::]:6333")]
     pub listen: SocketAddr,
     /// Where health and metrics are.
-    #[arg(long, env = "SHOAL_ADMIN_LISTEN", default_value = "0.0.0.0:9090")]
+    #[arg(long, env = "SHOAL_ADMIN_LISTEN", default_value = "[::]:9090")]
     pub admin_listen: SocketAddr,
     /// The namespace whose collections it serves. Default: that of its pod or kubeconfig.
     #[arg(long, env = "SHOAL_NAMESPACE")]

@@ -28,10 +28,10 @@ pub struct ShardArgs {
     #[arg(long, env = "SHOAL_DATA")]
     pub data: PathBuf,
     /// Where routers reach it (gRPC).
-    #[arg(long, env = "SHOAL_LISTEN", default_value = "0.0.0.0:6335")]
+    #[arg(long, env = "SHOAL_LISTEN", default_value = "[::]:6335")]
     pub listen: SocketAddr,
     /// Where health and metrics are.
-    #[arg(long, env = "SHOAL_ADMIN_LISTEN", default_value = "0.0.0.0:9090")]
+    #[arg(long, env = "SHOAL_ADMIN_LISTEN", default_value = "[::]:9090")]
     pub admin_listen: SocketAddr,
     /// The collection's client-facing name. The disk of another is refused.
     #[arg(long, env = "SHOAL_COLLECTION")]

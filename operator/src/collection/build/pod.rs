@@ -84,8 +84,8 @@ fn arguments(valid: &Valid, part: &ShardSlots) -> Vec<String> {
     let mut arguments: Vec<String> = vec!["shard".into()];
     for (flag, value) in [
         ("--data", labels::DATA_DIR.to_owned()),
-        ("--listen", format!("0.0.0.0:{}", labels::GRPC_PORT)),
-        ("--admin-listen", format!("0.0.0.0:{}", labels::ADMIN_PORT)),
+        ("--listen", format!("[::]:{}", labels::GRPC_PORT)),
+        ("--admin-listen", format!("[::]:{}", labels::ADMIN_PORT)),
         ("--vectors", vectors(valid)),
         ("--ef-construct", ef_construct.to_string()),
         ("--ef", ef.to_string()),

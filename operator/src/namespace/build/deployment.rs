@@ -90,8 +90,8 @@ fn container(
     };
     let mut arguments: Vec<String> = vec!["router".into()];
     for (flag, value) in [
-        ("--listen", format!("0.0.0.0:{}", labels::HTTP_PORT)),
-        ("--admin-listen", format!("0.0.0.0:{}", labels::ADMIN_PORT)),
+        ("--listen", format!("[::]:{}", labels::HTTP_PORT)),
+        ("--admin-listen", format!("[::]:{}", labels::ADMIN_PORT)),
         ("--namespace", namespace.to_owned()),
         ("--api-key-file", format!("{API_KEY_DIR}/{}", labels::API_KEY)),
     ] {
