@@ -10,10 +10,10 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, Client, ResourceExt};
 use shoal_crds::{Shard, labels};
-use shoal_proto::PROTOCOL_VERSION;
 use shoal_proto::auth::Token;
 use shoal_proto::pb::shard_service_client::ShardServiceClient;
 use shoal_proto::pb::{InfoRequest, Target};
+use shoal_proto::version::{self, Stamped};
 use tonic::transport::Endpoint;
 
 use crate::collection::build::ONLY_REPLICA;
@@ -99,7 +99,7 @@ fn question(context: &Context, shard: &Shard) -> Option<Question> {
     let pod =
         find(&context.stores.pods, &namespace, &pod_name).filter(|pod| pods::is_ready(pod))?;
     let target = Target {
-        version: PROTOCOL_VERSION,
+        version: version::HERE.newest,
         collection: collection.client_name().to_owned(),
         shard: name.clone(),
         r#gen: u64::try_from(shard.spec.placement.generation).unwrap_or_default(),
@@ -130,7 +130,12 @@ async fn ask(question: &Question, token: Token) -> Result<Sample, String> {
         .map_err(|error| error.to_string())?;
     let mut client = ShardServiceClient::with_interceptor(channel, token);
     let request = InfoRequest { target: Some(question.target.clone()) };
-    let info = client.info(request).await.map_err(|status| status.to_string())?.into_inner();
+    let mut answer = client.info(request.clone()).await;
+    // Its pod may run an older image than the operator's.
+    if let Some(other) = answer.as_ref().err().and_then(|refusal| version::HERE.common(refusal)) {
+        answer = client.info(request.in_version(other)).await;
+    }
+    let info = answer.map_err(|status| status.to_string())?.into_inner();
     Ok(Sample::of(info.points, info.disk_bytes))
 }
 

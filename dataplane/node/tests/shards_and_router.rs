@@ -19,8 +19,10 @@ use shoal_node::router::shard_client::ShardClient;
 use shoal_node::router::{Collection, Deadlines, RemoteShard, Router};
 use shoal_node::telemetry::Telemetry;
 use shoal_node::topology::{Snapshot, Topology};
+use shoal_proto::PROTOCOL_VERSION;
 use shoal_proto::auth::Token;
 use shoal_proto::routing::RoutingTable;
+use shoal_proto::version::Versions;
 use shoal_shard::api::{ScrollRequest, SearchRequest, Want, WantPayload};
 use shoal_vector::op::Selector;
 use shoal_vector::{Filter, Op, Point, PointId, VectorConfig};
@@ -311,6 +313,36 @@ async fn callers_without_the_token_or_at_the_wrong_address_get_nothing() {
     )
     .unwrap();
     assert!(ShardClient::Remote(moved).search(nearest(1), deadline).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_one_version_older_than_their_router_answer_and_those_two_older_say_why_not() {
+    let c = cluster(Deadlines::default()).await;
+    // The builds that come after this one, each of which speaks two versions.
+    let asked_by = |newest: u32| {
+        let speaking = |place: &Place| match place.client("c", TOKEN) {
+            ShardClient::Remote(shard) => {
+                ShardClient::Remote(shard.speaking(Versions { oldest: newest - 1, newest }))
+            }
+            other => other,
+        };
+        let shards = c.places.iter().map(speaking).collect();
+        Arc::new(Collection {
+            name: "c".to_owned(),
+            vectors: c.collection.vectors.clone(),
+            ef_construct: 100,
+            routing: RoutingTable::initial(c.places.iter().map(|p| p.name.clone())).unwrap(),
+            shards,
+        })
+    };
+    let next = asked_by(PROTOCOL_VERSION + 1);
+    let op = Op::Upsert((0..30).map(point).collect());
+    assert!(c.router.write(&next, op, true).await.unwrap().visible);
+    assert_eq!(c.router.search(&next, nearest(5)).await.unwrap().value.len(), 5);
+    // And where the first thing that is asked is a read.
+    assert_eq!(c.router.count(&asked_by(PROTOCOL_VERSION + 1), None).await.unwrap(), 30);
+    let over = c.router.count(&asked_by(PROTOCOL_VERSION + 2), None).await.unwrap_err();
+    assert!(over.to_string().contains("upgrade this shard"), "{over}");
 }
 
 /// Those in flight at the stop are finished, those not sent by then go to the shard that comes back. A connection can

@@ -3,7 +3,8 @@
 //! [`pb`] is generated from `proto/shard.proto`; [`convert`] turns its bytes into the types of `shoal-vector`;
 //! [`auth`] is the token every call carries; [`ring`] and [`routing`] place points. Nothing here does IO of its own.
 //!
-//! Invariant: every request carries [`PROTOCOL_VERSION`], and a server answers its own version and the one before.
+//! Invariant: every request carries a version, [`PROTOCOL_VERSION`] unless the server was found to be older, and a server
+//! answers its own version and the one before.
 
 pub mod auth;
 pub mod convert;

@@ -6,12 +6,15 @@
 //! Invariant: a write is sent again only when it is certain that the shard has not seen it.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use shoal_proto::convert::{DecodeError, encode_id};
 use shoal_proto::pb::shard_service_client::ShardServiceClient;
-use shoal_proto::{MAX_MESSAGE_BYTES, PROTOCOL_VERSION, pb};
+use shoal_proto::version::{self, Stamped, Versions};
+use shoal_proto::{MAX_MESSAGE_BYTES, pb};
 use shoal_shard::api::{
     FoundPoint, OpOrigin, Record, ScrollRequest, SearchRequest, ShardInfo, Want, WriteAck,
 };
@@ -42,8 +45,13 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct RemoteShard {
     target: pb::Target,
-    client: ShardServiceClient<InterceptedService<Channel, SharedToken>>,
+    client: Client,
+    versions: Versions,
+    /// The version it is asked in: it may be older than this build, which only it can tell.
+    spoken: Arc<AtomicU32>,
 }
+
+type Client = ShardServiceClient<InterceptedService<Channel, SharedToken>>;
 
 impl std::fmt::Debug for RemoteShard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,12 +79,19 @@ impl RemoteShard {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let target = pb::Target {
-            version: PROTOCOL_VERSION,
+            version: version::HERE.newest,
             collection: collection.to_owned(),
             shard: shard.to_owned(),
             r#gen: generation,
         };
-        Ok(Self { target, client })
+        let spoken = Arc::new(AtomicU32::new(target.version));
+        Ok(Self { target, client, versions: version::HERE, spoken })
+    }
+
+    /// The same shard, asked as a build that speaks these versions asks it.
+    #[must_use]
+    pub fn speaking(self, versions: Versions) -> Self {
+        Self { versions, spoken: Arc::new(AtomicU32::new(versions.newest)), ..self }
     }
 
     /// The shard's name.
@@ -87,7 +102,7 @@ impl RemoteShard {
     /// The same shard and connection, asked by another version of the routing table.
     pub fn at_generation(&self, generation: u64) -> Self {
         let target = pb::Target { r#gen: generation, ..self.target.clone() };
-        Self { target, client: self.client.clone() }
+        Self { target, ..self.clone() }
     }
 
     /// Writes an encoded op. Waits a while for a shard that cannot be reached.
@@ -106,8 +121,9 @@ impl RemoteShard {
             wait,
         };
         let attempt = |left: Duration| {
-            let (mut client, message) = (self.client.clone(), message.clone());
-            async move { client.write(within(message, left)).await }
+            let call = |mut client: Client, m| async move { client.write(m).await };
+            let message = message.clone();
+            async move { self.asked(left, message, &call).await }
         };
         let reply = self.until_sent(deadline, attempt).await?;
         Ok(WriteAck { seq: reply.seq, visible: reply.visible })
@@ -189,23 +205,48 @@ impl RemoteShard {
         &self,
         deadline: Duration,
         message: M,
-        call: impl Fn(ShardServiceClient<InterceptedService<Channel, SharedToken>>, Request<M>) -> F,
+        call: impl Fn(Client, Request<M>) -> F,
     ) -> Result<R, CallError>
     where
-        M: Clone,
+        M: Stamped,
         F: Future<Output = Result<Response<R>, Status>>,
     {
         let both = async {
-            let first =
-                self.outcome(call(self.client.clone(), within(message.clone(), deadline)).await);
-            match first {
+            match self.outcome(self.asked(deadline, message.clone(), &call).await) {
                 Err(CallError::Broken { .. }) => {
-                    self.outcome(call(self.client.clone(), within(message, deadline)).await)
+                    self.outcome(self.asked(deadline, message, &call).await)
                 }
                 other => other,
             }
         };
         tokio::time::timeout(deadline, both).await.unwrap_or_else(|_| self.late())
+    }
+
+    /// Makes a call in the version that the shard was found to speak, and again where it says that it speaks another.
+    async fn asked<M, R, F>(
+        &self,
+        deadline: Duration,
+        message: M,
+        call: &impl Fn(Client, Request<M>) -> F,
+    ) -> Result<Response<R>, Status>
+    where
+        M: Stamped,
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let ask = |message: M, version: u32| {
+            call(self.client.clone(), within(message.in_version(version), deadline))
+        };
+        let version = self.spoken.load(Ordering::Relaxed);
+        let first = ask(message.clone(), version).await;
+        let other = first.as_ref().err().and_then(|refusal| self.versions.common(refusal));
+        match other.filter(|other| *other != version) {
+            Some(other) => {
+                tracing::info!(shard = self.name(), version = other, "speaks another version");
+                self.spoken.store(other, Ordering::Relaxed);
+                ask(message, other).await
+            }
+            None => first,
+        }
     }
 
     /// Repeats a call for as long as it was certainly not sent, there is patience, and the deadline is far.
