@@ -170,4 +170,10 @@ async fn the_plain_manifests_are_fresh_and_accepted() {
     let objects = crate::helm::documents(&there);
     assert_eq!(objects[0]["kind"], "Namespace");
     assert_eq!(objects[0]["metadata"]["name"], "shoal-system");
+    run(server.kubectl().args(["create", "namespace", "shoal-system"])).expect("a namespace");
+    let apply = ["apply", "--server-side", "--dry-run=server", "--validate=strict"];
+    // Other tests apply the definitions under a name of their own.
+    let apply = [&apply[..], &["--force-conflicts", "-f", &path]].concat();
+    let said = run(server.kubectl().args(apply)).expect("accepted");
+    assert_eq!(said.lines().count(), objects.len(), "{said}");
 }
