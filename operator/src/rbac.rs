@@ -8,6 +8,9 @@
 
 use shoal_crds::labels;
 
+use crate::collection::build::pod::SERVICE_ACCOUNT as SHARD_ACCOUNT;
+use crate::namespace::build::{ROUTER_ACCOUNT, SHARDS_POLICY};
+
 /// A rule of a ClusterRole or Role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -29,8 +32,22 @@ const fn rule(
     Rule { group, resources, names: &[], verbs }
 }
 
-/// What the operator looks after whole.
+const fn named(
+    group: &'static str,
+    resources: &'static [&'static str],
+    names: &'static [&'static str],
+    verbs: &'static [&'static str],
+) -> Rule {
+    Rule { group, resources, names, verbs }
+}
+
+/// What the operator looks after whole, and whose names users choose.
 const OWN: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+/// Of what it looks after under names of its own: making it, which RBAC cannot limit to a name, and seeing it in all
+/// namespaces.
+const MAKE: &[&str] = &["list", "watch", "create"];
+/// And changing it, by those names.
+const KEEP: &[&str] = &["get", "patch", "delete"];
 
 /// Rights in all namespaces that hold collections: a ClusterRole.
 pub const CLUSTER: &[Rule] = &[
@@ -41,41 +58,38 @@ pub const CLUSTER: &[Rule] = &[
     // all the rest; what a StatefulSet owns is made by others.
     rule("shoal.dev", &["vectorcollections/finalizers", "shards/finalizers"], &["update"]),
     rule("shoal.dev", &["shards"], OWN),
-    rule("apps", &["deployments", "statefulsets"], OWN),
-    rule("", &["serviceaccounts", "services"], OWN),
+    rule("apps", &["statefulsets"], OWN),
+    rule("", &["services"], OWN),
     rule("policy", &["poddisruptionbudgets"], OWN),
-    rule("networking.k8s.io", &["networkpolicies"], OWN),
-    rule("rbac.authorization.k8s.io", &["rolebindings", "roles"], OWN),
+    // A namespace's router and what goes with it. Nobody else's Deployment, account, policy or Role can be changed.
+    rule("apps", &["deployments"], MAKE),
+    named("apps", &["deployments"], &[labels::ROUTER], KEEP),
+    rule("", &["serviceaccounts"], MAKE),
+    named("", &["serviceaccounts"], &[ROUTER_ACCOUNT, SHARD_ACCOUNT], KEEP),
+    rule("networking.k8s.io", &["networkpolicies"], MAKE),
+    named("networking.k8s.io", &["networkpolicies"], &[ROUTER_ACCOUNT, SHARDS_POLICY], KEEP),
+    rule("rbac.authorization.k8s.io", &["rolebindings", "roles"], MAKE),
+    named("rbac.authorization.k8s.io", &["rolebindings", "roles"], &[ROUTER_ACCOUNT], KEEP),
     // Disks are made by the StatefulSets; the operator grows and, with deletionPolicy Delete, deletes them.
     rule("", &["persistentvolumeclaims"], &["get", "list", "watch", "patch", "delete"]),
     // Pods are made by the StatefulSets; one is deleted so that a change reaches it.
     rule("", &["pods"], &["list", "watch", "delete"]),
     rule("", &["namespaces"], &["list", "watch"]),
     rule("", &["secrets"], &["create"]),
-    Rule {
-        group: "",
-        resources: &["secrets"],
-        names: &[labels::API_KEY_SECRET, labels::INTERNAL_TOKEN_SECRET],
-        verbs: &["list", "watch"],
-    },
-    Rule {
-        group: "",
-        resources: &["secrets"],
-        names: &[labels::INTERNAL_TOKEN_SECRET],
-        verbs: &["get"],
-    },
+    named(
+        "",
+        &["secrets"],
+        &[labels::API_KEY_SECRET, labels::INTERNAL_TOKEN_SECRET],
+        &["list", "watch"],
+    ),
+    named("", &["secrets"], &[labels::INTERNAL_TOKEN_SECRET], &["get"]),
     rule("events.k8s.io", &["events"], &["create", "patch"]),
 ];
 
 /// Rights in the operator's own namespace: a Role.
 pub const OWN_NAMESPACE: &[Rule] = &[
     rule("coordination.k8s.io", &["leases"], &["create"]),
-    Rule {
-        group: "coordination.k8s.io",
-        resources: &["leases"],
-        names: &[crate::leader::LEASE],
-        verbs: &["get", "update"],
-    },
+    named("coordination.k8s.io", &["leases"], &[crate::leader::LEASE], &["get", "update"]),
 ];
 
 #[cfg(test)]
@@ -95,6 +109,23 @@ mod tests {
                 });
                 assert!(holds, "{verb} {resource}");
             }
+        }
+    }
+
+    #[test]
+    fn what_has_a_name_of_ours_is_changed_under_no_other() {
+        let kinds = [
+            "deployments",
+            "serviceaccounts",
+            "networkpolicies",
+            "roles",
+            "rolebindings",
+            "leases",
+        ];
+        for rule in [CLUSTER, OWN_NAMESPACE].concat() {
+            let ours = rule.resources.iter().any(|resource| kinds.contains(resource));
+            let changes = rule.verbs.iter().any(|verb| !MAKE.contains(verb));
+            assert!(!ours || !changes || !rule.names.is_empty(), "{rule:?}");
         }
     }
 
