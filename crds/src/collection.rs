@@ -77,7 +77,9 @@ pub struct VectorCollectionSpec {
     pub image: Option<String>,
 
     /// The vectors each point has: one, without a name, for now. Sizes and distances cannot change.
-    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    // Atomic, with several names too: the key of a list-map would need a default, which tools that compare what was
+    // applied with what is there take for a change.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub vectors: Vec<VectorSpec>,
 
     /// How points are spread over shards.
@@ -111,7 +113,7 @@ pub struct VectorCollectionSpec {
 #[serde(rename_all = "camelCase")]
 pub struct VectorSpec {
     /// The vector's name; "" is the default vector. Named vectors are not built yet: leave it out.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub name: String,
     /// Number of dimensions. Cannot change.

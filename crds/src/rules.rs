@@ -112,14 +112,16 @@ pub(crate) const VECTOR_COLLECTION: &[Rule] = &[
     Rule {
         place: Place::Spec,
         field: ".vectors",
-        rule: "self.vectors.size() == 1 && self.vectors[0].name == ''",
+        rule: "self.vectors.size() == 1 && (!has(self.vectors[0].name) || self.vectors[0].name == '')",
         message: "named vectors are not supported yet: give one vector and leave its name out",
     },
     Rule {
         place: Place::Spec,
         field: ".vectors",
-        rule: "self.vectors.all(v, oldSelf.vectors.exists(o, o.name == v.name && o.size == v.size && o.distance == \
-               v.distance)) && self.vectors.size() == oldSelf.vectors.size()",
+        // Names are compared as they are: CEL's cost is only bounded where a text is no result of anything.
+        rule: "self.vectors.all(v, oldSelf.vectors.exists(o, (has(o.name) && o.name != '' ? has(v.name) && v.name == \
+               o.name : !has(v.name) || v.name == '') && o.size == v.size && o.distance == v.distance)) && \
+               self.vectors.size() == oldSelf.vectors.size()",
         message: "the name, size and distance of vectors cannot change, as every stored point has them: make a new \
                   collection and load the points into it",
     },

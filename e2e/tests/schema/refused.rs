@@ -37,7 +37,7 @@ async fn a_spec_that_cannot_work_is_refused_when_it_is_created() {
         (
             "the same vector twice",
             json!({"vectors": [{"size": 4, "distance": "Dot"}, {"size": 4, "distance": "Dot"}]}),
-            &["spec.vectors[1]", "Duplicate"],
+            &["spec.vectors", ONE_UNNAMED],
         ),
         (
             "size 0",
