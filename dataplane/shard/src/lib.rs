@@ -10,6 +10,7 @@ pub mod api;
 mod apply;
 mod codec;
 mod disk;
+mod edit;
 mod env;
 mod error;
 mod flush;

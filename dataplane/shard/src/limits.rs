@@ -15,6 +15,11 @@ pub const MAX_OP_BYTES: usize = 64 << 20;
 /// until it cannot be read in one piece.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
 
+/// Bytes that the new payloads of one edit may take together, an entry for each point included. All of them are made
+/// before the first counts, and no freeze comes between them, so they stand in memory beside the three mutable segments
+/// of 64 MiB that there can be: this is eight of those more. One short payload set on three million points fits.
+pub const MAX_EDIT_BYTES: usize = 512 << 20;
+
 /// Levels of nesting in a payload that is written. An edit at the deepest key path (32 steps) adds to it, and the sum
 /// stays under the 128 levels that serde_json reads.
 pub const MAX_PAYLOAD_DEPTH: usize = 64;

@@ -291,6 +291,33 @@ fn an_edit_that_would_make_a_payload_too_large_is_refused_and_the_payload_stays(
 }
 
 #[test]
+fn an_edit_that_one_point_does_not_bear_changes_no_other_either_now_and_after_a_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Shard::open(dir.path(), identity(2, Metric::Dot), tuning(), Limits::default());
+    let shard = open().unwrap();
+    write(&shard, &upsert(1, "{\"a\":[0]}")).unwrap();
+    write(&shard, &upsert(2, &format!("{{\"a\":[{}0]}}", "0,".repeat(100_000)))).unwrap();
+    let op = Op::SetPayload {
+        payload: format!("{{\"b\":\"{}\"}}", "x".repeat(10_000)).into_bytes(),
+        key: Some("a[]".into()),
+        points: Selector::Ids(vec![PointId::Num(1), PointId::Num(2)]),
+    };
+    match write(&shard, &op) {
+        Err(ShardError::Invalid(text)) => assert!(text.contains("point 2 would exceed"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    let first = |shard: &Shard| {
+        let record = shard.retrieve(&[PointId::Num(1)], &everything()).unwrap().remove(0);
+        serde_json::Value::Object(record.parts.payload.unwrap()).to_string()
+    };
+    assert_eq!(first(&shard), "{\"a\":[0]}");
+    shard.close();
+    let shard = open().unwrap();
+    assert_eq!(first(&shard), "{\"a\":[0]}");
+    shard.close();
+}
+
+#[test]
 fn writes_without_effect_do_not_let_the_log_grow_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { mutable_log_bytes: 20_000, ..small_limits(1_000) };
