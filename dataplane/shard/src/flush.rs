@@ -18,22 +18,42 @@ use crate::shared::{FlushFailure, Shared};
 use crate::view::Placed;
 use crate::wal;
 
-/// Runs until the shard stops. First verifies what opening left unverified.
+/// Runs until the shard stops. Beside it, what opening left unverified is verified.
 pub(crate) fn run(shared: &Arc<Shared>) {
-    verify_all(shared);
+    run_beside(shared, verify_all);
+}
+
+/// On a thread of its own, because reading every segment can take minutes, and writers wait for flushes long before.
+fn run_beside(shared: &Arc<Shared>, verify: fn(&Shared)) {
+    let verified = shared.clone();
+    let verifier = env::spawn_helper("shard-verifier", move || verify(&verified));
+    if let Err(error) = &verifier {
+        tracing::warn!(shard = shared.identity.shard, %error, "segments are verified before the first flush");
+        verify(shared);
+    }
     while let Some(frozen) = next_frozen(shared) {
         if let Err(error) = flush(shared, &frozen) {
             failed(shared, &error);
         }
     }
+    // It looks for the stop after each segment. Waited for, because it holds the folder's lock.
+    if verifier.is_ok_and(|verifier| verifier.join().is_err()) {
+        tracing::error!(
+            shard = shared.identity.shard,
+            "verifying the segments was cut off by a panic"
+        );
+    }
 }
 
 fn verify_all(shared: &Shared) {
-    for placed in &shared.view.load().segments {
+    // Not the view, which would keep all it shows in memory for so long.
+    let segments: Vec<Arc<Segment>> =
+        shared.view.load().segments.iter().map(|placed| placed.segment.clone()).collect();
+    for segment in segments {
         if shared.is_stopping() {
             return;
         }
-        if let Err(damage) = placed.segment.verify() {
+        if let Err(damage) = segment.verify() {
             shared.report_damage(damage);
         }
     }
@@ -129,5 +149,49 @@ fn failed(shared: &Shared, error: &OpenError) {
     shared.changed.notify_all();
     if !shared.is_stopping() {
         drop(env::wait_for(&shared.changed, state, FLUSH_RETRY));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_vector::op::Selector;
+    use shoal_vector::{Metric, Op, PointId, VectorConfig};
+
+    use super::*;
+    use crate::api::{Identity, Tuning};
+    use crate::limits::Limits;
+
+    /// A shard without its threads, in which one op waits to be flushed.
+    fn frozen(dir: &std::path::Path) -> Arc<Shared> {
+        let vector = VectorConfig { name: String::new(), size: 2, distance: Metric::Dot };
+        let identity =
+            Identity { collection: "c".into(), shard: "c-0".into(), vectors: vec![vector] };
+        let tuning = Tuning { ef_construct: 10, ef: 10 };
+        let (shared, _wal) = crate::open::open(dir, identity, tuning, Limits::default()).unwrap();
+        let mut state = env::lock(&shared.state);
+        let nothing = Op::Delete(Selector::Ids(vec![PointId::Num(1)]));
+        state.view.apply(1, &nothing, Metric::Dot, 1).unwrap();
+        state.view.freeze();
+        shared.progress.appended(1);
+        shared.progress.synced(1);
+        shared.publish(&state);
+        drop(state);
+        shared
+    }
+
+    #[test]
+    fn flushes_do_not_wait_until_all_segments_are_verified() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = frozen(dir.path());
+        // Takes until a flush is done, however long that is; a test that hangs here has failed.
+        fn verify(shared: &Shared) {
+            while shared.progress.read().flushed == 0 {
+                env::pause();
+            }
+            shared.stop();
+        }
+        run_beside(&shared, verify);
+        assert_eq!(shared.progress.read().flushed, 1);
+        shared.store.stop();
     }
 }
