@@ -38,3 +38,4 @@ pub use error::OpenError;
 pub use limits::Limits;
 pub use shard::Shard;
 pub use sync_times::SyncTimes;
+pub use validate::{check_encoded, check_op};

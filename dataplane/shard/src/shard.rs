@@ -14,7 +14,7 @@ use crate::api::{
 };
 use crate::codec::decode_op;
 use crate::error::OpenError;
-use crate::limits::{Limits, MAX_OP_BYTES, QUEUE_BYTES, QUEUE_OPS};
+use crate::limits::{Limits, QUEUE_BYTES, QUEUE_OPS};
 use crate::read::{self, Projection, ReadError};
 use crate::shared::Shared;
 use crate::sync_times::SyncTimes;
@@ -93,13 +93,7 @@ impl Shard {
     ) -> Result<WriteAck, ShardError> {
         let shared = &self.inner.shared;
         shared.check_whole()?;
-        if op.len() > MAX_OP_BYTES {
-            let detail = format!(
-                "the request has {} bytes encoded, at most {MAX_OP_BYTES} are taken",
-                op.len()
-            );
-            return Err(ShardError::Invalid(detail));
-        }
+        validate::check_encoded(&op)?;
         let decoded = decode_op(&op).map_err(|error| ShardError::Invalid(error.to_string()))?;
         validate::check_op(&decoded, &shared.vector)?;
         let stopping = || shared.unavailable("it is stopping");

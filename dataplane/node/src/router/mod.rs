@@ -9,7 +9,6 @@ mod place;
 mod remote;
 mod scatter;
 pub mod shard_client;
-mod validate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -114,12 +113,14 @@ impl Router {
         wait: bool,
     ) -> Result<WriteAck, RouteError> {
         let timer = self.telemetry.write_started(&op);
-        validate::op(&op, &collection.vectors)?;
+        // All of it before the first part is sent: shards check again, but only what is theirs.
+        shoal_shard::check_op(&op, vector(collection)?)?;
         let deadline = self.deadlines.write;
         let mut calls = Vec::new();
         for (position, part) in place::split(op, &collection.routing) {
             let shard = shard(collection, position)?;
             let bytes = shoal_shard::encode_op(&part);
+            shoal_shard::check_encoded(&bytes)?;
             let origin = OpOrigin {
                 client_id: self.client_id,
                 op_id: self.next_op.fetch_add(1, Ordering::Relaxed),
@@ -143,9 +144,7 @@ impl Router {
         r: SearchRequest,
     ) -> Result<Answer<Vec<FoundPoint>>, RouteError> {
         let timer = self.telemetry.search_started();
-        let Some(vector) = c.vectors.first() else {
-            return Err(RouteError::Internal(format!("collection {} has no vectors", c.name)));
-        };
+        let vector = vector(c)?;
         let (k, deadline) = (r.k, self.deadlines.search);
         let calls = c.shards.iter().map(|s| (s.name().to_owned(), s.search(r.clone(), deadline)));
         let Answer { value, missing } = scatter::gather(calls).await.some()?;
@@ -214,6 +213,14 @@ impl Router {
         info.missing = gathered.failures.into_iter().map(|(shard, _)| shard).collect();
         Ok(info)
     }
+}
+
+/// The one vector of a collection's points.
+fn vector(collection: &Collection) -> Result<&VectorConfig, RouteError> {
+    let vector = collection.vectors.first();
+    vector.ok_or_else(|| {
+        RouteError::Internal(format!("collection {} has no vectors", collection.name))
+    })
 }
 
 fn shard(collection: &Collection, position: usize) -> Result<&ShardClient, RouteError> {
