@@ -58,7 +58,7 @@ pub struct SearchRequest {
     pub ef: Option<usize>,
     /// Scan instead of walking the graph.
     pub exact: bool,
-    /// Leave out points scored worse than this.
+    /// Leave out points that are not scored better than this.
     pub score_threshold: Option<f32>,
     /// What to return of each point.
     pub want: Want,
