@@ -155,6 +155,11 @@ impl Shard {
         })
     }
 
+    /// Whether the shard serves: fails once its files were found to be damaged.
+    pub fn check(&self) -> Result<(), ShardError> {
+        self.inner.shared.check_whole()
+    }
+
     /// How long the log's syncs took.
     pub fn sync_times(&self) -> SyncTimes {
         self.inner.shared.sync_clock.read()

@@ -76,17 +76,18 @@ impl Router {
     }
 
     /// Names of all collections, ascending.
-    pub fn list(&self) -> Vec<String> {
-        self.topology.snapshot().keys().cloned().collect()
+    pub fn list(&self) -> Result<Vec<String>, RouteError> {
+        match self.ready() {
+            true => Ok(self.topology.snapshot().keys().cloned().collect()),
+            false => Err(not_read_yet()),
+        }
     }
 
     /// The collection of this name.
     pub fn collection(&self, name: &str) -> Result<Arc<Collection>, RouteError> {
         match self.topology.snapshot().get(name) {
             Some(collection) => Ok(collection.clone()),
-            None if !self.ready() => Err(RouteError::Unavailable(
-                "the list of collections has not been read yet; retry".to_owned(),
-            )),
+            None if !self.ready() => Err(not_read_yet()),
             None => Err(RouteError::NoCollection(name.to_owned())),
         }
     }
@@ -215,6 +216,11 @@ impl Router {
     }
 }
 
+/// To say instead that there is nothing would let a client make what is there.
+fn not_read_yet() -> RouteError {
+    RouteError::Unavailable("the list of collections has not been read yet; retry".to_owned())
+}
+
 /// The one vector of a collection's points.
 fn vector(collection: &Collection) -> Result<&VectorConfig, RouteError> {
     let vector = collection.vectors.first();
@@ -228,4 +234,39 @@ fn shard(collection: &Collection, position: usize) -> Result<&ShardClient, Route
     shard.ok_or_else(|| {
         RouteError::Internal(format!("collection {} has no shard {position}", collection.name))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::topology::Snapshot;
+
+    /// A topology before its first look at the cluster.
+    struct Unread;
+
+    #[async_trait]
+    impl Topology for Unread {
+        fn snapshot(&self) -> Arc<Snapshot> {
+            Arc::default()
+        }
+        fn synced(&self) -> bool {
+            false
+        }
+        async fn create(&self, _: CreateCollection) -> Result<(), RouteError> {
+            Ok(())
+        }
+        async fn delete(&self, _: &str) -> Result<bool, RouteError> {
+            Ok(false)
+        }
+    }
+
+    #[test]
+    fn a_list_that_was_not_read_yet_is_not_an_empty_one() {
+        let telemetry = Arc::new(Telemetry::new());
+        let router = Router::new(Arc::new(Unread), Deadlines::default(), telemetry);
+        assert!(matches!(router.list(), Err(RouteError::Unavailable(_))));
+        assert!(matches!(router.collection("a"), Err(RouteError::Unavailable(_))));
+    }
 }
