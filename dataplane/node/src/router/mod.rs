@@ -13,6 +13,7 @@ pub mod shard_client;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use shoal_proto::routing::RoutingTable;
 use shoal_shard::api::{
@@ -44,7 +45,8 @@ pub struct Collection {
     pub shards: Vec<ShardClient>,
 }
 
-/// Answers for all collections of a namespace, or of a data folder.
+/// Answers for all collections of a namespace, or of a data folder. Each request is given the time it has, which is
+/// [`Router::deadlines`] or less.
 pub struct Router {
     topology: Arc<dyn Topology>,
     deadlines: Deadlines,
@@ -68,6 +70,11 @@ impl Router {
             client_id: clock::random_u64(),
             next_op: AtomicU64::new(1),
         }
+    }
+
+    /// How long each kind of request may take at most.
+    pub fn deadlines(&self) -> Deadlines {
+        self.deadlines
     }
 
     /// Whether the topology has been read, so that an unknown collection is truly not there.
@@ -112,11 +119,11 @@ impl Router {
         collection: &Collection,
         op: Op,
         wait: bool,
+        deadline: Duration,
     ) -> Result<WriteAck, RouteError> {
         let timer = self.telemetry.write_started(&op);
         // All of it before the first part is sent: shards check again, but only what is theirs.
         shoal_shard::check_op(&op, vector(collection)?)?;
-        let deadline = self.deadlines.write;
         let mut calls = Vec::new();
         for (position, part) in place::split(op, &collection.routing) {
             let shard = shard(collection, position)?;
@@ -143,10 +150,11 @@ impl Router {
         &self,
         c: &Collection,
         r: SearchRequest,
+        deadline: Duration,
     ) -> Result<Answer<Vec<FoundPoint>>, RouteError> {
         let timer = self.telemetry.search_started();
         let vector = vector(c)?;
-        let (k, deadline) = (r.k, self.deadlines.search);
+        let k = r.k;
         let calls = c.shards.iter().map(|s| (s.name().to_owned(), s.search(r.clone(), deadline)));
         let Answer { value, missing } = scatter::gather(calls).await.some()?;
         timer.done(!missing.is_empty());
@@ -159,14 +167,12 @@ impl Router {
         c: &Collection,
         ids: &[PointId],
         want: &Want,
+        deadline: Duration,
     ) -> Result<Vec<Record>, RouteError> {
         let mut calls = Vec::new();
         for (position, ids) in place::by_shard(ids.to_vec(), &c.routing, |id| *id) {
             let shard = shard(c, position)?;
-            calls.push((
-                shard.name().to_owned(),
-                shard.retrieve(ids, want.clone(), self.deadlines.read),
-            ));
+            calls.push((shard.name().to_owned(), shard.retrieve(ids, want.clone(), deadline)));
         }
         let records = scatter::gather(calls).await.all()?.into_iter().flatten();
         let mut by_id: HashMap<PointId, Record> =
@@ -175,13 +181,16 @@ impl Router {
     }
 
     /// A page in id order over all shards. Needs every shard.
-    pub async fn scroll(&self, c: &Collection, r: ScrollRequest) -> Result<Page, RouteError> {
+    pub async fn scroll(
+        &self,
+        c: &Collection,
+        r: ScrollRequest,
+        deadline: Duration,
+    ) -> Result<Page, RouteError> {
         // One more than asked tells where the next page begins.
         let more = ScrollRequest { limit: r.limit.saturating_add(1), ..r };
-        let calls = c
-            .shards
-            .iter()
-            .map(|s| (s.name().to_owned(), s.scroll(more.clone(), self.deadlines.read)));
+        let calls =
+            c.shards.iter().map(|s| (s.name().to_owned(), s.scroll(more.clone(), deadline)));
         let mut records: Vec<Record> =
             scatter::gather(calls).await.all()?.into_iter().flatten().collect();
         records.sort_unstable_by_key(|record| record.id);
@@ -192,11 +201,14 @@ impl Router {
     }
 
     /// How many points match. Needs every shard.
-    pub async fn count(&self, c: &Collection, filter: Option<Filter>) -> Result<u64, RouteError> {
-        let calls = c
-            .shards
-            .iter()
-            .map(|s| (s.name().to_owned(), s.count(filter.clone(), self.deadlines.read)));
+    pub async fn count(
+        &self,
+        c: &Collection,
+        filter: Option<Filter>,
+        deadline: Duration,
+    ) -> Result<u64, RouteError> {
+        let calls =
+            c.shards.iter().map(|s| (s.name().to_owned(), s.count(filter.clone(), deadline)));
         Ok(scatter::gather(calls).await.all()?.into_iter().sum())
     }
 

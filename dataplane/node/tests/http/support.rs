@@ -9,6 +9,7 @@ use shoal_node::http::{self, ApiKey, AppState};
 use shoal_node::reads::ReadPool;
 use shoal_node::router::{Deadlines, Router};
 use shoal_node::telemetry::Telemetry;
+use shoal_node::topology::Topology;
 use shoal_node::topology::local::LocalTopology;
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -55,6 +56,15 @@ impl Server {
         let app =
             http::app(Arc::new(AppState { router, api_key, telemetry, readiness, max_body_bytes }));
         Self { app, key, _data: data }
+    }
+
+    /// A server over other collections than those of a data folder.
+    pub(crate) fn over(topology: impl Topology + 'static, deadlines: Deadlines) -> Self {
+        let telemetry = Arc::new(Telemetry::new());
+        let router = Arc::new(Router::new(Arc::new(topology), deadlines, telemetry.clone()));
+        let (readiness, max_body_bytes) = (Arc::new(|| Ok(())), http::DEFAULT_MAX_BODY_BYTES);
+        let state = AppState { router, api_key: None, telemetry, readiness, max_body_bytes };
+        Self { app: http::app(Arc::new(state)), key: None, _data: tempfile::tempdir().unwrap() }
     }
 
     /// Serves on a free port of this machine until the test ends, and says where.

@@ -4,6 +4,8 @@ pub(super) mod classic;
 mod params;
 pub(super) mod query;
 
+use std::time::Duration;
+
 use futures::{StreamExt, TryStreamExt};
 use shoal_shard::api::{SearchRequest, Want};
 use shoal_vector::filter::Condition;
@@ -14,6 +16,7 @@ use super::error::Failure;
 use super::models::limits::{MAX_SEARCHES, SEARCHES_AT_ONCE};
 use super::models::output::ScoredOut;
 use super::models::vector;
+use super::params::{Time, left_until};
 use crate::router::Collection;
 use crate::router::api::Answer;
 
@@ -42,13 +45,17 @@ async fn run(
     state: &AppState,
     collection: &Collection,
     search: Nearest,
+    time: Time,
 ) -> Result<Answer<Vec<ScoredOut>>, Failure> {
     let k = super::models::limits::skip_and_take(search.offset, search.limit)?;
+    // Reading the point it is about is part of a search, and takes from its time.
+    let until = time.search_until();
     let (vector, filter) = match search.to {
         Target::Vector(vector) => (vector, search.filter),
-        Target::Point(id) => {
-            (vector_of(state, collection, id).await?, Some(without(search.filter, id)))
-        }
+        Target::Point(id) => (
+            vector_of(state, collection, id, left_until(until)).await?,
+            Some(without(search.filter, id)),
+        ),
     };
     let request = SearchRequest {
         vector,
@@ -59,7 +66,7 @@ async fn run(
         score_threshold: search.score_threshold,
         want: search.want,
     };
-    let answer = state.router.search(collection, request).await?;
+    let answer = state.router.search(collection, request, left_until(until)).await?;
     let found = answer.value.into_iter().skip(search.offset).map(ScoredOut::from).collect();
     Ok(Answer { value: found, missing: answer.missing })
 }
@@ -69,8 +76,10 @@ async fn run_all(
     state: &AppState,
     collection: &Collection,
     searches: Vec<Nearest>,
+    time: Time,
 ) -> Result<Answer<Vec<Vec<ScoredOut>>>, Failure> {
-    let running = futures::stream::iter(searches).map(|search| run(state, collection, search));
+    let running =
+        futures::stream::iter(searches).map(|search| run(state, collection, search, time));
     let answers: Vec<Answer<Vec<ScoredOut>>> =
         running.buffered(SEARCHES_AT_ONCE).try_collect().await?;
     let mut missing: Vec<String> =
@@ -96,11 +105,12 @@ async fn vector_of(
     state: &AppState,
     collection: &Collection,
     id: PointId,
+    deadline: Duration,
 ) -> Result<Vec<f32>, Failure> {
     let want = Want { vectors: true, ..Want::default() };
     let record = state
         .router
-        .retrieve(collection, &[id], &want)
+        .retrieve(collection, &[id], &want, deadline)
         .await?
         .pop()
         .ok_or_else(|| Failure::no_point(id))?;
