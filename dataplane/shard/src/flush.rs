@@ -160,6 +160,7 @@ mod tests {
     use super::*;
     use crate::api::{Identity, Tuning};
     use crate::limits::Limits;
+    use crate::open::IfNew;
 
     /// A shard without its threads, in which one op waits to be flushed.
     fn frozen(dir: &std::path::Path) -> Arc<Shared> {
@@ -167,7 +168,8 @@ mod tests {
         let identity =
             Identity { collection: "c".into(), shard: "c-0".into(), vectors: vec![vector] };
         let tuning = Tuning { ef_construct: 10, ef: 10 };
-        let (shared, _wal) = crate::open::open(dir, identity, tuning, Limits::default()).unwrap();
+        let (shared, _wal) =
+            crate::open::open(dir, IfNew::SetUp, identity, tuning, Limits::default()).unwrap();
         let mut state = env::lock(&shared.state);
         let nothing = Op::Delete(Selector::Ids(vec![PointId::Num(1)]));
         state.view.apply(1, &nothing, Metric::Dot, 1).unwrap();

@@ -15,10 +15,12 @@ use crate::api::{
 use crate::codec::decode_op;
 use crate::error::OpenError;
 use crate::limits::{Limits, QUEUE_BYTES, QUEUE_OPS};
+use crate::open::IfNew;
 use crate::read::{self, Projection, ReadError};
 use crate::shared::Shared;
 use crate::sync_times::SyncTimes;
 use crate::view::View;
+use crate::wal::Wal;
 use crate::write::{Pending, Writer};
 use crate::{disk, env, flush, open, validate};
 
@@ -65,7 +67,29 @@ impl Shard {
         tuning: Tuning,
         limits: Limits,
     ) -> Result<Shard, OpenError> {
-        let (shared, wal) = open::open(dir, identity, tuning, limits)?;
+        let opened = open::open(dir, IfNew::SetUp, identity, tuning, limits)?;
+        Self::start(dir, opened)
+    }
+
+    /// Opens the shard in a folder that is known to have one: where it is not there, its points are lost, and to begin
+    /// anew would hide that.
+    pub fn open_existing(
+        dir: &Path,
+        identity: Identity,
+        tuning: Tuning,
+        limits: Limits,
+    ) -> Result<Shard, OpenError> {
+        let opened = open::open(dir, IfNew::Refuse, identity, tuning, limits)?;
+        Self::start(dir, opened)
+    }
+
+    /// Sets a shard up in a new folder, for [`open_existing`](Self::open_existing). What it holds is durable when this
+    /// returns; the folder's own name is for the caller to sync.
+    pub fn set_up(dir: &Path, identity: &Identity) -> Result<(), OpenError> {
+        open::set_up_closed(dir, identity)
+    }
+
+    fn start(dir: &Path, (shared, wal): (Arc<Shared>, Wal)) -> Result<Shard, OpenError> {
         let (queue, receiver) = mpsc::channel(QUEUE_OPS);
         let writer = Writer::new(shared.clone(), wal, receiver);
         let flusher = shared.clone();
