@@ -16,7 +16,7 @@ pub(crate) fn random_uuid() -> Uuid {
     Uuid::new_v4()
 }
 
-/// A point in time to measure from; for figures alone.
+/// A point in time to measure from; for figures and for pauses, never for what is right.
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -5,18 +5,19 @@
 //! that fails is tried again; nothing is lost meanwhile, since the log still holds it all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
-use crate::env;
 use crate::error::OpenError;
 use crate::limits::FLUSH_RETRY;
 use crate::manifest::{Manifest, mark, segment_path};
 use crate::mutable::MutableSegment;
+use crate::room::Pauses;
 use crate::segment::{Segment, SegmentContent, write_segment};
 use crate::shared::{FlushFailure, Shared};
 use crate::view::Placed;
-use crate::wal;
+use crate::{disk, env, room, wal};
 
 /// Runs until the shard stops. Beside it, what opening left unverified is verified.
 pub(crate) fn run(shared: &Arc<Shared>) {
@@ -31,9 +32,11 @@ fn run_beside(shared: &Arc<Shared>, verify: fn(&Shared)) {
         tracing::warn!(shard = shared.identity.shard, %error, "segments are verified before the first flush");
         verify(shared);
     }
+    let mut pauses = Pauses::default();
     while let Some(frozen) = next_frozen(shared) {
-        if let Err(error) = flush(shared, &frozen) {
-            failed(shared, &error);
+        match flush(shared, &frozen) {
+            Ok(()) => pauses = Pauses::default(),
+            Err(error) => failed(shared, &frozen, &error, pauses.next()),
         }
     }
     // It looks for the stop after each segment. Waited for, because it holds the folder's lock.
@@ -105,6 +108,7 @@ fn build(
     }
     let number = manifest.next_segment;
     let path = segment_path(&shared.dir, number);
+    room::check(&path, room::least_bytes(frozen), disk::free_bytes(&shared.dir))?;
     let (metric, dimensions) = (shared.vector.distance, shared.vector.size);
     write_segment(
         &path,
@@ -138,7 +142,7 @@ fn swap(shared: &Shared, manifest: Manifest, segment: Option<Arc<Segment>>) {
     shared.changed.notify_all();
 }
 
-fn failed(shared: &Shared, error: &OpenError) {
+fn failed(shared: &Shared, frozen: &MutableSegment, error: &OpenError, pause: Duration) {
     tracing::warn!(shard = shared.identity.shard, %error, "a flush failed and will be tried again");
     if error.is_disk_full() {
         shared.store.leave();
@@ -147,8 +151,16 @@ fn failed(shared: &Shared, error: &OpenError) {
     state.flush_failure =
         Some(FlushFailure { disk_full: error.is_disk_full(), detail: error.to_string() });
     shared.changed.notify_all();
-    if !shared.is_stopping() {
-        drop(env::wait_for(&shared.changed, state, FLUSH_RETRY));
+    // With so much more than the attempt had, it is worth another before its time.
+    let free = || disk::free_bytes(&shared.dir).filter(|_| error.is_disk_full());
+    let enough = free().map(|free| room::worth_another(frozen, free));
+    let until = env::now() + pause;
+    while !shared.is_stopping() && enough.is_none_or(|enough| free() < Some(enough)) {
+        let left = until.saturating_duration_since(env::now());
+        if left.is_zero() {
+            break;
+        }
+        state = env::wait_for(&shared.changed, state, left.min(FLUSH_RETRY));
     }
 }
 

@@ -22,6 +22,7 @@ mod manifest;
 mod mutable;
 mod open;
 mod read;
+mod room;
 mod segment;
 mod shard;
 mod shared;

@@ -42,8 +42,12 @@ pub(crate) const GROUP_BYTES: usize = 8 << 20;
 /// Mutable segments that are full and not flushed yet, at most, before writes wait: one being built, one behind it.
 pub(crate) const MAX_FROZEN: usize = 2;
 
-/// Pause before a flush that failed is tried again.
+/// Pause before a flush that failed is tried again; doubled after each further failure, up to the next.
 pub(crate) const FLUSH_RETRY: Duration = Duration::from_secs(1);
+
+/// Longest such pause: a build of ten seconds then takes a quarter of the machine at most, and a disk that got room
+/// where nobody could see it is used again within the time a person would wait.
+pub(crate) const FLUSH_RETRY_MOST: Duration = Duration::from_secs(30);
 
 /// Uncompressed bytes of a block of payloads. Larger compresses better, smaller reads one payload faster.
 pub(crate) const PAYLOAD_BLOCK_BYTES: usize = 16 << 10;
