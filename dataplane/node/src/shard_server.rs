@@ -97,6 +97,7 @@ fn outcome_label(code: Code) -> &'static str {
         Code::ResourceExhausted => "disk_full",
         Code::Unavailable => "unavailable",
         Code::DataLoss => "corrupt",
+        Code::Cancelled => "cancelled",
         Code::FailedPrecondition => "wrong_target",
         _ => "internal",
     }

@@ -167,6 +167,12 @@ pub enum ShardError {
         /// Why.
         detail: String,
     },
+    /// The read was given up, because its caller no longer waits. Nothing was changed.
+    #[error("shard {shard} gave the read up, because its caller no longer waits")]
+    Cancelled {
+        /// The shard.
+        shard: String,
+    },
     /// Data on disk is damaged; the text names the file and place.
     #[error("shard {shard} holds damaged data: {detail}")]
     Corrupt {

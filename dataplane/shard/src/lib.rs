@@ -8,6 +8,7 @@
 
 pub mod api;
 mod apply;
+mod cancel;
 mod codec;
 mod disk;
 mod edit;
@@ -34,6 +35,7 @@ mod wal;
 mod walk;
 mod write;
 
+pub use cancel::Cancel;
 pub use codec::{CodecError, decode_filter, decode_op, encode_filter, encode_op};
 pub use error::OpenError;
 pub use limits::Limits;

@@ -12,6 +12,7 @@ use crate::api::{
     FoundPoint, Identity, OpOrigin, Record, ScrollRequest, SearchRequest, ShardError, ShardInfo,
     Tuning, Want, WriteAck,
 };
+use crate::cancel::Cancel;
 use crate::codec::decode_op;
 use crate::error::OpenError;
 use crate::limits::{Limits, QUEUE_BYTES, QUEUE_OPS};
@@ -31,6 +32,8 @@ const ROOM_BYTES: usize = 1024;
 #[derive(Clone)]
 pub struct Shard {
     inner: Arc<Inner>,
+    /// What ends reads through this clone.
+    cancel: Cancel,
 }
 
 struct Inner {
@@ -104,7 +107,12 @@ impl Shard {
             writer: Mutex::new(Some(writer)),
             flusher: Mutex::new(Some(flusher)),
         };
-        Ok(Shard { inner: Arc::new(inner) })
+        Ok(Shard { inner: Arc::new(inner), cancel: Cancel::default() })
+    }
+
+    /// The same shard, whose reads end with [`ShardError::Cancelled`] soon after this is cancelled. Writes do not care.
+    pub fn with_cancel(&self, cancel: Cancel) -> Shard {
+        Shard { inner: self.inner.clone(), cancel }
     }
 
     /// Writes an encoded op (see [`encode_op`](crate::encode_op)). Returns once it is durable, and with `wait` once
@@ -157,7 +165,7 @@ impl Shard {
 
     /// How many points match, or exist if there is no filter.
     pub fn count(&self, filter: Option<&Filter>) -> Result<u64, ShardError> {
-        self.read(&Want::default(), |view, _| read::count(view, filter))
+        self.read(&Want::default(), |view, projection| read::count(view, filter, &projection))
     }
 
     /// The shard's figures.
@@ -222,10 +230,11 @@ impl Shard {
         let shared = &self.inner.shared;
         shared.check_whole()?;
         let view = shared.view.load_full();
-        let projection = Projection::new(want, &shared.vector.name, &shared.store);
+        let projection = Projection::new(want, &shared.vector.name, &shared.store, &self.cancel);
         projection.and_then(|projection| read(&view, projection)).map_err(|error| match error {
             ReadError::Invalid(text) => ShardError::Invalid(text),
             ReadError::Damage(damage) => shared.report_damage(damage),
+            ReadError::Cancelled => ShardError::Cancelled { shard: shared.identity.shard.clone() },
         })
     }
 }

@@ -13,10 +13,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use shoal_shard::api::{Identity, OpOrigin, SearchRequest, ShardError, Want};
-use shoal_shard::{Limits, OpenError, Shard, encode_op};
+use shoal_shard::api::{Identity, OpOrigin, ScrollRequest, SearchRequest, ShardError, Want};
+use shoal_shard::{Cancel, Limits, OpenError, Shard, encode_op};
 use shoal_vector::op::Selector;
-use shoal_vector::{Metric, Op, PointId, VectorConfig};
+use shoal_vector::{Filter, Metric, Op, PointId, VectorConfig};
 
 fn upsert(id: u64, payload: &str) -> Op {
     Op::Upsert(vec![point(id, &[1.0, id as f32], payload)])
@@ -34,6 +34,18 @@ fn loaded(dir: &Path) {
     }
     wait_until("three segments", || shard.info().unwrap().segments == 3);
     shard.close();
+}
+
+fn request(vector: Vec<f32>, k: usize) -> SearchRequest {
+    SearchRequest {
+        vector,
+        filter: None,
+        k,
+        ef: None,
+        exact: false,
+        score_threshold: None,
+        want: Want::default(),
+    }
 }
 
 fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
@@ -216,15 +228,6 @@ fn bad_requests_are_refused_and_leave_no_trace() {
     };
     let wrong = Op::Upsert(vec![point(1, &[1.0, 2.0, 3.0], "")]);
     assert_eq!(message(write(&shard, &wrong)), "Vector dimension error: expected dim: 2, got 3");
-    let request = |vector: Vec<f32>, k| SearchRequest {
-        vector,
-        filter: None,
-        k,
-        ef: None,
-        exact: false,
-        score_threshold: None,
-        want: Want::default(),
-    };
     let text = |result: Result<Vec<shoal_shard::api::FoundPoint>, ShardError>| match result {
         Err(ShardError::Invalid(text)) => text,
         other => panic!("{other:?}"),
@@ -314,6 +317,32 @@ fn an_edit_that_one_point_does_not_bear_changes_no_other_either_now_and_after_a_
     shard.close();
     let shard = open().unwrap();
     assert_eq!(first(&shard), "{\"a\":[0]}");
+    shard.close();
+}
+
+#[test]
+fn a_read_that_nobody_waits_for_ends_with_an_error_that_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    loaded(dir.path());
+    let shard = open_default(dir.path()).unwrap();
+    let cancel = Cancel::default();
+    let given_up = shard.with_cancel(cancel.clone());
+    let filter = Filter::parse(&serde_json::json!({"must": [{"key": "a", "match": {"value": 1}}]}));
+    let filter = filter.unwrap();
+    assert_eq!(given_up.count(Some(&filter)).unwrap(), 35);
+    cancel.cancel();
+    let searched = SearchRequest { filter: Some(filter.clone()), ..request(vec![1.0, 2.0], 5) };
+    let scrolled =
+        ScrollRequest { filter: Some(filter.clone()), from: None, limit: 5, want: Want::default() };
+    let ended = [
+        given_up.count(Some(&filter)).unwrap_err(),
+        given_up.search(&searched).unwrap_err(),
+        given_up.search(&request(vec![1.0, 2.0], 5)).unwrap_err(),
+        given_up.scroll(&scrolled).unwrap_err(),
+        given_up.retrieve(&[PointId::Num(1)], &everything()).unwrap_err(),
+    ];
+    assert!(ended.iter().all(|error| matches!(error, ShardError::Cancelled { .. })), "{ended:?}");
+    assert_eq!(shard.count(Some(&filter)).unwrap(), 35, "others read on");
     shard.close();
 }
 

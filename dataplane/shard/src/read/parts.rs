@@ -7,6 +7,7 @@ use super::ReadError;
 use super::scan::read_payload;
 use crate::api::{Parts, Record, Want, WantPayload};
 use crate::apply::{parse_paths, parse_payload};
+use crate::cancel::Cancel;
 use crate::segment::{Damage, PayloadCache};
 use crate::store::Store;
 use crate::view::{Located, View};
@@ -16,6 +17,7 @@ pub(crate) struct Projection<'a> {
     payload: WantedPayload,
     vector_name: Option<&'a str>,
     store: &'a Store,
+    cancel: &'a Cancel,
     cache: PayloadCache,
 }
 
@@ -32,6 +34,7 @@ impl<'a> Projection<'a> {
         want: &Want,
         vector_name: &'a str,
         store: &'a Store,
+        cancel: &'a Cancel,
     ) -> Result<Self, ReadError> {
         let paths =
             |keys: &[String]| parse_paths(keys).map_err(|refused| ReadError::Invalid(refused.0));
@@ -45,12 +48,19 @@ impl<'a> Projection<'a> {
             payload,
             vector_name: want.vectors.then_some(vector_name),
             store,
+            cancel,
             cache: PayloadCache::default(),
         })
     }
 
+    /// Fails once nobody waits for the read.
+    pub(crate) fn go_on(&self) -> Result<(), ReadError> {
+        Ok(self.cancel.check()?)
+    }
+
     /// What is wanted of a live point.
-    pub(crate) fn parts(&mut self, located: &Located<'_>) -> Result<Parts, Damage> {
+    pub(crate) fn parts(&mut self, located: &Located<'_>) -> Result<Parts, ReadError> {
+        self.go_on()?;
         let (store, cache) = (self.store, &mut self.cache);
         let mut read = |project: &dyn Fn(Payload) -> Payload| {
             one_payload(located, store, cache).map(project).map(Some)
