@@ -1,6 +1,9 @@
 //! What a shard is asked and what it answers. The same types serve a caller in the process and, over gRPC, a router.
 
+use serde_json::Value;
 use shoal_vector::{Filter, Hit, Metric, Payload, PointId, VectorConfig};
+
+use crate::limits::MAX_ANSWER_BYTES;
 
 /// Who a shard is. Written to its disk at creation; a disk of another shard or other vectors is refused.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -89,6 +92,38 @@ pub struct Parts {
     pub payload: Option<Payload>,
     /// Vectors by name; `None` when not wanted.
     pub vectors: Option<Vec<(String, Vec<f32>)>>,
+}
+
+impl Parts {
+    /// About as many bytes as they take on their way: the payload's text, and four for each number of a vector.
+    pub fn bytes(&self) -> usize {
+        let vectors = self.vectors.iter().flatten();
+        let vectors = vectors.map(|(name, vector)| name.len() + size_of_val(vector.as_slice()));
+        self.payload.as_ref().map_or(0, payload_bytes) + vectors.sum::<usize>()
+    }
+}
+
+fn payload_bytes(payload: &Payload) -> usize {
+    2 + payload.iter().map(|(key, value)| key.len() + 4 + value_bytes(value)).sum::<usize>()
+}
+
+/// serde_json read it, so it has at most 128 levels.
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 4,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(list) => 2 + list.iter().map(|value| 1 + value_bytes(value)).sum::<usize>(),
+        Value::Object(map) => payload_bytes(map),
+    }
+}
+
+/// What a reader is told whose answer would be longer than [`MAX_ANSWER_BYTES`].
+pub fn answer_too_long() -> ShardError {
+    ShardError::Invalid(format!(
+        "limit: the answer would have more than {MAX_ANSWER_BYTES} bytes of payloads and vectors; ask for fewer points \
+         at once, or for less of each"
+    ))
 }
 
 /// A page of points in id order.

@@ -27,6 +27,11 @@ pub const MAX_PAYLOAD_DEPTH: usize = 64;
 /// Points in one op: what fits into [`MAX_OP_BYTES`] at one dimension is more than anyone needs in one batch.
 pub const MAX_POINTS_PER_OP: usize = 100_000;
 
+/// Bytes of payloads and vectors in one answer of a shard, as [`Parts::bytes`](crate::api::Parts::bytes) counts them: what
+/// fits into a message to a router, and so the same where there is none. Parsed it takes some times as much memory, on
+/// twice as many threads as there are cores.
+pub const MAX_ANSWER_BYTES: usize = 64 << 20;
+
 /// Bytes of names (collection, shard, vector): a file name's on Linux, and Qdrant's.
 pub const MAX_NAME_BYTES: usize = 255;
 

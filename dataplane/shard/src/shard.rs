@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::api::{
     FoundPoint, Identity, OpOrigin, Record, ScrollRequest, SearchRequest, ShardError, ShardInfo,
-    Tuning, Want, WriteAck,
+    Tuning, Want, WriteAck, answer_too_long,
 };
 use crate::cancel::Cancel;
 use crate::codec::decode_op;
@@ -233,6 +233,7 @@ impl Shard {
         let projection = Projection::new(want, &shared.vector.name, &shared.store, &self.cancel);
         projection.and_then(|projection| read(&view, projection)).map_err(|error| match error {
             ReadError::Invalid(text) => ShardError::Invalid(text),
+            ReadError::TooLong => answer_too_long(),
             ReadError::Damage(damage) => shared.report_damage(damage),
             ReadError::Cancelled => ShardError::Cancelled { shard: shared.identity.shard.clone() },
         })

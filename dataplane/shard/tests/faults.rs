@@ -13,7 +13,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use shoal_shard::api::{Identity, OpOrigin, ScrollRequest, SearchRequest, ShardError, Want};
+use shoal_shard::api::{
+    Identity, OpOrigin, ScrollRequest, SearchRequest, ShardError, Want, WantPayload,
+};
 use shoal_shard::{Cancel, Limits, OpenError, Shard, encode_op};
 use shoal_vector::op::Selector;
 use shoal_vector::{Filter, Metric, Op, PointId, VectorConfig};
@@ -343,6 +345,32 @@ fn a_read_that_nobody_waits_for_ends_with_an_error_that_says_so() {
     ];
     assert!(ended.iter().all(|error| matches!(error, ShardError::Cancelled { .. })), "{ended:?}");
     assert_eq!(shard.count(Some(&filter)).unwrap(), 35, "others read on");
+    shard.close();
+}
+
+#[test]
+fn an_answer_that_would_be_too_long_is_refused_and_says_what_to_ask_for_instead() {
+    let dir = tempfile::tempdir().unwrap();
+    let shard =
+        Shard::open(dir.path(), identity(2, Metric::Dot), tuning(), Limits::default()).unwrap();
+    let large = format!("{{\"a\":1,\"b\":\"{}\"}}", "x".repeat(9 << 20));
+    for id in 0..9 {
+        write(&shard, &upsert(id, &large)).unwrap();
+    }
+    let ids: Vec<PointId> = (0..9).map(PointId::Num).collect();
+    let searched = SearchRequest { want: everything(), ..request(vec![1.0, 2.0], 9) };
+    let scrolled = ScrollRequest { filter: None, from: None, limit: 9, want: everything() };
+    let refused = [
+        shard.search(&searched).unwrap_err(),
+        shard.scroll(&scrolled).unwrap_err(),
+        shard.retrieve(&ids, &everything()).unwrap_err(),
+    ];
+    for error in refused {
+        assert!(matches!(&error, ShardError::Invalid(text) if text.contains("limit")), "{error}");
+    }
+    let some = Want { payload: WantPayload::Include(vec!["a".into()]), vectors: true };
+    assert_eq!(shard.retrieve(&ids, &some).unwrap().len(), 9, "what is left out does not count");
+    assert_eq!(shard.retrieve(&ids[..7], &everything()).unwrap().len(), 7);
     shard.close();
 }
 

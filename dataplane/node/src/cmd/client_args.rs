@@ -10,7 +10,7 @@ use clap::Args;
 use super::secrets;
 use crate::admin::Readiness;
 use crate::drain::Stop;
-use crate::http::{ApiKey, AppState};
+use crate::http::{ApiKey, AppState, BodyRoom};
 use crate::router::{Deadlines, Router};
 use crate::telemetry::Telemetry;
 use crate::topology::Topology;
@@ -71,12 +71,14 @@ impl ClientArgs {
         };
         let router = Arc::new(Router::new(topology, deadlines, telemetry.clone()));
         let readiness = readiness(router.clone(), stop.clone());
+        let max_body_bytes = usize::from(self.max_body_mib) << 20;
         Ok(Arc::new(AppState {
             router,
             api_key,
             telemetry,
             readiness,
-            max_body_bytes: usize::from(self.max_body_mib) << 20,
+            max_body_bytes,
+            body_room: BodyRoom::new(max_body_bytes),
         }))
     }
 }

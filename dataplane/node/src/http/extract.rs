@@ -15,7 +15,7 @@ use super::AppState;
 use super::error::Failure;
 
 /// Bodies up to this size are parsed where they are read: JSON parses at 100 MB/s and more, so this is 2 ms at most.
-const PARSE_IN_PLACE: usize = 256 * 1024;
+pub(super) const PARSE_IN_PLACE: usize = 256 * 1024;
 
 /// Longest wait for a body to arrive: the largest there is over a line of 4 Mbit/s. A client that sends slower than this
 /// would hold its place for as long as it likes.

@@ -20,6 +20,8 @@ pub(crate) enum ReadError {
     Invalid(String),
     /// A file is damaged.
     Damage(Damage),
+    /// The answer would be too long.
+    TooLong,
     /// Nobody waits for the answer.
     Cancelled,
 }

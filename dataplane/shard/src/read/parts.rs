@@ -8,6 +8,7 @@ use super::scan::read_payload;
 use crate::api::{Parts, Record, Want, WantPayload};
 use crate::apply::{parse_paths, parse_payload};
 use crate::cancel::Cancel;
+use crate::limits::MAX_ANSWER_BYTES;
 use crate::segment::{Damage, PayloadCache};
 use crate::store::Store;
 use crate::view::{Located, View};
@@ -19,6 +20,8 @@ pub(crate) struct Projection<'a> {
     store: &'a Store,
     cancel: &'a Cancel,
     cache: PayloadCache,
+    /// Bytes that the answer may still grow by.
+    room: usize,
 }
 
 enum WantedPayload {
@@ -50,6 +53,7 @@ impl<'a> Projection<'a> {
             store,
             cancel,
             cache: PayloadCache::default(),
+            room: MAX_ANSWER_BYTES,
         })
     }
 
@@ -58,7 +62,7 @@ impl<'a> Projection<'a> {
         Ok(self.cancel.check()?)
     }
 
-    /// What is wanted of a live point.
+    /// What is wanted of a live point. Fails once all that was asked for together is too long for an answer.
     pub(crate) fn parts(&mut self, located: &Located<'_>) -> Result<Parts, ReadError> {
         self.go_on()?;
         let (store, cache) = (self.store, &mut self.cache);
@@ -73,7 +77,9 @@ impl<'a> Projection<'a> {
         };
         let vectors =
             self.vector_name.map(|name| vec![(name.to_owned(), located.vector().to_vec())]);
-        Ok(Parts { payload, vectors })
+        let parts = Parts { payload, vectors };
+        self.room = self.room.checked_sub(parts.bytes()).ok_or(ReadError::TooLong)?;
+        Ok(parts)
     }
 }
 

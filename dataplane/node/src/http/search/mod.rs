@@ -7,7 +7,8 @@ pub(super) mod query;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use shoal_shard::api::{SearchRequest, Want};
+use shoal_shard::api::{FoundPoint, SearchRequest, Want, answer_too_long};
+use shoal_shard::limits::MAX_ANSWER_BYTES;
 use shoal_vector::filter::Condition;
 use shoal_vector::{Filter, PointId};
 
@@ -18,7 +19,7 @@ use super::models::output::ScoredOut;
 use super::models::vector;
 use super::params::{Time, left_until};
 use crate::router::Collection;
-use crate::router::api::Answer;
+use crate::router::api::{Answer, RouteError};
 
 /// A search, understood and checked, but for the vector of a point that is yet to be read.
 #[derive(Debug)]
@@ -47,6 +48,16 @@ async fn run(
     search: Nearest,
     time: Time,
 ) -> Result<Answer<Vec<ScoredOut>>, Failure> {
+    let Answer { value, missing } = find(state, collection, search, time).await?;
+    Ok(Answer { value: value.into_iter().map(ScoredOut::from).collect(), missing })
+}
+
+async fn find(
+    state: &AppState,
+    collection: &Collection,
+    search: Nearest,
+    time: Time,
+) -> Result<Answer<Vec<FoundPoint>>, Failure> {
     let k = super::models::limits::skip_and_take(search.offset, search.limit)?;
     // Reading the point it is about is part of a search, and takes from its time.
     let until = time.search_until();
@@ -67,11 +78,12 @@ async fn run(
         want: search.want,
     };
     let answer = state.router.search(collection, request, left_until(until)).await?;
-    let found = answer.value.into_iter().skip(search.offset).map(ScoredOut::from).collect();
+    let found = answer.value.into_iter().skip(search.offset).collect();
     Ok(Answer { value: found, missing: answer.missing })
 }
 
-/// Runs a batch, some at a time, and answers in the order asked. One that fails fails all, as in the dialect.
+/// Runs a batch, some at a time, and answers in the order asked. One that fails fails all, as in the dialect. All answers
+/// together may be as long as one.
 async fn run_all(
     state: &AppState,
     collection: &Collection,
@@ -79,14 +91,19 @@ async fn run_all(
     time: Time,
 ) -> Result<Answer<Vec<Vec<ScoredOut>>>, Failure> {
     let running =
-        futures::stream::iter(searches).map(|search| run(state, collection, search, time));
-    let answers: Vec<Answer<Vec<ScoredOut>>> =
-        running.buffered(SEARCHES_AT_ONCE).try_collect().await?;
-    let mut missing: Vec<String> =
-        answers.iter().flat_map(|answer| answer.missing.iter().cloned()).collect();
+        futures::stream::iter(searches).map(|search| find(state, collection, search, time));
+    let mut running = running.buffered(SEARCHES_AT_ONCE);
+    let (mut answers, mut missing) = (Vec::new(), Vec::new());
+    let mut room = MAX_ANSWER_BYTES;
+    while let Some(answer) = running.try_next().await? {
+        let bytes = answer.value.iter().map(|found| found.parts.bytes()).sum();
+        room = room.checked_sub(bytes).ok_or_else(|| RouteError::from(answer_too_long()))?;
+        answers.push(answer.value.into_iter().map(ScoredOut::from).collect());
+        missing.extend(answer.missing);
+    }
     missing.sort_unstable();
     missing.dedup();
-    Ok(Answer { value: answers.into_iter().map(|answer| answer.value).collect(), missing })
+    Ok(Answer { value: answers, missing })
 }
 
 /// Checks the length of a batch.
