@@ -12,7 +12,7 @@ use shoal_proto::auth::{RequireToken, Token};
 use shoal_proto::convert::{DecodeError, decode_id};
 use shoal_proto::pb::shard_service_server::{ShardService, ShardServiceServer};
 use shoal_proto::{MAX_MESSAGE_BYTES, pb, version};
-use shoal_shard::api::{OpOrigin, ShardError};
+use shoal_shard::api::{OpOrigin, Record, ShardError};
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Code, Request, Response, Status};
@@ -113,6 +113,11 @@ fn unsayable(error: DecodeError) -> Status {
     Status::internal(error.to_string())
 }
 
+fn records_reply(records: Vec<Record>) -> Result<pb::RecordsReply, Status> {
+    let bytes = records.iter().map(|record| record.parts.bytes()).sum();
+    shoal_shard::compute(bytes, || to::records_to_pb(records)).map_err(unsayable)
+}
+
 fn failed(error: ShardError) -> Status {
     to_status(&error)
 }
@@ -141,7 +146,9 @@ impl ShardService for ShardServer {
             let message = request.into_inner();
             let shard = self.admit(message.target.as_ref())?;
             let request = to::search_from_pb(message).map_err(unreadable)?;
-            to::found_to_pb(shard.search(request).await.map_err(failed)?).map_err(unsayable)
+            let found = shard.search(request).await.map_err(failed)?;
+            let bytes = found.iter().map(|found| found.parts.bytes()).sum();
+            shoal_shard::compute(bytes, || to::found_to_pb(found)).map_err(unsayable)
         })
         .await
     }
@@ -156,7 +163,7 @@ impl ShardService for ShardServer {
             let ids: Result<Vec<_>, _> = message.ids.iter().map(|id| decode_id(id)).collect();
             let want = to::want_from_pb(message.want).map_err(unreadable)?;
             let records = shard.retrieve(ids.map_err(unreadable)?, want).await.map_err(failed)?;
-            to::records_to_pb(records).map_err(unsayable)
+            records_reply(records)
         })
         .await
     }
@@ -169,7 +176,7 @@ impl ShardService for ShardServer {
             let message = request.into_inner();
             let shard = self.admit(message.target.as_ref())?;
             let request = to::scroll_from_pb(message).map_err(unreadable)?;
-            to::records_to_pb(shard.scroll(request).await.map_err(failed)?).map_err(unsayable)
+            records_reply(shard.scroll(request).await.map_err(failed)?)
         })
         .await
     }

@@ -95,11 +95,12 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// About as many bytes as they take on their way: the payload's text, and four for each number of a vector.
+    /// About as many bytes as the point takes on its way: the payload's text, four for each number of a vector, and its id
+    /// and score.
     pub fn bytes(&self) -> usize {
         let vectors = self.vectors.iter().flatten();
         let vectors = vectors.map(|(name, vector)| name.len() + size_of_val(vector.as_slice()));
-        self.payload.as_ref().map_or(0, payload_bytes) + vectors.sum::<usize>()
+        32 + self.payload.as_ref().map_or(0, payload_bytes) + vectors.sum::<usize>()
     }
 }
 

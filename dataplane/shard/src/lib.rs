@@ -37,6 +37,7 @@ mod write;
 
 pub use cancel::Cancel;
 pub use codec::{CodecError, decode_filter, decode_op, encode_filter, encode_op};
+pub use env::compute;
 pub use error::OpenError;
 pub use limits::Limits;
 pub use shard::Shard;

@@ -126,8 +126,10 @@ impl Shard {
         let shared = &self.inner.shared;
         shared.check_whole()?;
         validate::check_encoded(&op)?;
-        let decoded = decode_op(&op).map_err(|error| ShardError::Invalid(error.to_string()))?;
-        validate::check_op(&decoded, &shared.vector)?;
+        let decoded = env::compute(op.len(), || {
+            let decoded = decode_op(&op).map_err(|error| ShardError::Invalid(error.to_string()))?;
+            validate::check_op(&decoded, &shared.vector).map(|()| decoded)
+        })?;
         let stopping = || shared.unavailable("it is stopping");
         let queue = env::lock(&self.inner.queue).clone().ok_or_else(stopping)?;
         let room =

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use shoal_proto::routing::RoutingTable;
 use shoal_shard::api::{
     FoundPoint, OpOrigin, Record, ScrollRequest, SearchRequest, Want, WriteAck, merge,
@@ -122,18 +123,15 @@ impl Router {
         deadline: Duration,
     ) -> Result<WriteAck, RouteError> {
         let timer = self.telemetry.write_started(&op);
-        // All of it before the first part is sent: shards check again, but only what is theirs.
-        shoal_shard::check_op(&op, vector(collection)?)?;
+        let parts = shoal_shard::compute(op.bytes(), || encode_parts(collection, op))?;
         let mut calls = Vec::new();
-        for (position, part) in place::split(op, &collection.routing) {
+        for (position, bytes) in parts {
             let shard = shard(collection, position)?;
-            let bytes = shoal_shard::encode_op(&part);
-            shoal_shard::check_encoded(&bytes)?;
             let origin = OpOrigin {
                 client_id: self.client_id,
                 op_id: self.next_op.fetch_add(1, Ordering::Relaxed),
             };
-            let call = async move { shard.write(bytes.into(), origin, wait, deadline).await };
+            let call = async move { shard.write(bytes, origin, wait, deadline).await };
             calls.push((shard.name().to_owned(), call));
         }
         let acks = scatter::gather(calls).await.all()?;
@@ -226,6 +224,18 @@ impl Router {
         info.missing = gathered.failures.into_iter().map(|(shard, _)| shard).collect();
         Ok(info)
     }
+}
+
+/// The encoded parts of an op, by position of their shard. All of it is checked before there is a part to send: shards check
+/// again, but only what is theirs.
+fn encode_parts(collection: &Collection, op: Op) -> Result<Vec<(usize, Bytes)>, RouteError> {
+    shoal_shard::check_op(&op, vector(collection)?)?;
+    let encode = |(position, part)| {
+        let bytes = shoal_shard::encode_op(&part);
+        shoal_shard::check_encoded(&bytes)?;
+        Ok((position, bytes.into()))
+    };
+    place::split(op, &collection.routing).into_iter().map(encode).collect()
 }
 
 /// To say instead that there is nothing would let a client make what is there.

@@ -84,7 +84,7 @@ async fn describe(
     let collection = state.router.collection(&name)?;
     let info = state.router.info(&collection).await?;
     let result = CollectionInfoOut::new(&collection, &info);
-    Ok(Reply { started, result, missing: info.missing })
+    Ok(Reply { started, result, missing: info.missing, bytes: 0 })
 }
 
 /// `PUT /collections/{collection_name}`

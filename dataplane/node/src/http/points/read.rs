@@ -49,7 +49,9 @@ pub(in super::super) async fn retrieve(
         Ok(state.router.retrieve(&collection, &body.ids, &want, time.read()).await?)
     };
     let records = params.run(state.router.deadlines(), read).await?;
-    Ok(Reply::whole(started, records.into_iter().map(RecordOut::from).collect()))
+    let bytes = records.iter().map(|record| record.parts.bytes()).sum();
+    let result = records.into_iter().map(RecordOut::from).collect();
+    Ok(Reply::whole(started, result).of_bytes(bytes))
 }
 
 /// `GET /collections/{collection_name}/points/{id}`

@@ -70,8 +70,10 @@ pub(in super::super) async fn scroll(
             Ok(state.router.scroll(&collection, request, time.read()).await?)
         })
         .await?;
+    let bytes = page.records.iter().map(|record| record.parts.bytes()).sum();
     let points = page.records.into_iter().map(RecordOut::from).collect();
-    Ok(Reply::whole(started, ScrollResult { points, next_page_offset: page.next }))
+    let result = ScrollResult { points, next_page_offset: page.next };
+    Ok(Reply::whole(started, result).of_bytes(bytes))
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ pub(in super::super) async fn one(
     let search = body.into_nearest(&collection)?;
     let answer =
         params.run(state.router.deadlines(), |time| run(&state, &collection, search, time)).await?;
-    Ok(Reply { started, result: answer.value, missing: answer.missing })
+    Ok(answer.reply(started, |points| points))
 }
 
 /// `POST /collections/{collection_name}/points/search/batch`
@@ -117,5 +117,5 @@ pub(in super::super) async fn batch(
     let answer = params
         .run(state.router.deadlines(), |time| run_all(&state, &collection, searches, time))
         .await?;
-    Ok(Reply { started, result: answer.value, missing: answer.missing })
+    Ok(answer.reply(started, |points| points))
 }

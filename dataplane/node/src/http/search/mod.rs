@@ -13,6 +13,7 @@ use shoal_vector::filter::Condition;
 use shoal_vector::{Filter, PointId};
 
 use super::AppState;
+use super::envelope::{Reply, Started};
 use super::error::Failure;
 use super::models::limits::{MAX_SEARCHES, SEARCHES_AT_ONCE};
 use super::models::output::ScoredOut;
@@ -41,15 +42,33 @@ enum Target {
     Point(PointId),
 }
 
+/// What was found.
+struct Found<T> {
+    value: T,
+    /// Shards that had no part in it.
+    missing: Vec<String>,
+    /// How long it is, roughly.
+    bytes: usize,
+}
+
+impl<T> Found<T> {
+    /// The reply, made of what was found.
+    fn reply<R>(self, started: Started, result: impl FnOnce(T) -> R) -> Reply<R> {
+        let Self { value, missing, bytes } = self;
+        Reply { started, result: result(value), missing, bytes }
+    }
+}
+
 /// Runs a search.
 async fn run(
     state: &AppState,
     collection: &Collection,
     search: Nearest,
     time: Time,
-) -> Result<Answer<Vec<ScoredOut>>, Failure> {
+) -> Result<Found<Vec<ScoredOut>>, Failure> {
     let Answer { value, missing } = find(state, collection, search, time).await?;
-    Ok(Answer { value: value.into_iter().map(ScoredOut::from).collect(), missing })
+    let bytes = value.iter().map(|found| found.parts.bytes()).sum();
+    Ok(Found { value: value.into_iter().map(ScoredOut::from).collect(), missing, bytes })
 }
 
 async fn find(
@@ -89,7 +108,7 @@ async fn run_all(
     collection: &Collection,
     searches: Vec<Nearest>,
     time: Time,
-) -> Result<Answer<Vec<Vec<ScoredOut>>>, Failure> {
+) -> Result<Found<Vec<Vec<ScoredOut>>>, Failure> {
     let running =
         futures::stream::iter(searches).map(|search| find(state, collection, search, time));
     let mut running = running.buffered(SEARCHES_AT_ONCE);
@@ -103,7 +122,7 @@ async fn run_all(
     }
     missing.sort_unstable();
     missing.dedup();
-    Ok(Answer { value: answers, missing })
+    Ok(Found { value: answers, missing, bytes: MAX_ANSWER_BYTES - room })
 }
 
 /// Checks the length of a batch.

@@ -142,7 +142,7 @@ pub(in super::super) async fn one(
     let search = body.into_nearest(&collection)?;
     let answer =
         params.run(state.router.deadlines(), |time| run(&state, &collection, search, time)).await?;
-    Ok(Reply { started, result: QueryResponse { points: answer.value }, missing: answer.missing })
+    Ok(answer.reply(started, |points| QueryResponse { points }))
 }
 
 /// `POST /collections/{collection_name}/points/query/batch`
@@ -161,6 +161,6 @@ pub(in super::super) async fn batch(
     let answer = params
         .run(state.router.deadlines(), |time| run_all(&state, &collection, searches, time))
         .await?;
-    let result = answer.value.into_iter().map(|points| QueryResponse { points }).collect();
-    Ok(Reply { started, result, missing: answer.missing })
+    let each = |points| QueryResponse { points };
+    Ok(answer.reply(started, |answers| answers.into_iter().map(each).collect()))
 }
