@@ -117,13 +117,14 @@ pub fn found_to_pb(found: Vec<FoundPoint>) -> Result<pb::SearchReply, DecodeErro
     Ok(pb::SearchReply { found: found.into_iter().map(one).collect::<Result<_, DecodeError>>()? })
 }
 
-/// Points found from a message.
+/// Points found from a message. A long one is read while another thread drives the network.
 pub fn found_from_pb(reply: pb::SearchReply) -> Result<Vec<FoundPoint>, DecodeError> {
     let one = |found: pb::Found| {
         let hit = Hit { id: decode_id(&found.id)?, score: found.score, seq: found.seq };
         Ok(FoundPoint { hit, parts: parts_from_pb(found.parts)? })
     };
-    reply.found.into_iter().map(one).collect()
+    let bytes = reply.found.iter().map(|found| payload_len(found.parts.as_ref())).sum();
+    shoal_shard::compute(bytes, || reply.found.into_iter().map(one).collect())
 }
 
 /// Points read as a message.
@@ -136,12 +137,17 @@ pub fn records_to_pb(records: Vec<Record>) -> Result<pb::RecordsReply, DecodeErr
     })
 }
 
-/// Points read from a message.
+/// Points read from a message. A long one is read while another thread drives the network.
 pub fn records_from_pb(reply: pb::RecordsReply) -> Result<Vec<Record>, DecodeError> {
     let one = |record: pb::Record| {
         Ok(Record { id: decode_id(&record.id)?, parts: parts_from_pb(record.parts)? })
     };
-    reply.records.into_iter().map(one).collect()
+    let bytes = reply.records.iter().map(|record| payload_len(record.parts.as_ref())).sum();
+    shoal_shard::compute(bytes, || reply.records.into_iter().map(one).collect())
+}
+
+fn payload_len(parts: Option<&pb::Parts>) -> usize {
+    parts.and_then(|parts| parts.payload.as_ref()).map_or(0, |payload| payload.len())
 }
 
 fn parts_to_pb(parts: Parts) -> Result<pb::Parts, DecodeError> {

@@ -1,6 +1,6 @@
 //! A shard in this process, as both the laptop's router and the gRPC server use it.
 //!
-//! Invariant: reads run on the read pool, never on the threads that drive the network.
+//! Invariant: reads run on the read pool, never on the threads that drive the network, and end when they are dropped.
 
 use bytes::Bytes;
 use shoal_shard::Shard;
@@ -82,7 +82,7 @@ impl LocalShard {
         read: impl FnOnce(&Shard) -> Result<T, ShardError> + Send + 'static,
     ) -> Result<T, ShardError> {
         let shard = self.shard.clone();
-        let answer = self.reads.run(move || read(&shard)).await;
+        let answer = self.reads.run(move |cancel| read(&shard.with_cancel(cancel))).await;
         answer.map_err(|error| ShardError::Unavailable {
             shard: self.name.clone(),
             detail: error.to_string(),

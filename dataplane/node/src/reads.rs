@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use shoal_shard::Cancel;
 use tokio::sync::Semaphore;
 
 /// Reads that may wait for a turn. A search takes well under a millisecond, so a full queue is a second of work; to
@@ -44,21 +45,33 @@ impl ReadPool {
         Self::new(2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
     }
 
-    /// Runs a read. A caller that gives up while its read waits costs nothing more.
+    /// Runs a read. A caller that gives up while its read waits costs nothing more, and one that gives up later cancels
+    /// it; the read has to look.
     pub async fn run<T: Send + 'static>(
         &self,
-        read: impl FnOnce() -> T + Send + 'static,
+        read: impl FnOnce(Cancel) -> T + Send + 'static,
     ) -> Result<T, ReadError> {
         let _admitted =
             self.admitted.clone().try_acquire_owned().map_err(|_| ReadError::Overloaded)?;
         let running = self.running.clone().acquire_owned().await.map_err(|_| ReadError::CutOff)?;
+        let wanted = Wanted(Cancel::default());
+        let cancel = wanted.0.clone();
         let task = tokio::task::spawn_blocking(move || {
-            let answer = read();
+            let answer = read(cancel);
             // Held until the read ends, not until the caller loses interest: the thread is busy until then.
             drop(running);
             answer
         });
         task.await.map_err(|_| ReadError::CutOff)
+    }
+}
+
+/// Cancels a read when the future that waits for it is dropped: by a deadline, or because its client went away.
+struct Wanted(Cancel);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 
@@ -74,30 +87,42 @@ mod tests {
         let (release, held) = mpsc::channel::<()>();
         let first = tokio::spawn({
             let pool = pool.clone();
-            async move { pool.run(move || held.recv().is_ok()).await }
+            async move { pool.run(move |_| held.recv().is_ok()).await }
         });
         let waiting: Vec<_> = (0..QUEUE)
             .map(|n| {
                 let pool = pool.clone();
-                tokio::spawn(async move { pool.run(move || n).await })
+                tokio::spawn(async move { pool.run(move |_| n).await })
             })
             .collect();
         while pool.admitted.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(pool.run(|| ()).await, Err(ReadError::Overloaded));
+        assert_eq!(pool.run(|_| ()).await, Err(ReadError::Overloaded));
         release.send(()).unwrap();
         assert_eq!(first.await.unwrap(), Ok(true));
         for (n, task) in waiting.into_iter().enumerate() {
             assert_eq!(task.await.unwrap(), Ok(n));
         }
-        assert_eq!(pool.run(|| 1).await, Ok(1));
+        assert_eq!(pool.run(|_| 1).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_read_whose_caller_is_gone_ends_and_gives_its_place_back() {
+        let pool = ReadPool::new(1);
+        let endless = pool.run(|cancel| {
+            while !cancel.is_cancelled() {
+                std::thread::yield_now();
+            }
+        });
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(20), endless).await.is_err());
+        assert_eq!(pool.run(|_| 1).await, Ok(1));
     }
 
     #[tokio::test]
     async fn a_read_that_panics_is_an_error_and_frees_its_place() {
         let pool = ReadPool::new(1);
-        assert_eq!(pool.run(|| panic!("as a bug would")).await, Err::<(), _>(ReadError::CutOff));
-        assert_eq!(pool.run(|| 1).await, Ok(1));
+        assert_eq!(pool.run(|_| panic!("as a bug would")).await, Err::<(), _>(ReadError::CutOff));
+        assert_eq!(pool.run(|_| 1).await, Ok(1));
     }
 }

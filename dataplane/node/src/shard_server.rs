@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use shoal_proto::convert::{DecodeError, decode_id};
 use shoal_proto::pb::shard_service_server::{ShardService, ShardServiceServer};
 use shoal_proto::{MAX_MESSAGE_BYTES, pb, version};
-use shoal_shard::api::{OpOrigin, ShardError};
+use shoal_shard::api::{OpOrigin, Record, ShardError};
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Code, Request, Response, Status};
@@ -97,6 +97,7 @@ fn outcome_label(code: Code) -> &'static str {
         Code::ResourceExhausted => "disk_full",
         Code::Unavailable => "unavailable",
         Code::DataLoss => "corrupt",
+        Code::Cancelled => "cancelled",
         Code::FailedPrecondition => "wrong_target",
         _ => "internal",
     }
@@ -110,6 +111,11 @@ fn unreadable(error: DecodeError) -> Status {
 /// An answer that could not be made into a message.
 fn unsayable(error: DecodeError) -> Status {
     Status::internal(error.to_string())
+}
+
+fn records_reply(records: Vec<Record>) -> Result<pb::RecordsReply, Status> {
+    let bytes = records.iter().map(|record| record.parts.bytes()).sum();
+    shoal_shard::compute(bytes, || to::records_to_pb(records)).map_err(unsayable)
 }
 
 fn failed(error: ShardError) -> Status {
@@ -140,7 +146,9 @@ impl ShardService for ShardServer {
             let message = request.into_inner();
             let shard = self.admit(message.target.as_ref())?;
             let request = to::search_from_pb(message).map_err(unreadable)?;
-            to::found_to_pb(shard.search(request).await.map_err(failed)?).map_err(unsayable)
+            let found = shard.search(request).await.map_err(failed)?;
+            let bytes = found.iter().map(|found| found.parts.bytes()).sum();
+            shoal_shard::compute(bytes, || to::found_to_pb(found)).map_err(unsayable)
         })
         .await
     }
@@ -155,7 +163,7 @@ impl ShardService for ShardServer {
             let ids: Result<Vec<_>, _> = message.ids.iter().map(|id| decode_id(id)).collect();
             let want = to::want_from_pb(message.want).map_err(unreadable)?;
             let records = shard.retrieve(ids.map_err(unreadable)?, want).await.map_err(failed)?;
-            to::records_to_pb(records).map_err(unsayable)
+            records_reply(records)
         })
         .await
     }
@@ -168,7 +176,7 @@ impl ShardService for ShardServer {
             let message = request.into_inner();
             let shard = self.admit(message.target.as_ref())?;
             let request = to::scroll_from_pb(message).map_err(unreadable)?;
-            to::records_to_pb(shard.scroll(request).await.map_err(failed)?).map_err(unsayable)
+            records_reply(shard.scroll(request).await.map_err(failed)?)
         })
         .await
     }

@@ -22,6 +22,7 @@ const INVALID: &str = "invalid";
 const DISK_FULL: &str = "disk-full";
 const UNAVAILABLE: &str = "unavailable";
 const CORRUPT: &str = "corrupt";
+const CANCELLED: &str = "cancelled";
 /// The shard has not looked at the request, so that it is safe to send it again.
 const NOT_READY: &str = "not-ready";
 
@@ -43,6 +44,7 @@ pub fn to_status(error: &ShardError) -> Status {
             with_kind(Code::ResourceExhausted, DISK_FULL, detail)
         }
         ShardError::Unavailable { detail, .. } => with_kind(Code::Unavailable, UNAVAILABLE, detail),
+        ShardError::Cancelled { .. } => with_kind(Code::Cancelled, CANCELLED, ""),
         ShardError::Corrupt { detail, .. } => with_kind(Code::DataLoss, CORRUPT, detail),
     }
 }
@@ -61,6 +63,7 @@ pub fn from_status(shard: &str, status: &Status) -> CallError {
         Some(INVALID) => ShardError::Invalid(detail).into(),
         Some(DISK_FULL) => ShardError::DiskFull { shard, detail }.into(),
         Some(UNAVAILABLE) => ShardError::Unavailable { shard, detail }.into(),
+        Some(CANCELLED) => ShardError::Cancelled { shard }.into(),
         Some(CORRUPT) => ShardError::Corrupt { shard, detail }.into(),
         Some(NOT_READY) => CallError::NotSent { shard, detail },
         _ => match transport(status) {
@@ -156,6 +159,7 @@ mod tests {
             ShardError::Invalid(detail.clone()),
             ShardError::DiskFull { shard: shard.clone(), detail: detail.clone() },
             ShardError::Unavailable { shard: shard.clone(), detail: detail.clone() },
+            ShardError::Cancelled { shard: shard.clone() },
             ShardError::Corrupt { shard, detail },
         ];
         for error in errors {

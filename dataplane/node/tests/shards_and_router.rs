@@ -27,6 +27,8 @@ use shoal_shard::api::{ScrollRequest, SearchRequest, Want, WantPayload};
 use shoal_vector::op::Selector;
 use shoal_vector::{Filter, Op, Point, PointId, VectorConfig};
 
+/// Time that no request of these tests should need.
+const LONG: Duration = Duration::from_secs(60);
 const VECTORS: &str = r#"[{"name":"","size":4,"distance":"Euclid"}]"#;
 
 /// A topology that never changes.
@@ -165,7 +167,7 @@ fn by_hand(k: usize, points: u64) -> Vec<PointId> {
 impl Cluster {
     async fn fill(&self, points: u64) {
         let op = Op::Upsert((0..points).map(point).collect());
-        assert!(self.router.write(&self.collection, op, true).await.unwrap().visible);
+        assert!(self.router.write(&self.collection, op, true, LONG).await.unwrap().visible);
     }
 
     /// An id that lives on the shard at this position.
@@ -180,21 +182,21 @@ async fn three_shards_answer_as_one_would() {
     c.fill(500).await;
     let (router, collection) = (&c.router, &c.collection);
 
-    let answer = router.search(collection, nearest(20)).await.unwrap();
+    let answer = router.search(collection, nearest(20), LONG).await.unwrap();
     assert_eq!(answer.value.iter().map(|f| f.hit.id).collect::<Vec<_>>(), by_hand(20, 500));
     assert!(answer.missing.is_empty());
     assert_eq!(answer.value[0].parts.payload.as_ref().unwrap()["n"], 7);
 
     let asked: Vec<PointId> = [3, 499, 777, 0, 3].map(PointId::Num).into();
     let want = Want { payload: WantPayload::No, vectors: true };
-    let records = router.retrieve(collection, &asked, &want).await.unwrap();
+    let records = router.retrieve(collection, &asked, &want, LONG).await.unwrap();
     assert_eq!(records.iter().map(|r| r.id).collect::<Vec<_>>(), [3, 499, 0].map(PointId::Num));
     assert_eq!(records[0].parts.vectors, Some(vec![(String::new(), vector(3))]));
 
     let (mut seen, mut from) = (Vec::new(), None);
     loop {
         let request = ScrollRequest { filter: None, from, limit: 33, want: Want::default() };
-        let page = router.scroll(collection, request).await.unwrap();
+        let page = router.scroll(collection, request, LONG).await.unwrap();
         assert!(page.records.len() == 33 || page.next.is_none());
         seen.extend(page.records.iter().map(|r| r.id));
         from = page.next;
@@ -206,9 +208,12 @@ async fn three_shards_answer_as_one_would() {
 
     let below =
         Filter::parse(&serde_json::json!({"must": [{"key": "n", "range": {"lt": 100}}]})).unwrap();
-    router.write(collection, Op::Delete(Selector::Filter(below.clone())), true).await.unwrap();
-    assert_eq!(router.count(collection, None).await.unwrap(), 400);
-    assert_eq!(router.count(collection, Some(below)).await.unwrap(), 0);
+    router
+        .write(collection, Op::Delete(Selector::Filter(below.clone())), true, LONG)
+        .await
+        .unwrap();
+    assert_eq!(router.count(collection, None, LONG).await.unwrap(), 400);
+    assert_eq!(router.count(collection, Some(below), LONG).await.unwrap(), 0);
     let info = router.info(collection).await.unwrap();
     assert_eq!((info.points, info.missing.len()), (400, 0));
 }
@@ -218,14 +223,17 @@ async fn a_wrong_point_of_a_batch_leaves_nothing_behind_on_any_shard() {
     let c = cluster(Deadlines::default()).await;
     let mut points: Vec<Point> = (0..30).map(point).collect();
     points[29].vectors[0].1.pop();
-    let error = c.router.write(&c.collection, Op::Upsert(points), true).await.unwrap_err();
+    let error = c.router.write(&c.collection, Op::Upsert(points), true, LONG).await.unwrap_err();
     assert!(
         matches!(&error, RouteError::Invalid(t) if t.contains("expected dim: 4, got 3")),
         "{error}"
     );
-    assert_eq!(c.router.count(&c.collection, None).await.unwrap(), 0);
+    assert_eq!(c.router.count(&c.collection, None, LONG).await.unwrap(), 0);
     let wrong = SearchRequest { vector: vec![1.0], ..nearest(1) };
-    assert!(matches!(c.router.search(&c.collection, wrong).await, Err(RouteError::Invalid(_))));
+    assert!(matches!(
+        c.router.search(&c.collection, wrong, LONG).await,
+        Err(RouteError::Invalid(_))
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,20 +242,20 @@ async fn a_dead_shard_is_named_and_a_write_waits_for_its_return() {
     c.fill(300).await;
     c.shards.remove(1).kill();
 
-    let answer = c.router.search(&c.collection, nearest(300)).await.unwrap();
+    let answer = c.router.search(&c.collection, nearest(300), LONG).await.unwrap();
     assert_eq!(answer.missing, ["c-1"]);
     assert!(!answer.value.is_empty());
     assert!(answer.value.iter().all(|f| c.collection.routing.shard_of(f.hit.id) != 1));
     for error in [
-        c.router.count(&c.collection, None).await.unwrap_err(),
-        c.router.retrieve(&c.collection, &[c.id_on(1)], &Want::default()).await.unwrap_err(),
+        c.router.count(&c.collection, None, LONG).await.unwrap_err(),
+        c.router.retrieve(&c.collection, &[c.id_on(1)], &Want::default(), LONG).await.unwrap_err(),
     ] {
         assert!(matches!(&error, RouteError::Unavailable(text) if text.contains("c-1")), "{error}");
     }
     // Who does not need it does not miss it.
     let alive = c.id_on(0);
     assert_eq!(
-        c.router.retrieve(&c.collection, &[alive], &Want::default()).await.unwrap().len(),
+        c.router.retrieve(&c.collection, &[alive], &Want::default(), LONG).await.unwrap().len(),
         1
     );
     assert_eq!(c.router.info(&c.collection).await.unwrap().missing, ["c-1"]);
@@ -255,9 +263,9 @@ async fn a_dead_shard_is_named_and_a_write_waits_for_its_return() {
     let writing = {
         let (router, collection, id) = (c.router.clone(), c.collection.clone(), c.id_on(1));
         let PointId::Num(n) = id else { panic!("ids of this test are numbers") };
-        tokio::spawn(
-            async move { router.write(&collection, Op::Upsert(vec![point(n)]), true).await },
-        )
+        tokio::spawn(async move {
+            router.write(&collection, Op::Upsert(vec![point(n)]), true, LONG).await
+        })
     };
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!writing.is_finished());
@@ -265,23 +273,23 @@ async fn a_dead_shard_is_named_and_a_write_waits_for_its_return() {
     until_ready(&mut back, c.places[1].admin).await;
     assert!(writing.await.unwrap().unwrap().visible);
     // Everything acked before the kill is there again.
-    assert_eq!(c.router.count(&c.collection, None).await.unwrap(), 300);
+    assert_eq!(c.router.count(&c.collection, None, LONG).await.unwrap(), 300);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_hangs_costs_a_search_no_more_than_its_deadline() {
-    let seconds = Duration::from_secs;
-    let c = cluster(Deadlines { search: seconds(1), read: seconds(1), write: seconds(1) }).await;
+    let second = Duration::from_secs(1);
+    let c = cluster(Deadlines::default()).await;
     c.fill(100).await;
     c.shards[2].signal(Signal::STOP);
     let start = Instant::now();
-    let answer = c.router.search(&c.collection, nearest(10)).await.unwrap();
+    let answer = c.router.search(&c.collection, nearest(10), second).await.unwrap();
     assert_eq!(answer.missing, ["c-2"]);
-    let error = c.router.count(&c.collection, None).await.unwrap_err();
+    let error = c.router.count(&c.collection, None, second).await.unwrap_err();
     assert!(matches!(&error, RouteError::Timeout(text) if text.contains("c-2")), "{error}");
     let error = c
         .router
-        .write(&c.collection, Op::Delete(Selector::Ids(vec![c.id_on(2)])), true)
+        .write(&c.collection, Op::Delete(Selector::Ids(vec![c.id_on(2)])), true, second)
         .await
         .unwrap_err();
     assert!(
@@ -289,7 +297,7 @@ async fn a_shard_that_hangs_costs_a_search_no_more_than_its_deadline() {
         "{error}"
     );
     // Three deadlines, and room for a slow machine: what is shown is that none of them waited for the shard.
-    assert!(start.elapsed() < seconds(30));
+    assert!(start.elapsed() < 30 * second);
     c.shards[2].signal(Signal::CONT);
 }
 
@@ -355,12 +363,12 @@ async fn no_write_is_refused_while_a_shard_is_stopped_and_started_again() {
             let (router, collection) = (c.router.clone(), c.collection.clone());
             let write = Op::Upsert(vec![point(n)]);
             tokio::spawn(async move {
-                let first = router.write(&collection, write.clone(), true).await;
+                let first = router.write(&collection, write.clone(), true, LONG).await;
                 let Err(doubt) = first else { return n };
                 let told = matches!(doubt, RouteError::Unavailable(_))
                     && doubt.to_string().contains("may or may not be done");
                 assert!(told, "point {n}: {doubt}");
-                let again = router.write(&collection, write, true).await;
+                let again = router.write(&collection, write, true, LONG).await;
                 again.unwrap_or_else(|error| panic!("point {n}, repeated: {error}"));
                 n
             })
@@ -375,7 +383,7 @@ async fn no_write_is_refused_while_a_shard_is_stopped_and_started_again() {
     for write in writes {
         acked.push(PointId::Num(write.await.unwrap()));
     }
-    let found = c.router.retrieve(&c.collection, &acked, &Want::default()).await.unwrap();
+    let found = c.router.retrieve(&c.collection, &acked, &Want::default(), LONG).await.unwrap();
     assert_eq!(found.len(), acked.len());
 }
 

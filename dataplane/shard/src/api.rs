@@ -1,6 +1,9 @@
 //! What a shard is asked and what it answers. The same types serve a caller in the process and, over gRPC, a router.
 
+use serde_json::Value;
 use shoal_vector::{Filter, Hit, Metric, Payload, PointId, VectorConfig};
+
+use crate::limits::MAX_ANSWER_BYTES;
 
 /// Who a shard is. Written to its disk at creation; a disk of another shard or other vectors is refused.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -58,7 +61,7 @@ pub struct SearchRequest {
     pub ef: Option<usize>,
     /// Scan instead of walking the graph.
     pub exact: bool,
-    /// Leave out points scored worse than this.
+    /// Leave out points that are not scored better than this.
     pub score_threshold: Option<f32>,
     /// What to return of each point.
     pub want: Want,
@@ -89,6 +92,39 @@ pub struct Parts {
     pub payload: Option<Payload>,
     /// Vectors by name; `None` when not wanted.
     pub vectors: Option<Vec<(String, Vec<f32>)>>,
+}
+
+impl Parts {
+    /// About as many bytes as the point takes on its way: the payload's text, four for each number of a vector, and its id
+    /// and score.
+    pub fn bytes(&self) -> usize {
+        let vectors = self.vectors.iter().flatten();
+        let vectors = vectors.map(|(name, vector)| name.len() + size_of_val(vector.as_slice()));
+        32 + self.payload.as_ref().map_or(0, payload_bytes) + vectors.sum::<usize>()
+    }
+}
+
+fn payload_bytes(payload: &Payload) -> usize {
+    2 + payload.iter().map(|(key, value)| key.len() + 4 + value_bytes(value)).sum::<usize>()
+}
+
+/// serde_json read it, so it has at most 128 levels.
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 4,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(list) => 2 + list.iter().map(|value| 1 + value_bytes(value)).sum::<usize>(),
+        Value::Object(map) => payload_bytes(map),
+    }
+}
+
+/// What a reader is told whose answer would be longer than [`MAX_ANSWER_BYTES`].
+pub fn answer_too_long() -> ShardError {
+    ShardError::Invalid(format!(
+        "limit: the answer would have more than {MAX_ANSWER_BYTES} bytes of payloads and vectors; ask for fewer points \
+         at once, or for less of each"
+    ))
 }
 
 /// A page of points in id order.
@@ -166,6 +202,12 @@ pub enum ShardError {
         shard: String,
         /// Why.
         detail: String,
+    },
+    /// The read was given up, because its caller no longer waits. Nothing was changed.
+    #[error("shard {shard} gave the read up, because its caller no longer waits")]
+    Cancelled {
+        /// The shard.
+        shard: String,
     },
     /// Data on disk is damaged; the text names the file and place.
     #[error("shard {shard} holds damaged data: {detail}")]

@@ -9,24 +9,17 @@ use shoal_vector::op::Selector;
 use shoal_vector::payload::{self, KeyPath};
 use shoal_vector::{Metric, Op, Payload, Point, PointId};
 
-use crate::limits::MAX_PAYLOAD_BYTES;
+use crate::edit::{Edit, EditError, Staged};
 use crate::mutable::{Entry, Put};
 use crate::segment::{Damage, PayloadCache};
 use crate::view::{Home, View};
 
-/// Why an op, or a part of it, had no effect. It stands in the log and will have none at a replay either.
+/// Why an op had no effect. It stands in the log and will have none at a replay either.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refused(pub(crate) String);
 
-/// What applying came to: `Err` for damaged files, `Some` for an op that was refused in part.
+/// What applying came to: `Err` for damaged files, `Some` for an op that was refused.
 pub(crate) type Applied = Result<Option<Refused>, Damage>;
-
-/// What edits do to one payload.
-enum Edit<'a> {
-    Merge { at: Option<KeyPath>, change: Payload },
-    Replace(&'a [u8]),
-    Remove(Vec<KeyPath>),
-}
 
 impl View {
     /// Applies one op at its place in the log.
@@ -51,10 +44,10 @@ impl View {
                 return Ok(None);
             }
             Op::Delete(selector) => return self.delete(seq, selector),
-            Op::SetPayload { payload, key, .. } => parse_merge(payload, key.as_deref()),
-            Op::OverwritePayload { payload, .. } => Ok(Edit::Replace(payload)),
+            Op::SetPayload { payload, key, .. } => Edit::merge(payload, key.as_deref()),
+            Op::OverwritePayload { payload, .. } => Ok(Edit::replace(payload)),
             Op::DeletePayload { keys, .. } => parse_paths(keys).map(Edit::Remove),
-            Op::ClearPayload(_) => Ok(Edit::Replace(b"")),
+            Op::ClearPayload(_) => Ok(Edit::replace(b"")),
         };
         let points = match op {
             Op::SetPayload { points, .. }
@@ -109,31 +102,27 @@ impl View {
         })
     }
 
-    fn edit(&mut self, seq: u64, selector: &Selector, edit: &Edit<'_>) -> Applied {
+    /// Edits all payloads or none: what the op would leave is made and counted first.
+    fn edit(&mut self, seq: u64, selector: &Selector, edit: &Edit) -> Applied {
         let ids = match self.select(selector)? {
             Ok(ids) => ids,
             Err(refused) => return Ok(Some(refused)),
         };
         let mut cache = PayloadCache::default();
-        let mut refused = None;
+        let mut staged = Staged::default();
         for id in ids {
             let Some(located) = self.locate(id) else { continue };
-            let old = located.payload(&mut cache)?;
-            let payload = match edited(old, edit) {
-                Ok(payload) if payload.len() <= MAX_PAYLOAD_BYTES => payload,
-                Ok(_) => {
-                    refused = Some(Refused(format!(
-                        "payload of point {id} would exceed {MAX_PAYLOAD_BYTES} bytes"
-                    )));
-                    continue;
-                }
-                Err(detail) => {
-                    return Err(Damage { file: format!("payload of point {id}"), detail });
-                }
+            let payload = match edit.of(id, || located.payload(&mut cache)) {
+                Ok(payload) => payload,
+                Err(EditError::Refused(refused)) => return Ok(Some(refused)),
+                Err(EditError::Damage(damage)) => return Err(damage),
             };
-            self.set_payload(seq, id, payload.into());
+            if let Err(refused) = staged.push(id, payload, edit.is_shared()) {
+                return Ok(Some(refused));
+            }
         }
-        Ok(refused)
+        staged.payloads.into_iter().for_each(|(id, payload)| self.set_payload(seq, id, payload));
+        Ok(None)
     }
 
     fn set_payload(&mut self, seq: u64, id: PointId, payload: Arc<[u8]>) {
@@ -168,42 +157,12 @@ impl View {
     }
 }
 
-/// The payload after an edit. An error says that what is stored is no JSON object.
-fn edited(old: &[u8], edit: &Edit<'_>) -> Result<Vec<u8>, String> {
-    let changed = |change: &dyn Fn(&mut Payload)| {
-        let mut payload = parse_payload(old)?;
-        change(&mut payload);
-        match payload.is_empty() {
-            true => Ok(Vec::new()),
-            false => serde_json::to_vec(&payload).map_err(|error| error.to_string()),
-        }
-    };
-    match edit {
-        Edit::Replace(new) => Ok(new.to_vec()),
-        Edit::Merge { at, change } => {
-            changed(&|payload| payload::merge(payload, at.as_ref(), change))
-        }
-        Edit::Remove(paths) => {
-            changed(&|payload| paths.iter().for_each(|path| payload::remove(payload, path)))
-        }
-    }
-}
-
 /// Reads a stored payload.
 pub(crate) fn parse_payload(text: &[u8]) -> Result<Payload, String> {
     match text.is_empty() {
         true => Ok(Payload::new()),
         false => serde_json::from_slice(text).map_err(|error| error.to_string()),
     }
-}
-
-fn parse_merge<'a>(change: &[u8], key: Option<&str>) -> Result<Edit<'a>, Refused> {
-    let at = key
-        .map(str::parse)
-        .transpose()
-        .map_err(|error: payload::InvalidPath| Refused(error.to_string()))?;
-    let change = parse_payload(change).map_err(|error| Refused(format!("payload: {error}")))?;
-    Ok(Edit::Merge { at, change })
 }
 
 /// Key paths of a request or an op.

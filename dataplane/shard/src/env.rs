@@ -16,7 +16,7 @@ pub(crate) fn random_uuid() -> Uuid {
     Uuid::new_v4()
 }
 
-/// A point in time to measure from; for figures alone.
+/// A point in time to measure from; for figures and for pauses, never for what is right.
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
@@ -60,6 +60,23 @@ pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(2));
 }
 
+/// What is computed from so many bytes stays on the thread that drives the network: it takes 2 ms at most, at 100 MB/s and
+/// more, and to move it would cost small requests more than it spares others.
+const IN_PLACE_BYTES: usize = 256 * 1024;
+
+/// Computes something from so many bytes. A long computation lets another thread drive the network meanwhile; the task
+/// it belongs to waits.
+pub fn compute<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let runtime = || tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
+    // A runtime of one thread has no other.
+    let moves = bytes > IN_PLACE_BYTES
+        && runtime().is_ok_and(|flavor| flavor == tokio::runtime::RuntimeFlavor::MultiThread);
+    match moves {
+        true => tokio::task::block_in_place(work),
+        false => work(),
+    }
+}
+
 /// Ends the process at once: memory and disk may disagree, and only reading the disk anew settles that. Nothing that
 /// was not answered yet is answered.
 pub(crate) fn fatal(reason: &str) -> ! {
@@ -84,4 +101,38 @@ pub(crate) fn wait_for<'a, T>(
     time: Duration,
 ) -> MutexGuard<'a, T> {
     changed.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_long_computation_does_not_stop_the_network() {
+        let mut one = tokio::runtime::Builder::new_multi_thread();
+        let runtime = one.worker_threads(1).build().unwrap();
+        let (done, result) = mpsc::channel();
+        let (release, held) = mpsc::channel::<()>();
+        let (begun, computing) = mpsc::channel();
+        runtime.spawn(async move {
+            let ended = compute(IN_PLACE_BYTES + 1, || {
+                let _ = begun.send(());
+                held.recv()
+            });
+            let _ = done.send(ended.is_ok());
+        });
+        computing.recv().unwrap();
+        // The only worker is busy, and still another task of the network runs.
+        runtime.spawn(async move { release.send(()) });
+        assert_eq!(result.recv_timeout(Duration::from_secs(60)), Ok(true));
+    }
+
+    #[test]
+    fn a_runtime_of_one_thread_computes_in_place() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(async { compute(usize::MAX, || 7) }), 7);
+        assert_eq!(compute(usize::MAX, || 7), 7);
+    }
 }

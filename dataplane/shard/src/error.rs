@@ -22,6 +22,9 @@ pub enum OpenError {
         /// What was asked for.
         wanted: String,
     },
+    /// There is no shard where one is known to be. Nothing was changed.
+    #[error("{} is missing or empty, and its points with it; restore the folder from a backup, or delete the collection", .0.display())]
+    Missing(PathBuf),
     /// A file is damaged. Nothing was changed.
     #[error("{} is damaged: {detail}; restore the shard from a replica or a backup", .file.display())]
     Corrupt {

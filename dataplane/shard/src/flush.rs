@@ -5,35 +5,58 @@
 //! that fails is tried again; nothing is lost meanwhile, since the log still holds it all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
-use crate::env;
 use crate::error::OpenError;
 use crate::limits::FLUSH_RETRY;
 use crate::manifest::{Manifest, mark, segment_path};
 use crate::mutable::MutableSegment;
+use crate::room::Pauses;
 use crate::segment::{Segment, SegmentContent, write_segment};
 use crate::shared::{FlushFailure, Shared};
 use crate::view::Placed;
-use crate::wal;
+use crate::{disk, env, room, wal};
 
-/// Runs until the shard stops. First verifies what opening left unverified.
+/// Runs until the shard stops. Beside it, what opening left unverified is verified.
 pub(crate) fn run(shared: &Arc<Shared>) {
-    verify_all(shared);
+    run_beside(shared, verify_all);
+}
+
+/// On a thread of its own, because reading every segment can take minutes, and writers wait for flushes long before.
+fn run_beside(shared: &Arc<Shared>, verify: fn(&Shared)) {
+    let verified = shared.clone();
+    let verifier = env::spawn_helper("shard-verifier", move || verify(&verified));
+    if let Err(error) = &verifier {
+        tracing::warn!(shard = shared.identity.shard, %error, "segments are verified before the first flush");
+        verify(shared);
+    }
+    let mut pauses = Pauses::default();
     while let Some(frozen) = next_frozen(shared) {
-        if let Err(error) = flush(shared, &frozen) {
-            failed(shared, &error);
+        match flush(shared, &frozen) {
+            Ok(()) => pauses = Pauses::default(),
+            Err(error) => failed(shared, &frozen, &error, pauses.next()),
         }
+    }
+    // It looks for the stop after each segment. Waited for, because it holds the folder's lock.
+    if verifier.is_ok_and(|verifier| verifier.join().is_err()) {
+        tracing::error!(
+            shard = shared.identity.shard,
+            "verifying the segments was cut off by a panic"
+        );
     }
 }
 
 fn verify_all(shared: &Shared) {
-    for placed in &shared.view.load().segments {
+    // Not the view, which would keep all it shows in memory for so long.
+    let segments: Vec<Arc<Segment>> =
+        shared.view.load().segments.iter().map(|placed| placed.segment.clone()).collect();
+    for segment in segments {
         if shared.is_stopping() {
             return;
         }
-        if let Err(damage) = placed.segment.verify() {
+        if let Err(damage) = segment.verify() {
             shared.report_damage(damage);
         }
     }
@@ -85,6 +108,7 @@ fn build(
     }
     let number = manifest.next_segment;
     let path = segment_path(&shared.dir, number);
+    room::check(&path, room::least_bytes(frozen), disk::free_bytes(&shared.dir))?;
     let (metric, dimensions) = (shared.vector.distance, shared.vector.size);
     write_segment(
         &path,
@@ -118,7 +142,7 @@ fn swap(shared: &Shared, manifest: Manifest, segment: Option<Arc<Segment>>) {
     shared.changed.notify_all();
 }
 
-fn failed(shared: &Shared, error: &OpenError) {
+fn failed(shared: &Shared, frozen: &MutableSegment, error: &OpenError, pause: Duration) {
     tracing::warn!(shard = shared.identity.shard, %error, "a flush failed and will be tried again");
     if error.is_disk_full() {
         shared.store.leave();
@@ -127,7 +151,61 @@ fn failed(shared: &Shared, error: &OpenError) {
     state.flush_failure =
         Some(FlushFailure { disk_full: error.is_disk_full(), detail: error.to_string() });
     shared.changed.notify_all();
-    if !shared.is_stopping() {
-        drop(env::wait_for(&shared.changed, state, FLUSH_RETRY));
+    // With so much more than the attempt had, it is worth another before its time.
+    let free = || disk::free_bytes(&shared.dir).filter(|_| error.is_disk_full());
+    let enough = free().map(|free| room::worth_another(frozen, free));
+    let until = env::now() + pause;
+    while !shared.is_stopping() && enough.is_none_or(|enough| free() < Some(enough)) {
+        let left = until.saturating_duration_since(env::now());
+        if left.is_zero() {
+            break;
+        }
+        state = env::wait_for(&shared.changed, state, left.min(FLUSH_RETRY));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_vector::op::Selector;
+    use shoal_vector::{Metric, Op, PointId, VectorConfig};
+
+    use super::*;
+    use crate::api::{Identity, Tuning};
+    use crate::limits::Limits;
+    use crate::open::IfNew;
+
+    /// A shard without its threads, in which one op waits to be flushed.
+    fn frozen(dir: &std::path::Path) -> Arc<Shared> {
+        let vector = VectorConfig { name: String::new(), size: 2, distance: Metric::Dot };
+        let identity =
+            Identity { collection: "c".into(), shard: "c-0".into(), vectors: vec![vector] };
+        let tuning = Tuning { ef_construct: 10, ef: 10 };
+        let (shared, _wal) =
+            crate::open::open(dir, IfNew::SetUp, identity, tuning, Limits::default()).unwrap();
+        let mut state = env::lock(&shared.state);
+        let nothing = Op::Delete(Selector::Ids(vec![PointId::Num(1)]));
+        state.view.apply(1, &nothing, Metric::Dot, 1).unwrap();
+        state.view.freeze();
+        shared.progress.appended(1);
+        shared.progress.synced(1);
+        shared.publish(&state);
+        drop(state);
+        shared
+    }
+
+    #[test]
+    fn flushes_do_not_wait_until_all_segments_are_verified() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = frozen(dir.path());
+        // Takes until a flush is done, however long that is; a test that hangs here has failed.
+        fn verify(shared: &Shared) {
+            while shared.progress.read().flushed == 0 {
+                env::pause();
+            }
+            shared.stop();
+        }
+        run_beside(&shared, verify);
+        assert_eq!(shared.progress.read().flushed, 1);
+        shared.store.stop();
     }
 }

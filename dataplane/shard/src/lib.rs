@@ -8,8 +8,10 @@
 
 pub mod api;
 mod apply;
+mod cancel;
 mod codec;
 mod disk;
+mod edit;
 mod env;
 mod error;
 mod flush;
@@ -21,6 +23,7 @@ mod manifest;
 mod mutable;
 mod open;
 mod read;
+mod room;
 mod segment;
 mod shard;
 mod shared;
@@ -32,8 +35,11 @@ mod wal;
 mod walk;
 mod write;
 
+pub use cancel::Cancel;
 pub use codec::{CodecError, decode_filter, decode_op, encode_filter, encode_op};
+pub use env::compute;
 pub use error::OpenError;
 pub use limits::Limits;
 pub use shard::Shard;
 pub use sync_times::SyncTimes;
+pub use validate::{check_encoded, check_op};

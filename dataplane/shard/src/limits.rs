@@ -15,12 +15,22 @@ pub const MAX_OP_BYTES: usize = 64 << 20;
 /// until it cannot be read in one piece.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
 
+/// Bytes that the new payloads of one edit may take together, an entry for each point included. All of them are made
+/// before the first counts, and no freeze comes between them, so they stand in memory beside the three mutable segments
+/// of 64 MiB that there can be: this is eight of those more. One short payload set on three million points fits.
+pub const MAX_EDIT_BYTES: usize = 512 << 20;
+
 /// Levels of nesting in a payload that is written. An edit at the deepest key path (32 steps) adds to it, and the sum
 /// stays under the 128 levels that serde_json reads.
 pub const MAX_PAYLOAD_DEPTH: usize = 64;
 
 /// Points in one op: what fits into [`MAX_OP_BYTES`] at one dimension is more than anyone needs in one batch.
 pub const MAX_POINTS_PER_OP: usize = 100_000;
+
+/// Bytes of payloads and vectors in one answer of a shard, as [`Parts::bytes`](crate::api::Parts::bytes) counts them: what
+/// fits into a message to a router, and so the same where there is none. Parsed it takes some times as much memory, on
+/// twice as many threads as there are cores.
+pub const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// Bytes of names (collection, shard, vector): a file name's on Linux, and Qdrant's.
 pub const MAX_NAME_BYTES: usize = 255;
@@ -37,8 +47,12 @@ pub(crate) const GROUP_BYTES: usize = 8 << 20;
 /// Mutable segments that are full and not flushed yet, at most, before writes wait: one being built, one behind it.
 pub(crate) const MAX_FROZEN: usize = 2;
 
-/// Pause before a flush that failed is tried again.
+/// Pause before a flush that failed is tried again; doubled after each further failure, up to the next.
 pub(crate) const FLUSH_RETRY: Duration = Duration::from_secs(1);
+
+/// Longest such pause: a build of ten seconds then takes a quarter of the machine at most, and a disk that got room
+/// where nobody could see it is used again within the time a person would wait.
+pub(crate) const FLUSH_RETRY_MOST: Duration = Duration::from_secs(30);
 
 /// Uncompressed bytes of a block of payloads. Larger compresses better, smaller reads one payload faster.
 pub(crate) const PAYLOAD_BLOCK_BYTES: usize = 16 << 10;

@@ -10,7 +10,7 @@ use imbl::OrdMap;
 use shoal_vector::PointId;
 
 /// Bytes of an entry besides its vector and payload: key, map node, two allocations, rounded up.
-const ENTRY_BYTES: usize = 160;
+pub(crate) const ENTRY_BYTES: usize = 160;
 
 /// A point as it was written, with the edits that came after it.
 #[derive(Debug)]

@@ -24,9 +24,17 @@ use crate::{disk, env, identity};
 pub(crate) const WAL_DIR: &str = "wal";
 const LOCK_FILE: &str = "lock";
 
-/// Opens the shard in a folder, or sets one up there if the folder is new.
+/// What to do about a folder without a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfNew {
+    SetUp,
+    Refuse,
+}
+
+/// Opens the shard in a folder.
 pub(crate) fn open(
     dir: &Path,
+    if_new: IfNew,
     identity: Identity,
     tuning: Tuning,
     limits: Limits,
@@ -35,11 +43,15 @@ pub(crate) fn open(
     let Some(vector) = identity.vectors.first().cloned() else {
         return Err(OpenError::Invalid("vectors: one must be given".into()));
     };
+    if if_new == IfNew::Refuse && !dir.is_dir() {
+        return Err(OpenError::Missing(dir.to_owned()));
+    }
     fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
     let lock = lock(dir)?;
-    let disk_id = match identity::read(dir, &identity)? {
-        Some(disk_id) => disk_id,
-        None => set_up(dir, &identity)?,
+    let disk_id = match (identity::read(dir, &identity)?, if_new) {
+        (Some(disk_id), _) => disk_id,
+        (None, IfNew::SetUp) => set_up(dir, &identity)?,
+        (None, IfNew::Refuse) => return Err(OpenError::Missing(dir.to_owned())),
     };
     let manifest_path = dir.join(crate::manifest::FILE);
     let manifest = Manifest::read(dir, disk_id)?
@@ -59,6 +71,17 @@ pub(crate) fn open(
     let shared =
         Shared::new(dir, disk_id, identity, vector, tuning, limits, view, manifest, store, lock);
     Ok((Arc::new(shared), wal))
+}
+
+/// Sets a shard up in a folder and leaves it closed. The caller makes the folder's own name durable.
+pub(crate) fn set_up_closed(dir: &Path, identity: &Identity) -> Result<(), OpenError> {
+    identity::check(identity)?;
+    fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
+    let _lock = lock(dir)?;
+    match identity::read(dir, identity)? {
+        Some(_) => Ok(()),
+        None => set_up(dir, identity).map(drop),
+    }
 }
 
 /// Takes the folder for this process. The lock goes when the file is closed, also by a crash.

@@ -10,15 +10,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::api::{
     FoundPoint, Identity, OpOrigin, Record, ScrollRequest, SearchRequest, ShardError, ShardInfo,
-    Tuning, Want, WriteAck,
+    Tuning, Want, WriteAck, answer_too_long,
 };
+use crate::cancel::Cancel;
 use crate::codec::decode_op;
 use crate::error::OpenError;
-use crate::limits::{Limits, MAX_OP_BYTES, QUEUE_BYTES, QUEUE_OPS};
+use crate::limits::{Limits, QUEUE_BYTES, QUEUE_OPS};
+use crate::open::IfNew;
 use crate::read::{self, Projection, ReadError};
 use crate::shared::Shared;
 use crate::sync_times::SyncTimes;
 use crate::view::View;
+use crate::wal::Wal;
 use crate::write::{Pending, Writer};
 use crate::{disk, env, flush, open, validate};
 
@@ -29,6 +32,8 @@ const ROOM_BYTES: usize = 1024;
 #[derive(Clone)]
 pub struct Shard {
     inner: Arc<Inner>,
+    /// What ends reads through this clone.
+    cancel: Cancel,
 }
 
 struct Inner {
@@ -65,7 +70,29 @@ impl Shard {
         tuning: Tuning,
         limits: Limits,
     ) -> Result<Shard, OpenError> {
-        let (shared, wal) = open::open(dir, identity, tuning, limits)?;
+        let opened = open::open(dir, IfNew::SetUp, identity, tuning, limits)?;
+        Self::start(dir, opened)
+    }
+
+    /// Opens the shard in a folder that is known to have one: where it is not there, its points are lost, and to begin
+    /// anew would hide that.
+    pub fn open_existing(
+        dir: &Path,
+        identity: Identity,
+        tuning: Tuning,
+        limits: Limits,
+    ) -> Result<Shard, OpenError> {
+        let opened = open::open(dir, IfNew::Refuse, identity, tuning, limits)?;
+        Self::start(dir, opened)
+    }
+
+    /// Sets a shard up in a new folder, for [`open_existing`](Self::open_existing). What it holds is durable when this
+    /// returns; the folder's own name is for the caller to sync.
+    pub fn set_up(dir: &Path, identity: &Identity) -> Result<(), OpenError> {
+        open::set_up_closed(dir, identity)
+    }
+
+    fn start(dir: &Path, (shared, wal): (Arc<Shared>, Wal)) -> Result<Shard, OpenError> {
         let (queue, receiver) = mpsc::channel(QUEUE_OPS);
         let writer = Writer::new(shared.clone(), wal, receiver);
         let flusher = shared.clone();
@@ -80,7 +107,12 @@ impl Shard {
             writer: Mutex::new(Some(writer)),
             flusher: Mutex::new(Some(flusher)),
         };
-        Ok(Shard { inner: Arc::new(inner) })
+        Ok(Shard { inner: Arc::new(inner), cancel: Cancel::default() })
+    }
+
+    /// The same shard, whose reads end with [`ShardError::Cancelled`] soon after this is cancelled. Writes do not care.
+    pub fn with_cancel(&self, cancel: Cancel) -> Shard {
+        Shard { inner: self.inner.clone(), cancel }
     }
 
     /// Writes an encoded op (see [`encode_op`](crate::encode_op)). Returns once it is durable, and with `wait` once
@@ -93,15 +125,11 @@ impl Shard {
     ) -> Result<WriteAck, ShardError> {
         let shared = &self.inner.shared;
         shared.check_whole()?;
-        if op.len() > MAX_OP_BYTES {
-            let detail = format!(
-                "the request has {} bytes encoded, at most {MAX_OP_BYTES} are taken",
-                op.len()
-            );
-            return Err(ShardError::Invalid(detail));
-        }
-        let decoded = decode_op(&op).map_err(|error| ShardError::Invalid(error.to_string()))?;
-        validate::check_op(&decoded, &shared.vector)?;
+        validate::check_encoded(&op)?;
+        let decoded = env::compute(op.len(), || {
+            let decoded = decode_op(&op).map_err(|error| ShardError::Invalid(error.to_string()))?;
+            validate::check_op(&decoded, &shared.vector).map(|()| decoded)
+        })?;
         let stopping = || shared.unavailable("it is stopping");
         let queue = env::lock(&self.inner.queue).clone().ok_or_else(stopping)?;
         let room =
@@ -139,7 +167,7 @@ impl Shard {
 
     /// How many points match, or exist if there is no filter.
     pub fn count(&self, filter: Option<&Filter>) -> Result<u64, ShardError> {
-        self.read(&Want::default(), |view, _| read::count(view, filter))
+        self.read(&Want::default(), |view, projection| read::count(view, filter, &projection))
     }
 
     /// The shard's figures.
@@ -159,6 +187,11 @@ impl Shard {
             applied_seq: seqs.applied,
             flushed_seq: seqs.flushed,
         })
+    }
+
+    /// Whether the shard serves: fails once its files were found to be damaged.
+    pub fn check(&self) -> Result<(), ShardError> {
+        self.inner.shared.check_whole()
     }
 
     /// How long the log's syncs took.
@@ -199,10 +232,12 @@ impl Shard {
         let shared = &self.inner.shared;
         shared.check_whole()?;
         let view = shared.view.load_full();
-        let projection = Projection::new(want, &shared.vector.name, &shared.store);
+        let projection = Projection::new(want, &shared.vector.name, &shared.store, &self.cancel);
         projection.and_then(|projection| read(&view, projection)).map_err(|error| match error {
             ReadError::Invalid(text) => ShardError::Invalid(text),
+            ReadError::TooLong => answer_too_long(),
             ReadError::Damage(damage) => shared.report_damage(damage),
+            ReadError::Cancelled => ShardError::Cancelled { shard: shared.identity.shard.clone() },
         })
     }
 }

@@ -8,7 +8,7 @@ use shoal_vector::payload::KeyPath;
 use shoal_vector::{Op, Payload, Point, VectorConfig};
 
 use crate::api::ShardError;
-use crate::limits::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_POINTS_PER_OP};
+use crate::limits::{MAX_OP_BYTES, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_POINTS_PER_OP};
 
 type Valid = Result<(), ShardError>;
 
@@ -16,8 +16,9 @@ fn invalid(text: impl Into<String>) -> ShardError {
     ShardError::Invalid(text.into())
 }
 
-/// Checks an op against the shard's vector.
-pub(crate) fn check_op(op: &Op, config: &VectorConfig) -> Valid {
+/// Checks an op against the vector of its collection. A router asks this about the whole op before it sends the first
+/// part of it, so that one wrong point does not leave the parts of other shards done.
+pub fn check_op(op: &Op, config: &VectorConfig) -> Valid {
     match op {
         Op::Upsert(points) => {
             check_count("points", points.len())?;
@@ -37,6 +38,16 @@ pub(crate) fn check_op(op: &Op, config: &VectorConfig) -> Valid {
             keys.iter().try_for_each(|key| check_key(key))?;
             check_selector(points)
         }
+    }
+}
+
+/// Checks the length of an encoded op.
+pub fn check_encoded(op: &[u8]) -> Valid {
+    match op.len() {
+        n if n > MAX_OP_BYTES => Err(invalid(format!(
+            "the request has {n} bytes encoded, at most {MAX_OP_BYTES} are taken; send fewer points at once"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -143,10 +143,10 @@ impl View {
     }
 
     /// Calls `visit` with every live point whose vector is in memory, in no promised order.
-    pub(crate) fn each_in_memory<'v>(
+    pub(crate) fn each_in_memory<'v, E>(
         &'v self,
-        mut visit: impl FnMut(Located<'v>) -> Result<(), Damage>,
-    ) -> Result<(), Damage> {
+        mut visit: impl FnMut(Located<'v>) -> Result<(), E>,
+    ) -> Result<(), E> {
         for (age, layer) in self.memory().enumerate() {
             for (id, entry) in layer.iter() {
                 let Entry::Put(put) = entry else { continue };
@@ -163,11 +163,11 @@ impl View {
     }
 
     /// Calls `visit` with every live point of a segment, in order of ids.
-    pub(crate) fn each_in_segment<'v>(
+    pub(crate) fn each_in_segment<'v, E>(
         &'v self,
         placed: &'v Placed,
-        mut visit: impl FnMut(Located<'v>) -> Result<(), Damage>,
-    ) -> Result<(), Damage> {
+        mut visit: impl FnMut(Located<'v>) -> Result<(), E>,
+    ) -> Result<(), E> {
         for place in 0..placed.segment.len() {
             let spot = placed.segment.at_place(place);
             if placed.dead.contains(spot.ordinal) {
@@ -184,10 +184,10 @@ impl View {
     }
 
     /// Calls `visit` with every live point.
-    pub(crate) fn each<'v>(
+    pub(crate) fn each<'v, E>(
         &'v self,
-        mut visit: impl FnMut(Located<'v>) -> Result<(), Damage>,
-    ) -> Result<(), Damage> {
+        mut visit: impl FnMut(Located<'v>) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.each_in_memory(&mut visit)?;
         self.segments.iter().try_for_each(|placed| self.each_in_segment(placed, &mut visit))
     }

@@ -13,10 +13,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use shoal_shard::api::{Identity, OpOrigin, SearchRequest, ShardError, Want};
-use shoal_shard::{Limits, OpenError, Shard, encode_op};
+use shoal_shard::api::{
+    Identity, OpOrigin, ScrollRequest, SearchRequest, ShardError, Want, WantPayload,
+};
+use shoal_shard::{Cancel, Limits, OpenError, Shard, encode_op};
 use shoal_vector::op::Selector;
-use shoal_vector::{Metric, Op, PointId, VectorConfig};
+use shoal_vector::{Filter, Metric, Op, PointId, VectorConfig};
 
 fn upsert(id: u64, payload: &str) -> Op {
     Op::Upsert(vec![point(id, &[1.0, id as f32], payload)])
@@ -34,6 +36,18 @@ fn loaded(dir: &Path) {
     }
     wait_until("three segments", || shard.info().unwrap().segments == 3);
     shard.close();
+}
+
+fn request(vector: Vec<f32>, k: usize) -> SearchRequest {
+    SearchRequest {
+        vector,
+        filter: None,
+        k,
+        ef: None,
+        exact: false,
+        score_threshold: None,
+        want: Want::default(),
+    }
 }
 
 fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
@@ -216,15 +230,6 @@ fn bad_requests_are_refused_and_leave_no_trace() {
     };
     let wrong = Op::Upsert(vec![point(1, &[1.0, 2.0, 3.0], "")]);
     assert_eq!(message(write(&shard, &wrong)), "Vector dimension error: expected dim: 2, got 3");
-    let request = |vector: Vec<f32>, k| SearchRequest {
-        vector,
-        filter: None,
-        k,
-        ef: None,
-        exact: false,
-        score_threshold: None,
-        want: Want::default(),
-    };
     let text = |result: Result<Vec<shoal_shard::api::FoundPoint>, ShardError>| match result {
         Err(ShardError::Invalid(text)) => text,
         other => panic!("{other:?}"),
@@ -287,6 +292,85 @@ fn an_edit_that_would_make_a_payload_too_large_is_refused_and_the_payload_stays(
     shard.close();
     let shard = open_default(dir.path()).unwrap();
     assert_eq!(keys(&shard), ["a"], "the same after a replay");
+    shard.close();
+}
+
+#[test]
+fn an_edit_that_one_point_does_not_bear_changes_no_other_either_now_and_after_a_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Shard::open(dir.path(), identity(2, Metric::Dot), tuning(), Limits::default());
+    let shard = open().unwrap();
+    write(&shard, &upsert(1, "{\"a\":[0]}")).unwrap();
+    write(&shard, &upsert(2, &format!("{{\"a\":[{}0]}}", "0,".repeat(100_000)))).unwrap();
+    let op = Op::SetPayload {
+        payload: format!("{{\"b\":\"{}\"}}", "x".repeat(10_000)).into_bytes(),
+        key: Some("a[]".into()),
+        points: Selector::Ids(vec![PointId::Num(1), PointId::Num(2)]),
+    };
+    match write(&shard, &op) {
+        Err(ShardError::Invalid(text)) => assert!(text.contains("point 2 would exceed"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    let first = |shard: &Shard| {
+        let record = shard.retrieve(&[PointId::Num(1)], &everything()).unwrap().remove(0);
+        serde_json::Value::Object(record.parts.payload.unwrap()).to_string()
+    };
+    assert_eq!(first(&shard), "{\"a\":[0]}");
+    shard.close();
+    let shard = open().unwrap();
+    assert_eq!(first(&shard), "{\"a\":[0]}");
+    shard.close();
+}
+
+#[test]
+fn a_read_that_nobody_waits_for_ends_with_an_error_that_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    loaded(dir.path());
+    let shard = open_default(dir.path()).unwrap();
+    let cancel = Cancel::default();
+    let given_up = shard.with_cancel(cancel.clone());
+    let filter = Filter::parse(&serde_json::json!({"must": [{"key": "a", "match": {"value": 1}}]}));
+    let filter = filter.unwrap();
+    assert_eq!(given_up.count(Some(&filter)).unwrap(), 35);
+    cancel.cancel();
+    let searched = SearchRequest { filter: Some(filter.clone()), ..request(vec![1.0, 2.0], 5) };
+    let scrolled =
+        ScrollRequest { filter: Some(filter.clone()), from: None, limit: 5, want: Want::default() };
+    let ended = [
+        given_up.count(Some(&filter)).unwrap_err(),
+        given_up.search(&searched).unwrap_err(),
+        given_up.search(&request(vec![1.0, 2.0], 5)).unwrap_err(),
+        given_up.scroll(&scrolled).unwrap_err(),
+        given_up.retrieve(&[PointId::Num(1)], &everything()).unwrap_err(),
+    ];
+    assert!(ended.iter().all(|error| matches!(error, ShardError::Cancelled { .. })), "{ended:?}");
+    assert_eq!(shard.count(Some(&filter)).unwrap(), 35, "others read on");
+    shard.close();
+}
+
+#[test]
+fn an_answer_that_would_be_too_long_is_refused_and_says_what_to_ask_for_instead() {
+    let dir = tempfile::tempdir().unwrap();
+    let shard =
+        Shard::open(dir.path(), identity(2, Metric::Dot), tuning(), Limits::default()).unwrap();
+    let large = format!("{{\"a\":1,\"b\":\"{}\"}}", "x".repeat(9 << 20));
+    for id in 0..9 {
+        write(&shard, &upsert(id, &large)).unwrap();
+    }
+    let ids: Vec<PointId> = (0..9).map(PointId::Num).collect();
+    let searched = SearchRequest { want: everything(), ..request(vec![1.0, 2.0], 9) };
+    let scrolled = ScrollRequest { filter: None, from: None, limit: 9, want: everything() };
+    let refused = [
+        shard.search(&searched).unwrap_err(),
+        shard.scroll(&scrolled).unwrap_err(),
+        shard.retrieve(&ids, &everything()).unwrap_err(),
+    ];
+    for error in refused {
+        assert!(matches!(&error, ShardError::Invalid(text) if text.contains("limit")), "{error}");
+    }
+    let some = Want { payload: WantPayload::Include(vec!["a".into()]), vectors: true };
+    assert_eq!(shard.retrieve(&ids, &some).unwrap().len(), 9, "what is left out does not count");
+    assert_eq!(shard.retrieve(&ids[..7], &everything()).unwrap().len(), 7);
     shard.close();
 }
 

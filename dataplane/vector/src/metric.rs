@@ -75,11 +75,11 @@ impl Metric {
         self.score_of_distance(self.distance(a, b))
     }
 
-    /// Whether a score is at least as near as a threshold that a client gave.
+    /// Whether a score is nearer than a threshold that a client gave; one that equals it is not, as in Qdrant.
     pub fn reaches(self, score: f32, threshold: f32) -> bool {
         match self.larger_is_nearer() {
-            true => score >= threshold,
-            false => score <= threshold,
+            true => score > threshold,
+            false => score < threshold,
         }
     }
 }
@@ -134,6 +134,16 @@ mod tests {
         assert!((Metric::Euclid.score(&a, &b) - 12f32.sqrt()).abs() < 1e-6);
         let (a, b) = (Metric::Cosine.preprocess(a.to_vec()), Metric::Cosine.preprocess(b.to_vec()));
         assert!((Metric::Cosine.score(&a, &b) - 11.0 / 15.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_threshold_keeps_what_is_nearer_and_not_what_equals_it() {
+        for metric in ALL {
+            let (nearer, farther) = if metric.larger_is_nearer() { (0.6, 0.4) } else { (0.4, 0.6) };
+            assert!(metric.reaches(nearer, 0.5), "{metric:?}");
+            assert!(!metric.reaches(0.5, 0.5), "{metric:?}");
+            assert!(!metric.reaches(farther, 0.5), "{metric:?}");
+        }
     }
 
     #[test]

@@ -49,3 +49,31 @@ pub enum Op {
     /// Remove payloads whole.
     ClearPayload(Selector),
 }
+
+impl Op {
+    /// Bytes of the points and payloads in it, roughly: how long it takes to check or to encode.
+    pub fn bytes(&self) -> usize {
+        let point = |point: &Point| {
+            let vectors = point.vectors.iter().map(|(_, vector)| size_of_val(vector.as_slice()));
+            point.payload.len() + vectors.sum::<usize>() + size_of::<Point>()
+        };
+        match self {
+            Op::Upsert(points) => points.iter().map(point).sum(),
+            Op::SetPayload { payload, points, .. } | Op::OverwritePayload { payload, points } => {
+                payload.len() + points.bytes()
+            }
+            Op::Delete(points) | Op::DeletePayload { points, .. } | Op::ClearPayload(points) => {
+                points.bytes()
+            }
+        }
+    }
+}
+
+impl Selector {
+    fn bytes(&self) -> usize {
+        match self {
+            Selector::Ids(ids) => size_of_val(ids.as_slice()),
+            Selector::Filter(_) => 0,
+        }
+    }
+}

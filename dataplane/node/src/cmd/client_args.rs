@@ -10,7 +10,7 @@ use clap::Args;
 use super::secrets;
 use crate::admin::Readiness;
 use crate::drain::Stop;
-use crate::http::{ApiKey, AppState};
+use crate::http::{ApiKey, AppState, BodyRoom};
 use crate::router::{Deadlines, Router};
 use crate::telemetry::Telemetry;
 use crate::topology::Topology;
@@ -29,7 +29,7 @@ pub struct ClientArgs {
     #[arg(long, env = "SHOAL_MAX_BODY_MIB", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub max_body_mib: u16,
     /// Seconds after which a search answers with the shards that have answered.
-    #[arg(long, env = "SHOAL_SEARCH_TIMEOUT", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, env = "SHOAL_SEARCH_TIMEOUT", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub search_timeout: u64,
     /// Seconds after which other reads give up.
     #[arg(long, env = "SHOAL_READ_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -71,12 +71,14 @@ impl ClientArgs {
         };
         let router = Arc::new(Router::new(topology, deadlines, telemetry.clone()));
         let readiness = readiness(router.clone(), stop.clone());
+        let max_body_bytes = usize::from(self.max_body_mib) << 20;
         Ok(Arc::new(AppState {
             router,
             api_key,
             telemetry,
             readiness,
-            max_body_bytes: usize::from(self.max_body_mib) << 20,
+            max_body_bytes,
+            body_room: BodyRoom::new(max_body_bytes),
         }))
     }
 }

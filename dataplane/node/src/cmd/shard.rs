@@ -121,6 +121,79 @@ fn readiness(slot: ShardSlot, stop: Stop) -> admin::Readiness {
     Arc::new(move || match (slot.get(), stop.is_set()) {
         (_, true) => Err("stopping".to_owned()),
         (None, false) => Err("the shard is being opened".to_owned()),
-        (Some(_), false) => Ok(()),
+        // Until someone restored the files, requests would only be answered with the damage.
+        (Some(shard), false) => shard.shard().check().map_err(|error| error.to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use shoal_shard::api::OpOrigin;
+    use shoal_vector::{Metric, Op, Point, PointId};
+
+    use super::*;
+
+    const VALUE: f32 = 1.2345;
+
+    fn open_in(dir: &Path) -> LocalShard {
+        let vector = VectorConfig { name: String::new(), size: 2, distance: Metric::Dot };
+        let identity =
+            Identity { collection: "c".into(), shard: "c-0".into(), vectors: vec![vector] };
+        let tuning = Tuning { ef_construct: 10, ef: 10 };
+        let limits = Limits { mutable_entries: 2, ..Limits::default() };
+        let shard = Shard::open(dir, identity, tuning, limits).unwrap();
+        LocalShard::new("c-0".into(), shard, ReadPool::new(1))
+    }
+
+    fn ready_of(shard: LocalShard, stop: Stop) -> admin::Readiness {
+        let slot = ShardSlot::default();
+        slot.set(shard).unwrap();
+        readiness(slot, stop)
+    }
+
+    /// Writes a segment, and changes a vector in its file.
+    async fn damaged_segment(dir: &Path) {
+        let shard = open_in(dir);
+        let point = |id| Point {
+            id: PointId::Num(id),
+            vectors: vec![(String::new(), vec![VALUE; 2])],
+            payload: vec![],
+        };
+        let op = shoal_shard::encode_op(&Op::Upsert(vec![point(1), point(2)]));
+        shard.write(op.into(), OpOrigin::default(), true).await.unwrap();
+        while shard.info().await.unwrap().segments == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::task::spawn_blocking(move || shard.shard().clone().close()).await.unwrap();
+        let path = fs::read_dir(dir.join("segments")).unwrap().next().unwrap().unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        let vector = [VALUE.to_le_bytes(); 2].concat();
+        let at = bytes.windows(vector.len()).position(|window| window == vector).unwrap();
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_shard_is_ready_until_damage_is_found_and_not_again() {
+        let (_stopper, stop) = drain::manual();
+        let dir = tempfile::tempdir().unwrap();
+        let whole = open_in(&dir.path().join("whole"));
+        assert_eq!(ready_of(whole.clone(), stop.clone())(), Ok(()));
+
+        let path = dir.path().join("damaged");
+        damaged_segment(&path).await;
+        let ready = ready_of(open_in(&path), stop);
+        // It is found when the segment is verified, on a thread of the shard's.
+        let found = async {
+            while ready().is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), found).await.unwrap();
+        assert!(ready().unwrap_err().contains("damaged"), "{:?}", ready());
+    }
 }

@@ -49,11 +49,18 @@ pub(super) struct Reply<T> {
     pub(super) result: T,
     /// Shards that had no part in it.
     pub(super) missing: Vec<String>,
+    /// How long it will be, roughly; 0 for short.
+    pub(super) bytes: usize,
 }
 
 impl<T> Reply<T> {
     pub(super) fn whole(started: Started, result: T) -> Self {
-        Self { started, result, missing: Vec::new() }
+        Self { started, result, missing: Vec::new(), bytes: 0 }
+    }
+
+    /// The same, known to be about so long.
+    pub(super) fn of_bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
     }
 }
 
@@ -89,7 +96,8 @@ impl<T: Serialize> IntoResponse for Reply<T> {
             (!self.missing.is_empty()).then_some(Partial { partial: true, missing: &self.missing });
         let envelope =
             OkEnvelope { result: &self.result, status: "ok", time: self.started.seconds(), shoal };
-        let mut response = match serde_json::to_vec(&envelope) {
+        let json = shoal_shard::compute(self.bytes, || serde_json::to_vec(&envelope));
+        let mut response = match json {
             Ok(json) => as_json(json),
             Err(error) => {
                 return Failure::internal(format!("cannot write the answer: {error}"))
@@ -177,6 +185,7 @@ mod tests {
             started,
             result: 7,
             missing: vec!["c-1".to_owned(), "c-2".to_owned()],
+            bytes: 0,
         };
         let app = Routes::new()
             .route("/whole", get(|started: Started| async move { Reply::whole(started, 7) }))

@@ -94,6 +94,14 @@ impl Failure {
         )
     }
 
+    /// Others' bodies take all there is for bodies.
+    pub(super) fn no_room(seconds: u64) -> Self {
+        let text = format!(
+            "Service unavailable: too many large requests are under way, for {seconds} s now; retry, or send fewer points at once"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+    }
+
     /// No key, or another one.
     pub(super) fn unauthorized(text: &'static str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, text)

@@ -24,17 +24,31 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(120);
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<AppState>> for Json<T> {
+/// A JSON body, and how long it was.
+pub(super) struct Weighed<T>(pub(super) T, pub(super) usize);
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<AppState>> for Weighed<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &Arc<AppState>) -> Result<Self, Failure> {
         is_json(request.headers())?;
         let body = read(request, state.max_body_bytes).await?;
-        if body.len() <= PARSE_IN_PLACE {
-            return parse(&body).map(Json);
+        let len = body.len();
+        if len <= PARSE_IN_PLACE {
+            return parse(&body).map(|json| Weighed(json, len));
         }
         let parsed = tokio::task::spawn_blocking(move || parse(&body)).await;
-        parsed.map_err(|_| Failure::internal("parsing was cut off"))?.map(Json)
+        let json = parsed.map_err(|_| Failure::internal("parsing was cut off"))??;
+        Ok(Weighed(json, len))
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<AppState>> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &Arc<AppState>) -> Result<Self, Failure> {
+        let Weighed(json, _) = Weighed::from_request(request, state).await?;
+        Ok(Json(json))
     }
 }
 

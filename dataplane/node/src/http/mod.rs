@@ -15,6 +15,7 @@ mod health;
 mod models;
 mod params;
 mod points;
+mod room;
 pub mod sample;
 mod search;
 mod unsupported;
@@ -36,13 +37,14 @@ use crate::telemetry::Telemetry;
 
 pub use auth::ApiKey;
 pub use envelope::PARTIAL;
+pub use room::BodyRoom;
 
 /// Version of the dialect that is spoken; clients compare it with their own.
 pub const DIALECT_VERSION: &str = "1.18.3";
 /// Greatest length of a body unless configured, as in Qdrant: 32 MB.
 pub const DEFAULT_MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
-/// Requests handled at a time; the rest wait their turn. Each may hold a body, so this bounds memory, and a shard
-/// serves at most a few dozen at a time anyway.
+/// Requests handled at a time; the rest wait their turn. A shard serves at most a few dozen at a time anyway. What their
+/// bodies take is bounded by [`BodyRoom`].
 const MAX_REQUESTS_AT_ONCE: usize = 1024;
 
 /// What requests are answered from.
@@ -57,6 +59,8 @@ pub struct AppState {
     pub readiness: Readiness,
     /// Greatest length of a body.
     pub max_body_bytes: usize,
+    /// How much all bodies together may take.
+    pub body_room: BodyRoom,
 }
 
 /// All routes of the dialect.
@@ -71,6 +75,7 @@ pub fn app(state: Arc<AppState>) -> Routes {
         .merge(points_routes());
     unsupported::add(routes)
         .fallback(unsupported::no_such_path)
+        .layer(middleware::from_fn_with_state(state.clone(), room::hold))
         .layer(middleware::from_fn_with_state(state.clone(), auth::require_key))
         .layer(middleware::from_fn(envelope::measure))
         .layer(middleware::from_fn_with_state(state.clone(), observe))

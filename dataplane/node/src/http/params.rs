@@ -1,14 +1,58 @@
 //! Query parameters: `wait`, `timeout`, and the wishes about consistency that a single copy satisfies by itself.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use super::error::Failure;
+use crate::clock;
+use crate::router::Deadlines;
 
 /// Longest `timeout` a client may ask for: an hour. Longer waits are a client that went away.
 const MAX_TIMEOUT_SECONDS: u64 = 3600;
+
+/// How much of a client's time is kept for what comes after the shards: merging, and the way back. Without it the client
+/// hears nothing when one shard is late, though the others have answered.
+const KEPT_MOST: Duration = Duration::from_millis(500);
+
+/// The time a request has: the server's deadlines, and not longer than the client waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Time {
+    deadlines: Deadlines,
+    until: Option<Instant>,
+}
+
+impl Time {
+    fn new(deadlines: Deadlines, client: Option<Duration>) -> Self {
+        let shards = |time: Duration| time - (time / 10).min(KEPT_MOST);
+        Self { deadlines, until: client.map(|time| clock::now() + shards(time)) }
+    }
+
+    /// When a search that begins now has to answer with what it has.
+    pub(super) fn search_until(&self) -> Instant {
+        clock::now() + self.left(self.deadlines.search)
+    }
+
+    /// What a read has that begins now and needs every shard.
+    pub(super) fn read(&self) -> Duration {
+        self.left(self.deadlines.read)
+    }
+
+    /// What a write has that begins now.
+    pub(super) fn write(&self) -> Duration {
+        self.left(self.deadlines.write)
+    }
+
+    fn left(&self, deadline: Duration) -> Duration {
+        self.until.map_or(deadline, |until| deadline.min(left_until(until)))
+    }
+}
+
+/// How long it is from now.
+pub(super) fn left_until(until: Instant) -> Duration {
+    until.saturating_duration_since(clock::now())
+}
 
 /// Parameters of a read.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -33,7 +77,11 @@ pub(super) struct CollectionParams {
 
 impl ReadParams {
     /// Runs a read within the client's time, once its other wishes are known to hold.
-    pub(super) async fn run<T, F>(&self, read: F) -> Result<T, Failure>
+    pub(super) async fn run<T, F>(
+        &self,
+        deadlines: Deadlines,
+        read: impl FnOnce(Time) -> F,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -58,7 +106,7 @@ impl ReadParams {
                 }
             },
         }
-        within(self.timeout, read).await
+        within(self.timeout, deadlines, read).await
     }
 }
 
@@ -69,13 +117,19 @@ impl WriteParams {
     }
 
     /// Runs a write within the client's time, once its other wishes are known to hold.
-    pub(super) async fn run<T, F>(&self, write: F) -> Result<T, Failure>
+    pub(super) async fn run<T, F>(
+        &self,
+        deadlines: Deadlines,
+        write: impl FnOnce(Time) -> F,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         match self.ordering.as_deref() {
             // Each shard has one log, so writes are always in the strongest order there is.
-            None | Some("weak" | "medium" | "strong") => within(self.timeout, write).await,
+            None | Some("weak" | "medium" | "strong") => {
+                within(self.timeout, deadlines, write).await
+            }
             Some(text) => {
                 let why = format!("unknown value `{text}`, expected `weak`, `medium` or `strong`");
                 Err(Failure::query("ordering", why))
@@ -102,16 +156,23 @@ fn check(timeout: Option<u64>) -> Result<Option<u64>, Failure> {
     }
 }
 
-async fn within<T>(
+async fn within<T, F>(
     timeout: Option<u64>,
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+    deadlines: Deadlines,
+    work: impl FnOnce(Time) -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
     match check(timeout)? {
-        None => work.await,
-        Some(seconds) => match tokio::time::timeout(Duration::from_secs(seconds), work).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Failure::timeout(seconds)),
-        },
+        None => work(Time::new(deadlines, None)).await,
+        Some(seconds) => {
+            let client = Duration::from_secs(seconds);
+            let work = work(Time::new(deadlines, Some(client)));
+            // The shards' part ends earlier; this is for all that has no deadline of its own.
+            let answer = tokio::time::timeout(client, work).await;
+            answer.unwrap_or_else(|_| Err(Failure::timeout(seconds)))
+        }
     }
 }
 
@@ -126,32 +187,60 @@ mod tests {
     #[tokio::test]
     async fn wishes_that_one_copy_satisfies_are_granted_and_others_are_named() {
         for granted in [None, Some("1"), Some("majority"), Some("quorum"), Some("all")] {
-            assert_eq!(read(granted, None).run(async { Ok(7) }).await, Ok(7));
+            assert_eq!(read(granted, None).run(Deadlines::default(), async |_| Ok(7)).await, Ok(7));
         }
         for (refused, status) in [("0", 400), ("2", 501), ("most", 400)] {
-            let failure = read(Some(refused), None).run(async { Ok(7) }).await.unwrap_err();
+            let failure = read(Some(refused), None)
+                .run(Deadlines::default(), async |_| Ok(7))
+                .await
+                .unwrap_err();
             assert_eq!(failure.status.as_u16(), status);
             assert!(failure.text.contains("consistency"), "{}", failure.text);
         }
         let write = WriteParams { ordering: Some("sideways".into()), ..WriteParams::default() };
-        assert!(write.run(async { Ok(()) }).await.unwrap_err().text.contains("ordering"));
+        assert!(
+            write
+                .run(Deadlines::default(), async |_| Ok(()))
+                .await
+                .unwrap_err()
+                .text
+                .contains("ordering")
+        );
     }
 
     #[tokio::test]
     async fn a_timeout_is_kept_and_says_that_the_outcome_is_unknown() {
         let never = std::future::pending::<Result<(), Failure>>();
-        let failure = read(None, Some(1)).run(never).await.unwrap_err();
+        let failure = read(None, Some(1)).run(Deadlines::default(), |_| never).await.unwrap_err();
         assert_eq!(failure.status.as_u16(), 408);
         assert!(failure.text.contains("may or may not"), "{}", failure.text);
         for wrong in [0, 3601] {
             assert!(
                 read(None, Some(wrong))
-                    .run(async { Ok(()) })
+                    .run(Deadlines::default(), async |_| Ok(()))
                     .await
                     .unwrap_err()
                     .text
                     .contains("timeout")
             );
         }
+    }
+
+    #[test]
+    fn shards_have_less_time_than_the_client_and_never_more_than_the_servers_deadline() {
+        let seconds = Duration::from_secs;
+        let deadlines = Deadlines { search: seconds(4), read: seconds(30), write: seconds(60) };
+        let own = Time::new(deadlines, None);
+        assert_eq!((own.read(), own.write()), (seconds(30), seconds(60)));
+        let short = Time::new(deadlines, Some(seconds(1)));
+        assert!(
+            short.read() <= Duration::from_millis(900)
+                && short.write() <= short.read() + seconds(1)
+        );
+        assert!(left_until(short.search_until()) <= Duration::from_millis(900));
+        let long = Time::new(deadlines, Some(seconds(40)));
+        assert!(left_until(long.search_until()) <= seconds(4));
+        assert_eq!(long.read(), seconds(30));
+        assert!(long.write() < seconds(40));
     }
 }

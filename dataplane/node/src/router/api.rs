@@ -90,6 +90,7 @@ impl From<ShardError> for RouteError {
             ShardError::Invalid(text) => RouteError::Invalid(text),
             ShardError::DiskFull { .. } => RouteError::DiskFull(text),
             ShardError::Unavailable { .. } => RouteError::Unavailable(text),
+            ShardError::Cancelled { .. } => RouteError::Timeout(text),
             ShardError::Corrupt { .. } => RouteError::Internal(text),
         }
     }

@@ -56,7 +56,7 @@ impl CallError {
             CallError::Shard(ShardError::Invalid(_)) => 5,
             CallError::Shard(ShardError::Corrupt { .. }) | CallError::Internal { .. } => 4,
             CallError::Shard(ShardError::DiskFull { .. }) => 3,
-            CallError::Timeout { .. } => 2,
+            CallError::Timeout { .. } | CallError::Shard(ShardError::Cancelled { .. }) => 2,
             CallError::Broken { .. } => 1,
             CallError::Shard(ShardError::Unavailable { .. }) | CallError::NotSent { .. } => 0,
         }

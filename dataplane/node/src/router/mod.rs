@@ -9,12 +9,13 @@ mod place;
 mod remote;
 mod scatter;
 pub mod shard_client;
-mod validate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use shoal_proto::routing::RoutingTable;
 use shoal_shard::api::{
     FoundPoint, OpOrigin, Record, ScrollRequest, SearchRequest, Want, WriteAck, merge,
@@ -45,7 +46,8 @@ pub struct Collection {
     pub shards: Vec<ShardClient>,
 }
 
-/// Answers for all collections of a namespace, or of a data folder.
+/// Answers for all collections of a namespace, or of a data folder. Each request is given the time it has, which is
+/// [`Router::deadlines`] or less.
 pub struct Router {
     topology: Arc<dyn Topology>,
     deadlines: Deadlines,
@@ -71,23 +73,29 @@ impl Router {
         }
     }
 
+    /// How long each kind of request may take at most.
+    pub fn deadlines(&self) -> Deadlines {
+        self.deadlines
+    }
+
     /// Whether the topology has been read, so that an unknown collection is truly not there.
     pub fn ready(&self) -> bool {
         self.topology.synced()
     }
 
     /// Names of all collections, ascending.
-    pub fn list(&self) -> Vec<String> {
-        self.topology.snapshot().keys().cloned().collect()
+    pub fn list(&self) -> Result<Vec<String>, RouteError> {
+        match self.ready() {
+            true => Ok(self.topology.snapshot().keys().cloned().collect()),
+            false => Err(not_read_yet()),
+        }
     }
 
     /// The collection of this name.
     pub fn collection(&self, name: &str) -> Result<Arc<Collection>, RouteError> {
         match self.topology.snapshot().get(name) {
             Some(collection) => Ok(collection.clone()),
-            None if !self.ready() => Err(RouteError::Unavailable(
-                "the list of collections has not been read yet; retry".to_owned(),
-            )),
+            None if !self.ready() => Err(not_read_yet()),
             None => Err(RouteError::NoCollection(name.to_owned())),
         }
     }
@@ -112,19 +120,18 @@ impl Router {
         collection: &Collection,
         op: Op,
         wait: bool,
+        deadline: Duration,
     ) -> Result<WriteAck, RouteError> {
         let timer = self.telemetry.write_started(&op);
-        validate::op(&op, &collection.vectors)?;
-        let deadline = self.deadlines.write;
+        let parts = shoal_shard::compute(op.bytes(), || encode_parts(collection, op))?;
         let mut calls = Vec::new();
-        for (position, part) in place::split(op, &collection.routing) {
+        for (position, bytes) in parts {
             let shard = shard(collection, position)?;
-            let bytes = shoal_shard::encode_op(&part);
             let origin = OpOrigin {
                 client_id: self.client_id,
                 op_id: self.next_op.fetch_add(1, Ordering::Relaxed),
             };
-            let call = async move { shard.write(bytes.into(), origin, wait, deadline).await };
+            let call = async move { shard.write(bytes, origin, wait, deadline).await };
             calls.push((shard.name().to_owned(), call));
         }
         let acks = scatter::gather(calls).await.all()?;
@@ -141,12 +148,11 @@ impl Router {
         &self,
         c: &Collection,
         r: SearchRequest,
+        deadline: Duration,
     ) -> Result<Answer<Vec<FoundPoint>>, RouteError> {
         let timer = self.telemetry.search_started();
-        let Some(vector) = c.vectors.first() else {
-            return Err(RouteError::Internal(format!("collection {} has no vectors", c.name)));
-        };
-        let (k, deadline) = (r.k, self.deadlines.search);
+        let vector = vector(c)?;
+        let k = r.k;
         let calls = c.shards.iter().map(|s| (s.name().to_owned(), s.search(r.clone(), deadline)));
         let Answer { value, missing } = scatter::gather(calls).await.some()?;
         timer.done(!missing.is_empty());
@@ -159,14 +165,12 @@ impl Router {
         c: &Collection,
         ids: &[PointId],
         want: &Want,
+        deadline: Duration,
     ) -> Result<Vec<Record>, RouteError> {
         let mut calls = Vec::new();
         for (position, ids) in place::by_shard(ids.to_vec(), &c.routing, |id| *id) {
             let shard = shard(c, position)?;
-            calls.push((
-                shard.name().to_owned(),
-                shard.retrieve(ids, want.clone(), self.deadlines.read),
-            ));
+            calls.push((shard.name().to_owned(), shard.retrieve(ids, want.clone(), deadline)));
         }
         let records = scatter::gather(calls).await.all()?.into_iter().flatten();
         let mut by_id: HashMap<PointId, Record> =
@@ -175,13 +179,16 @@ impl Router {
     }
 
     /// A page in id order over all shards. Needs every shard.
-    pub async fn scroll(&self, c: &Collection, r: ScrollRequest) -> Result<Page, RouteError> {
+    pub async fn scroll(
+        &self,
+        c: &Collection,
+        r: ScrollRequest,
+        deadline: Duration,
+    ) -> Result<Page, RouteError> {
         // One more than asked tells where the next page begins.
         let more = ScrollRequest { limit: r.limit.saturating_add(1), ..r };
-        let calls = c
-            .shards
-            .iter()
-            .map(|s| (s.name().to_owned(), s.scroll(more.clone(), self.deadlines.read)));
+        let calls =
+            c.shards.iter().map(|s| (s.name().to_owned(), s.scroll(more.clone(), deadline)));
         let mut records: Vec<Record> =
             scatter::gather(calls).await.all()?.into_iter().flatten().collect();
         records.sort_unstable_by_key(|record| record.id);
@@ -192,11 +199,14 @@ impl Router {
     }
 
     /// How many points match. Needs every shard.
-    pub async fn count(&self, c: &Collection, filter: Option<Filter>) -> Result<u64, RouteError> {
-        let calls = c
-            .shards
-            .iter()
-            .map(|s| (s.name().to_owned(), s.count(filter.clone(), self.deadlines.read)));
+    pub async fn count(
+        &self,
+        c: &Collection,
+        filter: Option<Filter>,
+        deadline: Duration,
+    ) -> Result<u64, RouteError> {
+        let calls =
+            c.shards.iter().map(|s| (s.name().to_owned(), s.count(filter.clone(), deadline)));
         Ok(scatter::gather(calls).await.all()?.into_iter().sum())
     }
 
@@ -216,9 +226,69 @@ impl Router {
     }
 }
 
+/// The encoded parts of an op, by position of their shard. All of it is checked before there is a part to send: shards check
+/// again, but only what is theirs.
+fn encode_parts(collection: &Collection, op: Op) -> Result<Vec<(usize, Bytes)>, RouteError> {
+    shoal_shard::check_op(&op, vector(collection)?)?;
+    let encode = |(position, part)| {
+        let bytes = shoal_shard::encode_op(&part);
+        shoal_shard::check_encoded(&bytes)?;
+        Ok((position, bytes.into()))
+    };
+    place::split(op, &collection.routing).into_iter().map(encode).collect()
+}
+
+/// To say instead that there is nothing would let a client make what is there.
+fn not_read_yet() -> RouteError {
+    RouteError::Unavailable("the list of collections has not been read yet; retry".to_owned())
+}
+
+/// The one vector of a collection's points.
+fn vector(collection: &Collection) -> Result<&VectorConfig, RouteError> {
+    let vector = collection.vectors.first();
+    vector.ok_or_else(|| {
+        RouteError::Internal(format!("collection {} has no vectors", collection.name))
+    })
+}
+
 fn shard(collection: &Collection, position: usize) -> Result<&ShardClient, RouteError> {
     let shard = collection.shards.get(position);
     shard.ok_or_else(|| {
         RouteError::Internal(format!("collection {} has no shard {position}", collection.name))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::topology::Snapshot;
+
+    /// A topology before its first look at the cluster.
+    struct Unread;
+
+    #[async_trait]
+    impl Topology for Unread {
+        fn snapshot(&self) -> Arc<Snapshot> {
+            Arc::default()
+        }
+        fn synced(&self) -> bool {
+            false
+        }
+        async fn create(&self, _: CreateCollection) -> Result<(), RouteError> {
+            Ok(())
+        }
+        async fn delete(&self, _: &str) -> Result<bool, RouteError> {
+            Ok(false)
+        }
+    }
+
+    #[test]
+    fn a_list_that_was_not_read_yet_is_not_an_empty_one() {
+        let telemetry = Arc::new(Telemetry::new());
+        let router = Router::new(Arc::new(Unread), Deadlines::default(), telemetry);
+        assert!(matches!(router.list(), Err(RouteError::Unavailable(_))));
+        assert!(matches!(router.collection("a"), Err(RouteError::Unavailable(_))));
+    }
 }

@@ -4,6 +4,7 @@
 
 mod collections;
 mod dialect;
+mod late;
 mod points;
 mod refusals;
 mod sample;

@@ -172,3 +172,16 @@ async fn deep_nesting_ends_in_an_error_and_not_in_a_crash() {
         assert_eq!(server.send("PUT", POINTS, &point).await.status, 400);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upsert_with_one_point_that_a_shard_would_refuse_changes_no_shard() {
+    let server = Server::with_cities().await;
+    // More points than shards, so that each shard has good ones; what is wrong is not about vectors.
+    let deep = format!("{}1{}", "[".repeat(70), "]".repeat(70));
+    let good: Vec<String> =
+        (100..120).map(|id| format!(r#"{{"id": {id}, "vector": [1, 2, 3, 4]}}"#)).collect();
+    let bad = format!(r#"{{"id": 99, "vector": [1, 2, 3, 4], "payload": {{"a": {deep}}}}}"#);
+    let body = format!(r#"{{"points": [{}, {bad}]}}"#, good.join(", "));
+    server.refused("PUT", &format!("{POINTS}?wait=true"), &body, 400, "payload of point 99").await;
+    assert_eq!(server.ok("POST", &format!("{POINTS}/count"), json!({})).await["count"], 6);
+}

@@ -132,3 +132,15 @@ async fn distances_and_similarities_are_as_the_dialect_tells_them() {
         assert_eq!(scores(&found["points"]), expected, "{metric}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answers_of_a_batch_are_together_no_longer_than_one_may_be() {
+    let server = Server::with_cities().await;
+    let large = json!({"payload": {"text": "x".repeat(2 << 20)}, "points": [1]});
+    server.ok("POST", "/collections/cities/points/payload?wait=true", large).await;
+    let one = json!({"query": [0.05, 0.61, 0.76, 0.74], "with_payload": true, "limit": 6});
+    let batch = |searches: usize| json!({"searches": vec![one.clone(); searches]});
+    let path = format!("{QUERY}/batch");
+    assert_eq!(server.ok("POST", &path, batch(20)).await.as_array().unwrap().len(), 20);
+    server.refused("POST", &path, &batch(40).to_string(), 400, "limit").await;
+}

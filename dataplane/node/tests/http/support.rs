@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use serde_json::{Value, json};
-use shoal_node::http::{self, ApiKey, AppState};
+use shoal_node::http::{self, ApiKey, AppState, BodyRoom};
 use shoal_node::reads::ReadPool;
 use shoal_node::router::{Deadlines, Router};
 use shoal_node::telemetry::Telemetry;
+use shoal_node::topology::Topology;
 use shoal_node::topology::local::LocalTopology;
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -52,9 +53,21 @@ impl Server {
             Arc::new(Router::new(Arc::new(topology), Deadlines::default(), telemetry.clone()));
         let api_key = key.map(|key| ApiKey::new(key).unwrap());
         let readiness = Arc::new(|| Ok(()));
-        let app =
-            http::app(Arc::new(AppState { router, api_key, telemetry, readiness, max_body_bytes }));
+        let body_room = BodyRoom::new(max_body_bytes);
+        let state = AppState { router, api_key, telemetry, readiness, max_body_bytes, body_room };
+        let app = http::app(Arc::new(state));
         Self { app, key, _data: data }
+    }
+
+    /// A server over other collections than those of a data folder.
+    pub(crate) fn over(topology: impl Topology + 'static, deadlines: Deadlines) -> Self {
+        let telemetry = Arc::new(Telemetry::new());
+        let router = Arc::new(Router::new(Arc::new(topology), deadlines, telemetry.clone()));
+        let (readiness, max_body_bytes) = (Arc::new(|| Ok(())), http::DEFAULT_MAX_BODY_BYTES);
+        let body_room = BodyRoom::new(max_body_bytes);
+        let state =
+            AppState { router, api_key: None, telemetry, readiness, max_body_bytes, body_room };
+        Self { app: http::app(Arc::new(state)), key: None, _data: tempfile::tempdir().unwrap() }
     }
 
     /// Serves on a free port of this machine until the test ends, and says where.

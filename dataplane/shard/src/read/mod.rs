@@ -10,6 +10,7 @@ pub(crate) use scan::{count, matching_ids};
 pub(crate) use scroll::scroll;
 pub(crate) use search::search;
 
+use crate::cancel::Cancelled;
 use crate::segment::Damage;
 
 /// Why a read has no answer.
@@ -19,6 +20,16 @@ pub(crate) enum ReadError {
     Invalid(String),
     /// A file is damaged.
     Damage(Damage),
+    /// The answer would be too long.
+    TooLong,
+    /// Nobody waits for the answer.
+    Cancelled,
+}
+
+impl From<Cancelled> for ReadError {
+    fn from(_: Cancelled) -> Self {
+        ReadError::Cancelled
+    }
 }
 
 impl From<Damage> for ReadError {

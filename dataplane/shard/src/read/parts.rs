@@ -7,6 +7,8 @@ use super::ReadError;
 use super::scan::read_payload;
 use crate::api::{Parts, Record, Want, WantPayload};
 use crate::apply::{parse_paths, parse_payload};
+use crate::cancel::Cancel;
+use crate::limits::MAX_ANSWER_BYTES;
 use crate::segment::{Damage, PayloadCache};
 use crate::store::Store;
 use crate::view::{Located, View};
@@ -16,7 +18,10 @@ pub(crate) struct Projection<'a> {
     payload: WantedPayload,
     vector_name: Option<&'a str>,
     store: &'a Store,
+    cancel: &'a Cancel,
     cache: PayloadCache,
+    /// Bytes that the answer may still grow by.
+    room: usize,
 }
 
 enum WantedPayload {
@@ -32,6 +37,7 @@ impl<'a> Projection<'a> {
         want: &Want,
         vector_name: &'a str,
         store: &'a Store,
+        cancel: &'a Cancel,
     ) -> Result<Self, ReadError> {
         let paths =
             |keys: &[String]| parse_paths(keys).map_err(|refused| ReadError::Invalid(refused.0));
@@ -45,12 +51,20 @@ impl<'a> Projection<'a> {
             payload,
             vector_name: want.vectors.then_some(vector_name),
             store,
+            cancel,
             cache: PayloadCache::default(),
+            room: MAX_ANSWER_BYTES,
         })
     }
 
-    /// What is wanted of a live point.
-    pub(crate) fn parts(&mut self, located: &Located<'_>) -> Result<Parts, Damage> {
+    /// Fails once nobody waits for the read.
+    pub(crate) fn go_on(&self) -> Result<(), ReadError> {
+        Ok(self.cancel.check()?)
+    }
+
+    /// What is wanted of a live point. Fails once all that was asked for together is too long for an answer.
+    pub(crate) fn parts(&mut self, located: &Located<'_>) -> Result<Parts, ReadError> {
+        self.go_on()?;
         let (store, cache) = (self.store, &mut self.cache);
         let mut read = |project: &dyn Fn(Payload) -> Payload| {
             one_payload(located, store, cache).map(project).map(Some)
@@ -63,7 +77,9 @@ impl<'a> Projection<'a> {
         };
         let vectors =
             self.vector_name.map(|name| vec![(name.to_owned(), located.vector().to_vec())]);
-        Ok(Parts { payload, vectors })
+        let parts = Parts { payload, vectors };
+        self.room = self.room.checked_sub(parts.bytes()).ok_or(ReadError::TooLong)?;
+        Ok(parts)
     }
 }
 

@@ -3,19 +3,21 @@
 use shoal_vector::filter::Matcher;
 use shoal_vector::{Filter, Payload, PointId};
 
-use super::ReadError;
+use super::{Projection, ReadError};
 use crate::apply::parse_payload;
 use crate::segment::{Damage, PayloadCache};
 use crate::view::{Located, View};
 
-/// Calls `visit` with every live point that matches.
-pub(super) fn each_match<'v>(
+/// Calls `visit` with every live point that matches, for as long as `go_on` says so before each that is looked at.
+pub(super) fn each_match<'v, E: From<Damage>>(
     view: &'v View,
     matcher: &Matcher<'_>,
+    go_on: impl Fn() -> Result<(), E>,
     mut visit: impl FnMut(Located<'v>),
-) -> Result<(), Damage> {
+) -> Result<(), E> {
     let mut cache = PayloadCache::default();
     let mut look = |located: Located<'v>| {
+        go_on()?;
         if matches(matcher, &located, &mut cache)? {
             visit(located);
         }
@@ -50,18 +52,22 @@ pub(super) fn read_payload(
         .map_err(|detail| Damage { file: format!("payload of point {}", located.id), detail })
 }
 
-/// Ids of all live points that match, each once.
+/// Ids of all live points that match, each once. For ops, which are carried through whoever waits.
 pub(crate) fn matching_ids(view: &View, matcher: &Matcher<'_>) -> Result<Vec<PointId>, Damage> {
     let mut ids = Vec::new();
-    each_match(view, matcher, |located| ids.push(located.id))?;
+    each_match(view, matcher, || Ok::<_, Damage>(()), |located| ids.push(located.id))?;
     Ok(ids)
 }
 
 /// How many live points match.
-pub(crate) fn count(view: &View, filter: Option<&Filter>) -> Result<u64, ReadError> {
+pub(crate) fn count(
+    view: &View,
+    filter: Option<&Filter>,
+    projection: &Projection<'_>,
+) -> Result<u64, ReadError> {
     let Some(filter) = filter else { return Ok(view.points) };
     let matcher = filter.matcher()?;
     let mut count = 0;
-    each_match(view, &matcher, |_| count += 1)?;
+    each_match(view, &matcher, || projection.go_on(), |_| count += 1)?;
     Ok(count)
 }

@@ -40,6 +40,7 @@ pub(crate) fn scroll(
         if last.replace(id) == Some(id) {
             continue;
         }
+        projection.go_on()?;
         let Some(located) = view.locate(id) else { continue };
         if let Some(matcher) = &matcher
             && !matches(matcher, &located, &mut cache)?

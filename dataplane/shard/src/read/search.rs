@@ -39,15 +39,16 @@ pub(crate) fn search(
     match &request.filter {
         Some(filter) => {
             let matcher = filter.matcher()?;
-            each_match(view, &matcher, |located| search.show(&located))?;
+            each_match(view, &matcher, || projection.go_on(), |located| search.show(&located))?;
         }
         None => {
             view.each_in_memory(|located| {
                 search.show(&located);
-                Ok(())
+                projection.go_on()
             })?;
             let ef = request.ef.unwrap_or(ef).max(request.k);
             for placed in &view.segments {
+                projection.go_on()?;
                 match request.exact || walk_is_a_scan(placed, ef) {
                     true => search.scan(placed),
                     false => search.walk(placed, ef),

@@ -20,6 +20,16 @@ pub fn merge(payload: &mut Payload, at: Option<&KeyPath>, change: &Payload) {
     }
 }
 
+/// Bytes that a payload's JSON text has at least after an object that adds `change_len` bytes is merged into it: each
+/// key on the way and each copy of the object, once for every place they come to lie. Costs no memory, so it can be asked
+/// before [`merge`] makes the copies.
+pub fn merged_len_at_least(payload: &Payload, at: Option<&KeyPath>, change_len: usize) -> usize {
+    match at {
+        None => change_len,
+        Some(path) => len_in_map(Some(payload), path.first(), path.rest(), change_len),
+    }
+}
+
 /// Removes what a path leads to. Elements of arrays are not removed one by one, since a repetition of that would not
 /// mean the same: `a[]` empties an array, `a[0]` does nothing.
 pub fn remove(payload: &mut Payload, path: &KeyPath) {
@@ -77,6 +87,28 @@ fn set_in_value(value: &mut Value, steps: &[Step], change: &Payload) {
         Some((Step::Every, rest)) => {
             as_array(value).iter_mut().for_each(|element| set_in_value(element, rest, change))
         }
+    }
+}
+
+fn len_in_map(map: Option<&Payload>, key: &str, rest: &[Step], change_len: usize) -> usize {
+    // Quotes and a colon.
+    let key_len = key.len() + 3;
+    key_len.saturating_add(len_in_value(map.and_then(|map| map.get(key)), rest, change_len))
+}
+
+fn len_in_value(value: Option<&Value>, steps: &[Step], change_len: usize) -> usize {
+    let array = || value.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    match steps.split_first() {
+        None => change_len,
+        Some((Step::Key(key), rest)) => {
+            len_in_map(value.and_then(Value::as_object), key, rest, change_len)
+        }
+        Some((Step::Index(index), rest)) => {
+            array().get(*index).map_or(0, |element| len_in_value(Some(element), rest, change_len))
+        }
+        Some((Step::Every, rest)) => array().iter().fold(0, |sum: usize, element| {
+            sum.saturating_add(len_in_value(Some(element), rest, change_len))
+        }),
     }
 }
 
@@ -220,6 +252,33 @@ mod tests {
             json!({"a": [{}, {"b": 9}]})
         );
         assert_eq!(merged(json!({"a": [{}]}), Some("a[7]"), json!({"b": 9})), json!({"a": [{}]}));
+    }
+
+    #[test]
+    fn a_merged_payload_is_at_least_as_long_as_was_said_before() {
+        let payload = json!({"a": [{"b": 1}, {"c": [{}, 2]}, 3], "d": {"e": 5}});
+        let change = json!({"long": "xxxxxxxxxx"});
+        for at in [
+            None,
+            Some("a[]"),
+            Some("a[].k"),
+            Some("a[].c[].m"),
+            Some("a[1]"),
+            Some("a[9]"),
+            Some("d.e.f"),
+            Some("n[].o"),
+        ] {
+            let path = at.map(|path| path.parse::<KeyPath>().unwrap());
+            let least = merged_len_at_least(
+                &object(payload.clone()),
+                path.as_ref(),
+                change.to_string().len(),
+            );
+            let len = merged(payload.clone(), at, change.clone()).to_string().len();
+            assert!(least <= len, "{at:?}: {least} > {len}");
+        }
+        let three = merged_len_at_least(&object(payload), "a[].k".parse().ok().as_ref(), 1000);
+        assert_eq!(three, 4 + 3 * (4 + 1000));
     }
 
     #[test]

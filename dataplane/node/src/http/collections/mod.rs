@@ -52,10 +52,13 @@ struct CollectionExistence {
 }
 
 /// `GET /collections`
-async fn list(started: Started, State(state): State<Arc<AppState>>) -> Reply<CollectionsResponse> {
-    let collections =
-        state.router.list().into_iter().map(|name| CollectionDescription { name }).collect();
-    Reply::whole(started, CollectionsResponse { collections })
+async fn list(
+    started: Started,
+    State(state): State<Arc<AppState>>,
+) -> Result<Reply<CollectionsResponse>, Failure> {
+    let names = state.router.list()?.into_iter();
+    let collections = names.map(|name| CollectionDescription { name }).collect();
+    Ok(Reply::whole(started, CollectionsResponse { collections }))
 }
 
 /// `GET /collections/{collection_name}/exists`
@@ -81,7 +84,7 @@ async fn describe(
     let collection = state.router.collection(&name)?;
     let info = state.router.info(&collection).await?;
     let result = CollectionInfoOut::new(&collection, &info);
-    Ok(Reply { started, result, missing: info.missing })
+    Ok(Reply { started, result, missing: info.missing, bytes: 0 })
 }
 
 /// `PUT /collections/{collection_name}`

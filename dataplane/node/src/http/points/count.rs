@@ -42,6 +42,10 @@ pub(in super::super) async fn count(
     let collection = state.router.collection(&name)?;
     refuse(&[("shard_key", &body.shard_key)])?;
     let filter = filter(body.filter.as_ref())?;
-    let count = params.run(async { Ok(state.router.count(&collection, filter).await?) }).await?;
+    let count = params
+        .run(state.router.deadlines(), async |time| {
+            Ok(state.router.count(&collection, filter, time.read()).await?)
+        })
+        .await?;
     Ok(Reply::whole(started, CountResult { count }))
 }

@@ -32,7 +32,11 @@ async fn write(
     op: Op,
 ) -> Result<Reply<UpdateResult>, Failure> {
     let wait = params.wait();
-    let ack = params.run(async { Ok(state.router.write(collection, op, wait).await?) }).await?;
+    let ack = params
+        .run(state.router.deadlines(), async |time| {
+            Ok(state.router.write(collection, op, wait, time.write()).await?)
+        })
+        .await?;
     let status = if wait && ack.visible { "completed" } else { "acknowledged" };
     Ok(Reply::whole(started, UpdateResult { operation_id: ack.seq, status }))
 }

@@ -15,7 +15,7 @@ use super::super::models::limits::MAX_POINTS;
 use super::super::models::output::RecordOut;
 use super::super::models::want::{WithPayload, WithVector, want};
 use super::super::models::{NotYet, refuse};
-use super::super::params::ReadParams;
+use super::super::params::{ReadParams, Time};
 
 /// The body.
 #[derive(Debug, Deserialize)]
@@ -45,9 +45,13 @@ pub(in super::super) async fn retrieve(
         ));
     }
     let want = want(body.with_payload, true, body.with_vector, &collection.vectors)?;
-    let read = async { Ok(state.router.retrieve(&collection, &body.ids, &want).await?) };
-    let records = params.run(read).await?;
-    Ok(Reply::whole(started, records.into_iter().map(RecordOut::from).collect()))
+    let read = async |time: Time| {
+        Ok(state.router.retrieve(&collection, &body.ids, &want, time.read()).await?)
+    };
+    let records = params.run(state.router.deadlines(), read).await?;
+    let bytes = records.iter().map(|record| record.parts.bytes()).sum();
+    let result = records.into_iter().map(RecordOut::from).collect();
+    Ok(Reply::whole(started, result).of_bytes(bytes))
 }
 
 /// `GET /collections/{collection_name}/points/{id}`
@@ -60,7 +64,13 @@ pub(in super::super) async fn get_one(
     let collection = state.router.collection(&name)?;
     let id: PointId = id.parse().map_err(Failure::wrong_input)?;
     let want = Want { payload: WantPayload::All, vectors: true };
-    let read = async { Ok(state.router.retrieve(&collection, &[id], &want).await?) };
-    let record = params.run(read).await?.pop().ok_or_else(|| Failure::no_point(id))?;
+    let read = async |time: Time| {
+        Ok(state.router.retrieve(&collection, &[id], &want, time.read()).await?)
+    };
+    let record = params
+        .run(state.router.deadlines(), read)
+        .await?
+        .pop()
+        .ok_or_else(|| Failure::no_point(id))?;
     Ok(Reply::whole(started, record.into()))
 }

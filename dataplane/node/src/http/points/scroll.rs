@@ -65,9 +65,15 @@ pub(in super::super) async fn scroll(
 ) -> Result<Reply<ScrollResult>, Failure> {
     let collection = state.router.collection(&name)?;
     let request = body.into_request(&collection.vectors)?;
-    let page = params.run(async { Ok(state.router.scroll(&collection, request).await?) }).await?;
+    let page = params
+        .run(state.router.deadlines(), async |time| {
+            Ok(state.router.scroll(&collection, request, time.read()).await?)
+        })
+        .await?;
+    let bytes = page.records.iter().map(|record| record.parts.bytes()).sum();
     let points = page.records.into_iter().map(RecordOut::from).collect();
-    Ok(Reply::whole(started, ScrollResult { points, next_page_offset: page.next }))
+    let result = ScrollResult { points, next_page_offset: page.next };
+    Ok(Reply::whole(started, result).of_bytes(bytes))
 }
 
 #[cfg(test)]

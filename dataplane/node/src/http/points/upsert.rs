@@ -12,7 +12,7 @@ use shoal_vector::{Op, Payload, Point, PointId, VectorConfig};
 use super::super::AppState;
 use super::super::envelope::{Reply, Started};
 use super::super::error::Failure;
-use super::super::extract::Json;
+use super::super::extract::Weighed;
 use super::super::models::vector::{self, VectorLike};
 use super::super::models::{NotYet, refuse};
 use super::super::params::WriteParams;
@@ -178,10 +178,10 @@ pub(in super::super) async fn upsert(
     State(state): State<Arc<AppState>>,
     Path(name): Path<String>,
     Query(params): Query<WriteParams>,
-    Json(body): Json<Upsert>,
+    Weighed(body, bytes): Weighed<Upsert>,
 ) -> Result<Reply<UpdateResult>, Failure> {
     let collection = state.router.collection(&name)?;
-    let points = body.into_points(&collection.vectors)?;
+    let points = shoal_shard::compute(bytes, || body.into_points(&collection.vectors))?;
     write(&state, started, &params, &collection, Op::Upsert(points)).await
 }
 

@@ -96,8 +96,9 @@ pub(in super::super) async fn one(
 ) -> Result<Reply<Vec<ScoredOut>>, Failure> {
     let collection = state.router.collection(&name)?;
     let search = body.into_nearest(&collection)?;
-    let answer = params.run(run(&state, &collection, search)).await?;
-    Ok(Reply { started, result: answer.value, missing: answer.missing })
+    let answer =
+        params.run(state.router.deadlines(), |time| run(&state, &collection, search, time)).await?;
+    Ok(answer.reply(started, |points| points))
 }
 
 /// `POST /collections/{collection_name}/points/search/batch`
@@ -112,6 +113,9 @@ pub(in super::super) async fn batch(
     check_batch(&body.searches)?;
     let searches: Result<Vec<_>, _> =
         body.searches.into_iter().map(|one| one.into_nearest(&collection)).collect();
-    let answer = params.run(run_all(&state, &collection, searches?)).await?;
-    Ok(Reply { started, result: answer.value, missing: answer.missing })
+    let searches = searches?;
+    let answer = params
+        .run(state.router.deadlines(), |time| run_all(&state, &collection, searches, time))
+        .await?;
+    Ok(answer.reply(started, |points| points))
 }

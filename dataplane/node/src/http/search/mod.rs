@@ -4,18 +4,23 @@ pub(super) mod classic;
 mod params;
 pub(super) mod query;
 
+use std::time::Duration;
+
 use futures::{StreamExt, TryStreamExt};
-use shoal_shard::api::{SearchRequest, Want};
+use shoal_shard::api::{FoundPoint, SearchRequest, Want, answer_too_long};
+use shoal_shard::limits::MAX_ANSWER_BYTES;
 use shoal_vector::filter::Condition;
 use shoal_vector::{Filter, PointId};
 
 use super::AppState;
+use super::envelope::{Reply, Started};
 use super::error::Failure;
 use super::models::limits::{MAX_SEARCHES, SEARCHES_AT_ONCE};
 use super::models::output::ScoredOut;
 use super::models::vector;
+use super::params::{Time, left_until};
 use crate::router::Collection;
-use crate::router::api::Answer;
+use crate::router::api::{Answer, RouteError};
 
 /// A search, understood and checked, but for the vector of a point that is yet to be read.
 #[derive(Debug)]
@@ -37,18 +42,50 @@ enum Target {
     Point(PointId),
 }
 
+/// What was found.
+struct Found<T> {
+    value: T,
+    /// Shards that had no part in it.
+    missing: Vec<String>,
+    /// How long it is, roughly.
+    bytes: usize,
+}
+
+impl<T> Found<T> {
+    /// The reply, made of what was found.
+    fn reply<R>(self, started: Started, result: impl FnOnce(T) -> R) -> Reply<R> {
+        let Self { value, missing, bytes } = self;
+        Reply { started, result: result(value), missing, bytes }
+    }
+}
+
 /// Runs a search.
 async fn run(
     state: &AppState,
     collection: &Collection,
     search: Nearest,
-) -> Result<Answer<Vec<ScoredOut>>, Failure> {
+    time: Time,
+) -> Result<Found<Vec<ScoredOut>>, Failure> {
+    let Answer { value, missing } = find(state, collection, search, time).await?;
+    let bytes = value.iter().map(|found| found.parts.bytes()).sum();
+    Ok(Found { value: value.into_iter().map(ScoredOut::from).collect(), missing, bytes })
+}
+
+async fn find(
+    state: &AppState,
+    collection: &Collection,
+    search: Nearest,
+    time: Time,
+) -> Result<Answer<Vec<FoundPoint>>, Failure> {
     let k = super::models::limits::skip_and_take(search.offset, search.limit)?;
+    // Reading the point it is about is part of a search, and takes from its time.
+    let until = time.search_until();
     let (vector, filter) = match search.to {
         Target::Vector(vector) => (vector, search.filter),
-        Target::Point(id) => {
-            (vector_of(state, collection, id).await?, Some(without(search.filter, id)))
-        }
+        Target::Point(id) => (
+            vector_of(state, collection, id, left_until(until)).await?,
+            Some(without(search.filter, id)),
+        ),
     };
     let request = SearchRequest {
         vector,
@@ -59,25 +96,33 @@ async fn run(
         score_threshold: search.score_threshold,
         want: search.want,
     };
-    let answer = state.router.search(collection, request).await?;
-    let found = answer.value.into_iter().skip(search.offset).map(ScoredOut::from).collect();
+    let answer = state.router.search(collection, request, left_until(until)).await?;
+    let found = answer.value.into_iter().skip(search.offset).collect();
     Ok(Answer { value: found, missing: answer.missing })
 }
 
-/// Runs a batch, some at a time, and answers in the order asked. One that fails fails all, as in the dialect.
+/// Runs a batch, some at a time, and answers in the order asked. One that fails fails all, as in the dialect. All answers
+/// together may be as long as one.
 async fn run_all(
     state: &AppState,
     collection: &Collection,
     searches: Vec<Nearest>,
-) -> Result<Answer<Vec<Vec<ScoredOut>>>, Failure> {
-    let running = futures::stream::iter(searches).map(|search| run(state, collection, search));
-    let answers: Vec<Answer<Vec<ScoredOut>>> =
-        running.buffered(SEARCHES_AT_ONCE).try_collect().await?;
-    let mut missing: Vec<String> =
-        answers.iter().flat_map(|answer| answer.missing.iter().cloned()).collect();
+    time: Time,
+) -> Result<Found<Vec<Vec<ScoredOut>>>, Failure> {
+    let running =
+        futures::stream::iter(searches).map(|search| find(state, collection, search, time));
+    let mut running = running.buffered(SEARCHES_AT_ONCE);
+    let (mut answers, mut missing) = (Vec::new(), Vec::new());
+    let mut room = MAX_ANSWER_BYTES;
+    while let Some(answer) = running.try_next().await? {
+        let bytes = answer.value.iter().map(|found| found.parts.bytes()).sum();
+        room = room.checked_sub(bytes).ok_or_else(|| RouteError::from(answer_too_long()))?;
+        answers.push(answer.value.into_iter().map(ScoredOut::from).collect());
+        missing.extend(answer.missing);
+    }
     missing.sort_unstable();
     missing.dedup();
-    Ok(Answer { value: answers.into_iter().map(|answer| answer.value).collect(), missing })
+    Ok(Found { value: answers, missing, bytes: MAX_ANSWER_BYTES - room })
 }
 
 /// Checks the length of a batch.
@@ -96,11 +141,12 @@ async fn vector_of(
     state: &AppState,
     collection: &Collection,
     id: PointId,
+    deadline: Duration,
 ) -> Result<Vec<f32>, Failure> {
     let want = Want { vectors: true, ..Want::default() };
     let record = state
         .router
-        .retrieve(collection, &[id], &want)
+        .retrieve(collection, &[id], &want, deadline)
         .await?
         .pop()
         .ok_or_else(|| Failure::no_point(id))?;

@@ -140,8 +140,9 @@ pub(in super::super) async fn one(
 ) -> Result<Reply<QueryResponse>, Failure> {
     let collection = state.router.collection(&name)?;
     let search = body.into_nearest(&collection)?;
-    let answer = params.run(run(&state, &collection, search)).await?;
-    Ok(Reply { started, result: QueryResponse { points: answer.value }, missing: answer.missing })
+    let answer =
+        params.run(state.router.deadlines(), |time| run(&state, &collection, search, time)).await?;
+    Ok(answer.reply(started, |points| QueryResponse { points }))
 }
 
 /// `POST /collections/{collection_name}/points/query/batch`
@@ -156,7 +157,10 @@ pub(in super::super) async fn batch(
     check_batch(&body.searches)?;
     let searches: Result<Vec<_>, _> =
         body.searches.into_iter().map(|one| one.into_nearest(&collection)).collect();
-    let answer = params.run(run_all(&state, &collection, searches?)).await?;
-    let result = answer.value.into_iter().map(|points| QueryResponse { points }).collect();
-    Ok(Reply { started, result, missing: answer.missing })
+    let searches = searches?;
+    let answer = params
+        .run(state.router.deadlines(), |time| run_all(&state, &collection, searches, time))
+        .await?;
+    let each = |points| QueryResponse { points };
+    Ok(answer.reply(started, |answers| answers.into_iter().map(each).collect()))
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Invariant: a collection exists exactly if its folder has its final name; that is one rename, synced before anyone
-//! is told.
+//! is told. By then its shards are in it, so one that is not there later was lost.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -96,25 +96,19 @@ impl DataFolder {
         Ok(found)
     }
 
-    /// Makes a collection's folder with its file: wholly or, after a crash, not at all.
-    pub(super) fn create(&self, id: Uuid, content: &[u8]) -> Result<PathBuf, FolderError> {
-        let making = self.collections.join(format!("{MAKING}{id}"));
-        let path = self.collections.join(id.to_string());
-        let made = (|| {
-            fs::create_dir(&making)?;
-            let mut file = File::create_new(making.join(FILE))?;
+    /// Begins a collection's folder, with its file. Until it is finished the collection does not exist.
+    pub(super) fn make(&self, id: Uuid, content: &[u8]) -> Result<Making<'_>, FolderError> {
+        let path = self.collections.join(format!("{MAKING}{id}"));
+        at(&path, fs::create_dir(&path))?;
+        let making = Making { folder: self, path, named: self.collections.join(id.to_string()) };
+        let file = making.path.join(FILE);
+        let written = (|| {
+            let mut file = File::create_new(&file)?;
             file.write_all(content)?;
-            file.sync_all()?;
-            sync_dir(&making)?;
-            fs::rename(&making, &path)?;
-            sync_dir(&self.collections)
+            file.sync_all()
         })();
-        if made.is_err() {
-            // What is left is cleared away at the next start if it cannot be now, as on a full disk it can.
-            let _ = fs::remove_dir_all(&making);
-        }
-        at(&path, made)?;
-        Ok(path)
+        at(&file, written)?;
+        Ok(making)
     }
 
     /// Removes a collection's folder. Once this returns it stays gone; a crash before leaves it as it was.
@@ -139,6 +133,37 @@ impl DataFolder {
     }
 }
 
+/// A collection's folder that is being made; cleared away when dropped unfinished.
+pub(super) struct Making<'a> {
+    folder: &'a DataFolder,
+    path: PathBuf,
+    named: PathBuf,
+}
+
+impl Making<'_> {
+    /// Where to put what belongs into it.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the folder its final name: wholly or, after a crash, not at all. What was put into it must be synced, but
+    /// for the names at its top.
+    pub(super) fn finish(self) -> Result<PathBuf, FolderError> {
+        at(&self.path, sync_dir(&self.path))?;
+        at(&self.named, fs::rename(&self.path, &self.named))?;
+        let collections = &self.folder.collections;
+        at(collections, sync_dir(collections))?;
+        Ok(self.named.clone())
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        // Once finished it is not there. What is left otherwise goes at the next start if it cannot now.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
 /// Folder of a collection's shard.
 pub(super) fn shard_dir(collection: &Path, index: usize) -> PathBuf {
     collection.join(format!("shard-{index}"))
@@ -157,11 +182,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(dir.path()).unwrap();
         let (kept, gone) = (Uuid::new_v4(), Uuid::new_v4());
-        let path = folder.create(kept, b"{}").unwrap();
-        let removed = folder.create(gone, b"{}").unwrap();
+        let path = folder.make(kept, b"{}").unwrap().finish().unwrap();
+        let removed = folder.make(gone, b"{}").unwrap().finish().unwrap();
         folder.remove(&removed).unwrap();
         drop(folder);
         assert_eq!(DataFolder::open(dir.path()).unwrap().load().unwrap(), [(path, b"{}".to_vec())]);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_finished_is_no_collection_and_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(dir.path()).unwrap();
+        let making = folder.make(Uuid::new_v4(), b"{}").unwrap();
+        fs::create_dir(shard_dir(making.path(), 0)).unwrap();
+        drop(making);
+        assert_eq!(fs::read_dir(dir.path().join("collections")).unwrap().count(), 0);
     }
 
     #[test]

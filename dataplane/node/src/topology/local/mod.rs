@@ -133,7 +133,9 @@ impl Inner {
         let ef_construct = request.ef_construct.unwrap_or(shoal_crds::defaults::EF_CONSTRUCT);
         let file = CollectionFile::new(request.name, request.vectors, ef_construct, &routing);
         let content = file.encode().map_err(|error| internal(&error))?;
-        let path = self.folder.create(clock::random_uuid(), &content).map_err(folder_error)?;
+        let making = self.folder.make(clock::random_uuid(), &content).map_err(folder_error)?;
+        open::set_up(making.path(), &file, &routing)?;
+        let path = making.finish().map_err(folder_error)?;
         let collection =
             open::collection(&path, file, routing, &self.limits, &self.reads, &self.telemetry);
         match collection.shards.iter().find_map(open::failure) {

@@ -14,6 +14,23 @@ use crate::router::Collection;
 use crate::router::shard_client::ShardClient;
 use crate::telemetry::Telemetry;
 
+/// Sets up the shards of a new collection in its folder.
+pub(super) fn set_up(
+    path: &Path,
+    file: &CollectionFile,
+    routing: &RoutingTable,
+) -> Result<(), ShardError> {
+    routing.shards().iter().enumerate().try_for_each(|(index, (name, _))| {
+        let made = Shard::set_up(&shard_dir(path, index), &identity(file, name));
+        made.map_err(|error| shard_error(name, &error))
+    })
+}
+
+fn identity(file: &CollectionFile, shard: &str) -> Identity {
+    let (collection, vectors) = (file.name.clone(), file.vectors.clone());
+    Identity { collection, shard: shard.to_owned(), vectors }
+}
+
 /// Opens all shards of a collection; one that cannot be opened stands in the list with its error.
 pub(super) fn collection(
     path: &Path,
@@ -24,16 +41,12 @@ pub(super) fn collection(
     telemetry: &Telemetry,
 ) -> Collection {
     let open = |(index, (name, _)): (usize, &(String, _))| {
-        let identity = Identity {
-            collection: file.name.clone(),
-            shard: name.clone(),
-            vectors: file.vectors.clone(),
-        };
         let tuning = Tuning {
             ef_construct: file.ef_construct as usize,
             ef: shoal_crds::defaults::EF as usize,
         };
-        match Shard::open(&shard_dir(path, index), identity, tuning, limits.clone()) {
+        let dir = shard_dir(path, index);
+        match Shard::open_existing(&dir, identity(&file, name), tuning, limits.clone()) {
             Ok(shard) => {
                 let shard = LocalShard::new(name.clone(), shard, reads.clone());
                 telemetry.watch_shard(&file.name, &shard);
@@ -72,7 +85,7 @@ pub(super) fn close(shard: &LocalShard) {
 fn shard_error(shard: &str, error: &OpenError) -> ShardError {
     let (shard, detail) = (shard.to_owned(), error.to_string());
     match error {
-        OpenError::Corrupt { .. } => ShardError::Corrupt { shard, detail },
+        OpenError::Corrupt { .. } | OpenError::Missing(_) => ShardError::Corrupt { shard, detail },
         OpenError::Invalid(text) => ShardError::Invalid(text.clone()),
         OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             ShardError::DiskFull { shard, detail }

@@ -139,6 +139,37 @@ async fn a_damaged_shard_answers_with_its_error_and_others_serve() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shard_whose_folder_is_gone_is_not_made_anew_but_says_what_to_do() {
+    for emptied in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let topology = open(dir.path());
+        topology.create(request("a")).await.unwrap();
+        put(&topology.snapshot()["a"], 7).await;
+        let path = topology.0.paths()["a"].clone();
+        topology.close().await;
+        drop(topology);
+        let lost = folder::shard_dir(&path, 0);
+        std::fs::remove_dir_all(&lost).unwrap();
+        if emptied {
+            std::fs::create_dir(&lost).unwrap();
+        }
+
+        let topology = open(dir.path());
+        let snapshot = topology.snapshot();
+        let shard = &snapshot["a"].shards[0];
+        let error = shard.count(None, Duration::from_secs(5)).await.unwrap_err().to_string();
+        assert!(
+            error.contains("restore the folder") && error.contains("delete the coll"),
+            "{error}"
+        );
+        assert_eq!(lost.exists(), emptied);
+        drop(snapshot);
+        assert!(topology.delete("a").await.unwrap());
+        topology.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_number_of_shards_that_no_laptop_serves_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let topology = open(dir.path());
