@@ -33,6 +33,7 @@ fn verify_all(shared: &Shared) {
         if shared.is_stopping() {
             return;
         }
+        placed.segment.warm();
         if let Err(damage) = placed.segment.verify() {
             shared.report_damage(damage);
         }
@@ -85,16 +86,11 @@ fn build(
     }
     let number = manifest.next_segment;
     let path = segment_path(&shared.dir, number);
-    let (metric, dimensions) = (shared.vector.distance, shared.vector.size);
-    write_segment(
-        &path,
-        shared.disk_id,
-        &SegmentContent::of(frozen),
-        metric,
-        dimensions,
-        shared.tuning.ef_construct,
-    )?;
-    Segment::open(&path, number, shared.disk_id, dimensions).map(|segment| Some(Arc::new(segment)))
+    let content = SegmentContent::of(frozen);
+    write_segment(&path, shared.disk_id, &content, &shared.build_options())?;
+    let segment = Segment::open(&path, number, shared.disk_id, shared.vector.size)?;
+    segment.warm();
+    Ok(Some(Arc::new(segment)))
 }
 
 /// Puts the segment in the place of the frozen one. Ops that were applied meanwhile may have changed its points.

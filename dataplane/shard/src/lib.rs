@@ -14,7 +14,7 @@ mod env;
 mod error;
 mod flush;
 mod format;
-mod graph_build;
+mod graph;
 mod identity;
 pub mod limits;
 mod manifest;
@@ -29,7 +29,6 @@ mod sync_times;
 mod validate;
 mod view;
 mod wal;
-mod walk;
 mod write;
 
 pub use codec::{CodecError, decode_filter, decode_op, encode_filter, encode_op};
