@@ -1,7 +1,7 @@
 //! Drives one shard for benchmarks, line by line, so that a script can let it and its peers take turns.
 //!
-//! Answers each line on stdin with one line of JSON. `build ROWS` loads that many rows; `walk THREADS EF` searches the
-//! query set and says recall@10 and queries per second.
+//! Answers each line on stdin with one line of JSON. `build ROWS` loads that many rows and waits for their graph; `walk
+//! THREADS EF` searches the query set and says recall@10 and queries per second.
 
 #![allow(
     clippy::print_stdout,
@@ -116,9 +116,8 @@ impl Bench {
             std::thread::sleep(Duration::from_millis(20));
             ensure!(began.elapsed() < Duration::from_secs(600), "no graph after ten minutes");
         }
-        Ok(
-            json!({"written": written, "seconds": began.elapsed().as_secs_f64(), "segments": self.shard.info()?.segments}),
-        )
+        let (seconds, segments) = (began.elapsed().as_secs_f64(), self.shard.info()?.segments);
+        Ok(json!({"written": written, "graph": seconds - written, "segments": segments}))
     }
 
     fn request(&self, query: usize, ef: usize) -> SearchRequest {

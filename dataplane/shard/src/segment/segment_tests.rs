@@ -189,3 +189,20 @@ proptest! {
         prop_assert!(cache.read(1, blocks, sizes.len() as u32).is_err());
     }
 }
+
+/// Written by version 1, from [`content`]: its graph had another form.
+const VERSION_1: &[u8] = include_bytes!("fixtures/version-1.seg");
+
+#[test]
+fn a_segment_of_version_1_reads_as_it_was_written_and_has_no_graph() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("segment");
+    fs::write(&path, VERSION_1).unwrap();
+    let segment = open(&path).unwrap();
+    check(&segment, &content(24, 5, 5, |n| format!("{{\"n\":{n}}}").into_bytes()));
+    assert!(segment.graph(Metric::Euclid).is_none());
+    for place in 0..segment.len() {
+        let spot = segment.at_place(place);
+        assert_eq!(segment.spot(spot.ordinal), spot);
+    }
+}
