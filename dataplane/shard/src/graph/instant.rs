@@ -99,7 +99,7 @@ where
     if form.zero.len() != count || form.points.len() != count {
         return Err(ReadOutError(format!("{} nodes for {count} points", form.zero.len())));
     }
-    let links: Vec<Vec<u32>> = form.zero.iter().map(|row| used(row)).collect();
+    let links: Vec<Vec<u32>> = form.zero.iter().map(used).collect();
     if links.iter().flatten().any(|&link| link as usize >= count) {
         return Err(ReadOutError("a link leads out of the graph".into()));
     }

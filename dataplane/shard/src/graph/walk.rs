@@ -158,7 +158,7 @@ unsafe fn walk<K: Kernel, L: Links, S: Scorer, A: Admit>(walk: Walk<'_, L, S, A>
     let distances = distances.as_mut_ptr();
     let through = through.as_mut_ptr();
 
-    // SAFETY of all below: nodes are made to be at most `last` where they are read, so blocks, visited bits and the
+    // SAFETY: nodes are made to be at most `last` where they are read, so blocks, visited bits and the
     // scorer have them; fresh and distances have room for a step, the beam for `ef` and what kernels touch beyond.
     unsafe {
         let link = |row: *const AtomicU32, slot: usize| {
