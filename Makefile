@@ -61,6 +61,11 @@ chart-test: ## helm lint, rendered manifests, values
 e2e: ## end to end on a cluster: three nodes here, or the one that KUBECONFIG names
 	@e2e/suite.sh e2e
 
+## --- benchmarks
+.PHONY: bench
+bench: ## search beside hnswlib, on DATA or the sample scaled up; pages go to OUT or target/bench
+	@dataplane/bench/run.sh "$(DATA)" "$(OUT)"
+
 ## --- images
 .PHONY: image image-load
 image: ## pack both images as OCI archives into target/images

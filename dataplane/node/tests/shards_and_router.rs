@@ -345,11 +345,11 @@ async fn shards_one_version_older_than_their_router_answer_and_those_two_older_s
     };
     let next = asked_by(PROTOCOL_VERSION + 1);
     let op = Op::Upsert((0..30).map(point).collect());
-    assert!(c.router.write(&next, op, true).await.unwrap().visible);
-    assert_eq!(c.router.search(&next, nearest(5)).await.unwrap().value.len(), 5);
+    assert!(c.router.write(&next, op, true, LONG).await.unwrap().visible);
+    assert_eq!(c.router.search(&next, nearest(5), LONG).await.unwrap().value.len(), 5);
     // And where the first thing that is asked is a read.
-    assert_eq!(c.router.count(&asked_by(PROTOCOL_VERSION + 1), None).await.unwrap(), 30);
-    let over = c.router.count(&asked_by(PROTOCOL_VERSION + 2), None).await.unwrap_err();
+    assert_eq!(c.router.count(&asked_by(PROTOCOL_VERSION + 1), None, LONG).await.unwrap(), 30);
+    let over = c.router.count(&asked_by(PROTOCOL_VERSION + 2), None, LONG).await.unwrap_err();
     assert!(over.to_string().contains("upgrade this shard"), "{over}");
 }
 

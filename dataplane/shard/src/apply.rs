@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use shoal_vector::op::Selector;
 use shoal_vector::payload::{self, KeyPath};
-use shoal_vector::{Metric, Op, Payload, Point, PointId};
+use shoal_vector::{Op, Payload, Point, PointId};
 
 use crate::edit::{Edit, EditError, Staged};
 use crate::mutable::{Entry, Put};
@@ -23,9 +23,9 @@ pub(crate) type Applied = Result<Option<Refused>, Damage>;
 
 impl View {
     /// Applies one op at its place in the log.
-    pub(crate) fn apply(&mut self, seq: u64, op: &Op, metric: Metric, log_bytes: u64) -> Applied {
+    pub(crate) fn apply(&mut self, seq: u64, op: &Op, log_bytes: u64) -> Applied {
         debug_assert_eq!(seq, self.applied_seq + 1);
-        let refused = self.apply_op(seq, op, metric);
+        let refused = self.apply_op(seq, op);
         self.pass(seq, log_bytes);
         refused
     }
@@ -37,10 +37,10 @@ impl View {
         self.mutable.log_bytes += log_bytes;
     }
 
-    fn apply_op(&mut self, seq: u64, op: &Op, metric: Metric) -> Applied {
+    fn apply_op(&mut self, seq: u64, op: &Op) -> Applied {
         let edit = match op {
             Op::Upsert(points) => {
-                points.iter().for_each(|point| self.put(seq, point, metric));
+                points.iter().for_each(|point| self.put(seq, point));
                 return Ok(None);
             }
             Op::Delete(selector) => return self.delete(seq, selector),
@@ -62,16 +62,19 @@ impl View {
         }
     }
 
-    fn put(&mut self, seq: u64, point: &Point, metric: Metric) {
+    fn put(&mut self, seq: u64, point: &Point) {
         // Checked before the op was logged: exactly one vector, of the right length.
         let Some((_, vector)) = point.vectors.first() else { return };
         let lived = match self.in_memory(point.id) {
             Some(lived) => lived,
             None => self.bury_in_segments(point.id),
         };
-        let vector = metric.preprocess(vector.clone()).into();
+        let vector = self.shape.metric.preprocess(vector.clone()).into();
         let put = Put { seq, vector, payload: point.payload.as_slice().into() };
-        self.mutable.set(point.id, Entry::Put(Arc::new(put)));
+        match self.replaying {
+            true => self.mutable.put_scattered(point.id, Arc::new(put)),
+            false => self.mutable.put(point.id, Arc::new(put), &self.shape),
+        }
         self.points += u64::from(!lived);
     }
 

@@ -52,6 +52,7 @@ fn verify_all(shared: &Shared) {
     // Not the view, which would keep all it shows in memory for so long.
     let segments: Vec<Arc<Segment>> =
         shared.view.load().segments.iter().map(|placed| placed.segment.clone()).collect();
+    segments.iter().take_while(|_| !shared.is_stopping()).for_each(|segment| segment.warm());
     for segment in segments {
         if shared.is_stopping() {
             return;
@@ -109,16 +110,11 @@ fn build(
     let number = manifest.next_segment;
     let path = segment_path(&shared.dir, number);
     room::check(&path, room::least_bytes(frozen), disk::free_bytes(&shared.dir))?;
-    let (metric, dimensions) = (shared.vector.distance, shared.vector.size);
-    write_segment(
-        &path,
-        shared.disk_id,
-        &SegmentContent::of(frozen),
-        metric,
-        dimensions,
-        shared.tuning.ef_construct,
-    )?;
-    Segment::open(&path, number, shared.disk_id, dimensions).map(|segment| Some(Arc::new(segment)))
+    let content = SegmentContent::of(frozen);
+    write_segment(&path, shared.disk_id, &content, &shared.build_options())?;
+    let segment = Segment::open(&path, number, shared.disk_id, shared.vector.size)?;
+    segment.warm();
+    Ok(Some(Arc::new(segment)))
 }
 
 /// Puts the segment in the place of the frozen one. Ops that were applied meanwhile may have changed its points.
@@ -184,7 +180,7 @@ mod tests {
             crate::open::open(dir, IfNew::SetUp, identity, tuning, Limits::default()).unwrap();
         let mut state = env::lock(&shared.state);
         let nothing = Op::Delete(Selector::Ids(vec![PointId::Num(1)]));
-        state.view.apply(1, &nothing, Metric::Dot, 1).unwrap();
+        state.view.apply(1, &nothing, 1).unwrap();
         state.view.freeze();
         shared.progress.appended(1);
         shared.progress.synced(1);

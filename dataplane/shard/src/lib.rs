@@ -16,7 +16,7 @@ mod env;
 mod error;
 mod flush;
 mod format;
-mod graph_build;
+mod graph;
 mod identity;
 pub mod limits;
 mod manifest;
@@ -32,7 +32,6 @@ mod sync_times;
 mod validate;
 mod view;
 mod wal;
-mod walk;
 mod write;
 
 pub use cancel::Cancel;

@@ -35,6 +35,13 @@ pub const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// Bytes of names (collection, shard, vector): a file name's on Linux, and Qdrant's.
 pub const MAX_NAME_BYTES: usize = 255;
 
+/// Links of a node in a segment's graph: three cache lines of them. More make walks longer, fewer make them lose their
+/// way; at 384 dimensions recall .99 was fastest with 48.
+pub(crate) const MAX_LINKS: usize = 48;
+
+/// Candidates for each node when a graph is refined.
+pub(crate) const REFINE_EF: usize = 200;
+
 /// Ops that wait for the writer. A group takes some milliseconds to sync; at 100,000 ops a second this is 10 ms of them.
 pub(crate) const QUEUE_OPS: usize = 1024;
 
@@ -67,17 +74,20 @@ pub(crate) const STORE_FREE_BYTES: u64 = 64 << 20;
 /// How long closing a shard waits for the store.
 pub(crate) const STORE_STOP: Duration = Duration::from_secs(5);
 
-/// Points of one segment: ordinals are 32 bits, and the greatest stands for "no link".
-pub(crate) const MAX_SEGMENT_POINTS: usize = u32::MAX as usize - 1;
+/// Points of one segment: a node's number shares 32 bits with a flag.
+pub(crate) const MAX_SEGMENT_POINTS: usize = 1 << 31;
+
+/// Nodes of a mutable segment's graph at most, whatever the limits say: each takes some 60 bytes from the start.
+const MAX_MUTABLE_NODES: usize = 1 << 20;
 
 /// Bounds that decide when a shard rolls something over.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Entries (points, edits, tombstones) at which the mutable segment freezes. Until then each search scans it, at
-    /// some 0.2 microseconds a point of 384 dimensions: 10,000 of them are two milliseconds.
+    /// Entries (points, edits, tombstones) at which the mutable segment freezes. Its graph is searched as fast as a
+    /// segment's, so this bounds memory, and how much a start has to replay; larger segments make better graphs.
     pub mutable_entries: usize,
     /// Bytes at which it freezes, for large vectors and payloads: 8,000 points of 1,024 dimensions. It bounds memory,
-    /// since three of these can exist, and the scan.
+    /// since three of these can exist.
     pub mutable_bytes: usize,
     /// Bytes of ops in the log at which it freezes, for ops that leave few entries: many writes of the same ids, or
     /// deletes of what is not there. It bounds the log, and so the time to open.
@@ -87,11 +97,17 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Nodes of a mutable segment's graph: room for as many points to be written again as it holds.
+    pub(crate) fn mutable_nodes(&self) -> usize {
+        self.mutable_entries.saturating_mul(2).clamp(16, MAX_MUTABLE_NODES)
+    }
+
     /// Whether the mutable segment is to freeze.
     pub(crate) fn is_full(&self, mutable: &MutableSegment) -> bool {
         mutable.len() >= self.mutable_entries
             || mutable.bytes() >= self.mutable_bytes
             || mutable.log_bytes >= self.mutable_log_bytes
+            || mutable.is_graph_full()
     }
 }
 

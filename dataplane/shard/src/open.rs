@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shoal_vector::VectorConfig;
+use shoal_vector::codes::Rotation;
 use uuid::Uuid;
 
 use crate::api::{Identity, Tuning};
@@ -15,6 +15,7 @@ use crate::codec::decode_op;
 use crate::error::OpenError;
 use crate::limits::Limits;
 use crate::manifest::{Manifest, SEGMENTS_DIR, open_segments, segment_path};
+use crate::mutable::{MutableSegment, Shape};
 use crate::shared::Shared;
 use crate::store::Store;
 use crate::view::View;
@@ -58,13 +59,22 @@ pub(crate) fn open(
         .ok_or_else(|| OpenError::corrupt(&manifest_path, "it is missing"))?;
     clear_unfinished(dir, &manifest)?;
     let segments = open_segments(dir, disk_id, vector.size, &manifest)?;
+    let shape = Shape {
+        metric: vector.distance,
+        rotation: Rotation::new(vector.size),
+        capacity: limits.mutable_nodes(),
+    };
     let mut view = View {
+        shape: Arc::new(shape),
+        replaying: true,
+        mutable: MutableSegment::default(),
+        frozen: Vec::new(),
         segments,
         points: manifest.points,
         applied_seq: manifest.flushed_seq,
-        ..View::default()
     };
-    let wal = replay(dir, disk_id, &mut view, &vector, &limits)?;
+    let wal = replay(dir, disk_id, &mut view, &limits)?;
+    view.replayed();
     let segments = view.segments.iter().map(|placed| placed.segment.clone()).collect();
     let store = Store::start(dir, disk_id, segments, manifest.flushed_seq)?;
     let dir = dir.to_owned();
@@ -155,16 +165,10 @@ fn clear_unfinished(dir: &Path, manifest: &Manifest) -> Result<(), OpenError> {
 }
 
 /// Applies what the log holds beyond the segments.
-fn replay(
-    dir: &Path,
-    disk_id: Uuid,
-    view: &mut View,
-    vector: &VectorConfig,
-    limits: &Limits,
-) -> Result<Wal, OpenError> {
+fn replay(dir: &Path, disk_id: Uuid, view: &mut View, limits: &Limits) -> Result<Wal, OpenError> {
     let flushed_seq = view.applied_seq;
     let wal = wal::replay(&dir.join(WAL_DIR), disk_id, flushed_seq, |file, record| {
-        apply_record(view, file, record, vector)?;
+        apply_record(view, file, record)?;
         if limits.is_full(&view.mutable) {
             view.freeze();
         }
@@ -174,12 +178,7 @@ fn replay(
     Ok(wal)
 }
 
-fn apply_record(
-    view: &mut View,
-    file: &Path,
-    record: &Record<'_>,
-    vector: &VectorConfig,
-) -> Result<(), OpenError> {
+fn apply_record(view: &mut View, file: &Path, record: &Record<'_>) -> Result<(), OpenError> {
     let log_bytes = record.body.len() as u64;
     match record.kind() {
         Some(Kind::Op) => {}
@@ -201,7 +200,7 @@ fn apply_record(
             OpenError::corrupt(file, format!("seq {}: {error}", record.seq))
         }
     })?;
-    match view.apply(record.seq, &op, vector.distance, log_bytes) {
+    match view.apply(record.seq, &op, log_bytes) {
         Ok(_) => Ok(()),
         Err(damage) => Err(OpenError::corrupt(Path::new(&damage.file), damage.detail)),
     }

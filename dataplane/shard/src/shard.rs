@@ -149,10 +149,8 @@ impl Shard {
         if request.k == 0 {
             return Err(ShardError::Invalid("limit: value 0 invalid, must be 1 or larger".into()));
         }
-        let ef = shared.tuning.ef;
-        self.read(&request.want, |view, projection| {
-            read::search(view, shared.vector.distance, ef, request, projection)
-        })
+        let ef = request.ef.unwrap_or(shared.tuning.ef).max(request.k);
+        self.read(&request.want, |view, projection| read::search(view, ef, request, projection))
     }
 
     /// The points of these ids that exist, in the order of the ids.

@@ -10,11 +10,13 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use shoal_vector::VectorConfig;
+use shoal_vector::codes::CodeBits;
 use uuid::Uuid;
 
 use crate::api::{Identity, ShardError, Tuning};
 use crate::env;
-use crate::limits::Limits;
+use crate::graph::BuildOptions;
+use crate::limits::{Limits, MAX_LINKS, REFINE_EF};
 use crate::manifest::Manifest;
 use crate::segment::Damage;
 use crate::store::Store;
@@ -155,6 +157,18 @@ impl Shared {
             limits,
             store,
             _lock: lock,
+        }
+    }
+
+    /// How graphs are to be.
+    pub(crate) fn build_options(&self) -> BuildOptions {
+        BuildOptions {
+            metric: self.vector.distance,
+            dimensions: self.vector.size,
+            ef: self.tuning.ef_construct,
+            refine_ef: REFINE_EF,
+            max_links: MAX_LINKS,
+            bits: Some(CodeBits::Four),
         }
     }
 

@@ -10,8 +10,11 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use shoal_vector::PointId;
 
-use crate::mutable::{Entry, MutableSegment, Put};
+use crate::mutable::{Entry, MutableSegment, Put, Shape};
 use crate::segment::{Damage, PayloadCache, Segment, Spot};
+
+/// Points that are connected before a shard serves: some tens of milliseconds of work.
+const CONNECTED_AT_START: usize = 1_000;
 
 /// A segment with what later ops did to its points.
 #[derive(Clone)]
@@ -29,8 +32,11 @@ impl Placed {
 }
 
 /// See the file's comment.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct View {
+    pub(crate) shape: Arc<Shape>,
+    /// While the log is replayed, points are not connected: a shard that starts has no time for it.
+    pub(crate) replaying: bool,
     pub(crate) mutable: MutableSegment,
     /// Full, waiting to become segments; oldest first.
     pub(crate) frozen: Vec<MutableSegment>,
@@ -142,24 +148,50 @@ impl View {
         None
     }
 
+    /// A point of a segment that is not dead.
+    pub(crate) fn in_segment<'v>(&'v self, placed: &'v Placed, spot: Spot) -> Located<'v> {
+        let id = placed.segment.id(spot.ordinal);
+        let edited = match placed.edited.contains(spot.ordinal) {
+            true => self.locate(id).and_then(|located| located.edited),
+            false => None,
+        };
+        Located { id, home: Home::Segment(placed, spot), edited }
+    }
+
     /// Calls `visit` with every live point whose vector is in memory, in no promised order.
     pub(crate) fn each_in_memory<'v, E>(
         &'v self,
         mut visit: impl FnMut(Located<'v>) -> Result<(), E>,
     ) -> Result<(), E> {
-        for (age, layer) in self.memory().enumerate() {
-            for (id, entry) in layer.iter() {
-                let Entry::Put(put) = entry else { continue };
-                if age == 0 {
-                    visit(Located { id: *id, home: Home::Memory(put), edited: None })?;
-                } else if let Some(located) = self.locate(*id)
-                    && matches!(located.home, Home::Memory(found) if std::ptr::eq(found, &**put))
-                {
-                    visit(located)?;
-                }
-            }
+        self.memory().try_for_each(|layer| self.each_in_layer(layer, &mut visit))
+    }
+
+    /// Calls `visit` with every live point whose vector is in this layer in memory.
+    pub(crate) fn each_in_layer<'v, E>(
+        &'v self,
+        layer: &'v MutableSegment,
+        mut visit: impl FnMut(Located<'v>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        layer
+            .iter()
+            .filter_map(|(id, entry)| self.in_layer(layer, *id, entry))
+            .try_for_each(&mut visit)
+    }
+
+    /// The point that an entry of a layer in memory puts, if it lives and no newer layer decides about it.
+    pub(crate) fn in_layer<'v>(
+        &'v self,
+        layer: &'v MutableSegment,
+        id: PointId,
+        entry: &'v Entry,
+    ) -> Option<Located<'v>> {
+        let Entry::Put(put) = entry else { return None };
+        if std::ptr::eq(layer, &self.mutable) {
+            return Some(Located { id, home: Home::Memory(put), edited: None });
         }
-        Ok(())
+        self.locate(id).filter(
+            |located| matches!(located.home, Home::Memory(found) if std::ptr::eq(found, &**put)),
+        )
     }
 
     /// Calls `visit` with every live point of a segment, in order of ids.
@@ -173,12 +205,7 @@ impl View {
             if placed.dead.contains(spot.ordinal) {
                 continue;
             }
-            let id = placed.segment.id(spot.ordinal);
-            let edited = match placed.edited.contains(spot.ordinal) {
-                true => self.locate(id).and_then(|located| located.edited),
-                false => None,
-            };
-            visit(Located { id, home: Home::Segment(placed, spot), edited })?;
+            visit(self.in_segment(placed, spot))?;
         }
         Ok(())
     }
@@ -203,6 +230,15 @@ impl View {
             }
         }
         false
+    }
+
+    /// Goes over from replaying to serving: a few points are connected now, many become a segment soon.
+    pub(crate) fn replayed(&mut self) {
+        self.replaying = false;
+        match self.mutable.len() <= CONNECTED_AT_START {
+            true => self.mutable.gather(&self.shape),
+            false => self.freeze(),
+        }
     }
 
     /// Ends the mutable segment, if any op is in it, and begins another.

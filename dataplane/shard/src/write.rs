@@ -141,12 +141,7 @@ impl Writer {
         let mut froze = false;
         let mut outcomes = Vec::with_capacity(group.len());
         for (pending, seq) in group.iter().zip(first_seq..) {
-            let applied = state.view.apply(
-                seq,
-                &pending.op,
-                shared.vector.distance,
-                pending.bytes.len() as u64,
-            );
+            let applied = state.view.apply(seq, &pending.op, pending.bytes.len() as u64);
             outcomes.push(match applied {
                 Ok(None) => Ok(()),
                 Ok(Some(refused)) => Err(ShardError::Invalid(refused.0)),

@@ -2,6 +2,7 @@
 //!
 //! Everything here is a function of its arguments, so replicas, routers and the laptop server agree by construction.
 
+pub mod codes;
 pub mod filter;
 pub mod hit;
 pub mod id;
@@ -9,6 +10,7 @@ pub mod metric;
 pub mod op;
 pub mod payload;
 pub mod point;
+pub mod simd;
 
 pub use filter::{Filter, FilterError};
 pub use hit::{Hit, TopK};

@@ -5,9 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Accumulators of a kernel: sixteen lanes let the compiler use two 256-bit registers, or one of 512 bits, without
-/// being told that float addition may be reordered.
-const LANES: usize = 16;
+use crate::simd::{Isa, Kernel, Task};
+
+/// Accumulators of a sum: enough lanes for the compiler to fill the registers of any instruction set, and to have more
+/// than one addition under way, without being told that float addition may be reordered.
+const LANES: usize = 32;
 
 /// How two vectors are compared; names as in Qdrant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,8 +48,15 @@ impl Metric {
         vector
     }
 
-    /// How far `b` is from `a`, both preprocessed and of one length; smaller is nearer. Monotone in the score.
+    /// How far `b` is from `a`, both preprocessed and of one length; smaller is nearer. Monotone in the score. The same
+    /// on every processor, bit for bit: sums are made in an order that depends on the length alone.
     pub fn distance(self, a: &[f32], b: &[f32]) -> f32 {
+        Isa::detect().run(Distance { metric: self, a, b })
+    }
+
+    /// [`distance`](Self::distance), to be compiled into a [`Task`] that compares many.
+    #[inline(always)]
+    pub fn distance_in_task(self, a: &[f32], b: &[f32]) -> f32 {
         let distance = match self {
             Metric::Cosine | Metric::Dot => -dot(a, b),
             Metric::Euclid => square_distance(a, b),
@@ -84,6 +93,21 @@ impl Metric {
     }
 }
 
+struct Distance<'a> {
+    metric: Metric,
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl Task for Distance<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) -> f32 {
+        self.metric.distance_in_task(self.a, self.b)
+    }
+}
+
 /// Sums `term` over pairs, in lanes, so that it vectorises; the order of additions depends on the length alone.
 #[inline(always)]
 fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
@@ -106,14 +130,17 @@ fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     sums[0] + rest
 }
 
+#[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum_pairs(a, b, |a, b| a * b)
 }
 
+#[inline(always)]
 fn square_distance(a: &[f32], b: &[f32]) -> f32 {
     sum_pairs(a, b, |a, b| (a - b) * (a - b))
 }
 
+#[inline(always)]
 fn absolute_distance(a: &[f32], b: &[f32]) -> f32 {
     sum_pairs(a, b, |a, b| (a - b).abs())
 }
@@ -188,6 +215,16 @@ mod tests {
             let b: Vec<f32> = a.iter().rev().copied().collect();
             let plain: f64 = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
             prop_assert!((f64::from(Metric::Dot.score(&a, &b)) - plain).abs() < 1e-2);
+        }
+
+        #[test]
+        fn distances_are_the_same_on_every_instruction_set((a, b) in pair()) {
+            for metric in ALL {
+                let of = |isa: Isa| isa.run(Distance { metric, a: &a, b: &b }).to_bits();
+                for isa in Isa::available() {
+                    prop_assert_eq!(of(isa), of(Isa::Portable), "{:?} {:?}", metric, isa);
+                }
+            }
         }
 
         #[test]

@@ -25,7 +25,9 @@ impl FileKind {
     /// The version of this kind of file that this program writes; it reads the one before too.
     pub(crate) const fn version(self) -> u16 {
         match self {
-            FileKind::Identity | FileKind::Manifest | FileKind::Wal | FileKind::Segment => 1,
+            FileKind::Identity | FileKind::Manifest | FileKind::Wal => 1,
+            // 2: graphs of blocks.
+            FileKind::Segment => 2,
         }
     }
 }
@@ -149,10 +151,12 @@ mod tests {
         assert!(Header::read(&bytes, FileKind::Wal, None).is_err());
         assert!(Header::read(&bytes, FileKind::Segment, Some(Uuid::from_u128(6))).is_err());
         assert!(Header::read(&bytes[..63], FileKind::Segment, None).is_err());
-        let newer = Header { version: 2, ..header() }.to_bytes();
+        let newer = Header { version: 3, ..header() }.to_bytes();
         assert_eq!(
             Header::read(&newer, FileKind::Segment, None),
-            Err(HeaderError::TooNew { found: 2, known: 1 })
+            Err(HeaderError::TooNew { found: 3, known: 2 })
         );
+        let before = Header { version: 1, ..header() };
+        assert_eq!(Header::read(&before.to_bytes(), FileKind::Segment, None), Ok(before));
     }
 }

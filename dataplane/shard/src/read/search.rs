@@ -1,114 +1,195 @@
 //! Search: the points nearest to a vector.
 //!
-//! Points in memory are scanned. Segments are walked along their graphs, or scanned when the request asks for an exact
-//! answer, when it wants so many that a walk would visit most points anyway, or when there is a filter: then only the
-//! points that match are compared, so a filtered search is always exact. Scores are exact in every case.
+//! Every layer has a graph: segments one that was built, what is in memory one that grows. They are walked; a layer is
+//! scanned instead when the request asks for an exact answer, when it wants so many that a walk would visit most points
+//! anyway, or when there is a filter: then only the points that match are compared, so a filtered search is always
+//! exact. Scores are exact in every case.
 
+use std::sync::Arc;
+
+use shoal_vector::simd::{Isa, Kernel, Task};
 use shoal_vector::{Hit, Metric, TopK};
 
 use super::scan::each_match;
 use super::{Projection, ReadError};
 use crate::api::{FoundPoint, SearchRequest};
+use crate::graph::{self, Accepted, RESCORED, Target};
+use crate::mutable::{Entry, MutableSegment, Near};
 use crate::view::{Located, Placed, View};
-use crate::walk;
 
 /// A search being done.
-struct Search<'a> {
-    query: Vec<f32>,
+struct Search<'a, 'v> {
+    query: &'a [f32],
     metric: Metric,
     threshold: Option<f32>,
-    top: TopK<()>,
-    view: &'a View,
+    view: &'v View,
+    top: TopK<Located<'v>>,
 }
 
-/// The best `k`, best first. `ef` is what the collection keeps by default.
+/// The best `k`, best first. Walks keep `ef` candidates.
 pub(crate) fn search(
     view: &View,
-    metric: Metric,
     ef: usize,
     request: &SearchRequest,
     mut projection: Projection<'_>,
 ) -> Result<Vec<FoundPoint>, ReadError> {
-    let mut search = Search {
-        query: metric.preprocess(request.vector.clone()),
-        metric,
-        threshold: request.score_threshold,
-        top: TopK::new(request.k, metric),
-        view,
-    };
+    let metric = view.shape.metric;
+    let query = metric.preprocess(request.vector.clone());
+    let threshold = request.score_threshold;
+    let top = TopK::new(request.k, metric);
+    let mut search = Search { query: &query, metric, threshold, view, top };
     match &request.filter {
         Some(filter) => {
             let matcher = filter.matcher()?;
-            each_match(view, &matcher, || projection.go_on(), |located| search.show(&located))?;
+            each_match(view, &matcher, || projection.go_on(), |located| search.show(located))?;
         }
-        None => {
-            view.each_in_memory(|located| {
-                search.show(&located);
-                projection.go_on()
-            })?;
-            let ef = request.ef.unwrap_or(ef).max(request.k);
-            for placed in &view.segments {
-                projection.go_on()?;
-                match request.exact || walk_is_a_scan(placed, ef) {
-                    true => search.scan(placed),
-                    false => search.walk(placed, ef),
-                }
-            }
+        None if request.exact => {
+            let go_on = || projection.go_on();
+            view.memory().try_for_each(|layer| search.scan_layer(layer, go_on))?;
+            view.segments.iter().try_for_each(|placed| search.scan(placed, go_on))?;
         }
+        None => search.approximate(ef, request.k, || projection.go_on())?,
     }
-    let mut found = Vec::new();
-    for (hit, ()) in search.top.into_sorted() {
-        // What was found in this view is there in this view.
-        let Some(located) = view.locate(hit.id) else { continue };
-        found.push(FoundPoint {
-            hit: Hit { seq: located.seq(), ..hit },
-            parts: projection.parts(&located)?,
-        });
-    }
-    Ok(found)
+    let found = search.top.into_sorted().into_iter().map(|(hit, located)| {
+        let hit = Hit { seq: located.seq(), ..hit };
+        Ok(FoundPoint { hit, parts: projection.parts(&located)? })
+    });
+    found.collect()
 }
 
 /// Whether so many candidates are kept that a walk would compare most points, at random instead of in order.
-fn walk_is_a_scan(placed: &Placed, ef: usize) -> bool {
-    ef as u64 >= placed.live() / 4
+fn walk_is_a_scan(ef: usize, points: usize) -> bool {
+    ef >= points / 4
 }
 
-impl Search<'_> {
-    fn show(&mut self, located: &Located<'_>) {
-        let distance = self.metric.distance(&self.query, located.vector());
-        self.offer(located.id, distance);
+impl<'v> Search<'_, 'v> {
+    fn show(&mut self, located: Located<'v>) {
+        let distance = self.metric.distance(self.query, located.vector());
+        self.offer(distance, |_| located);
     }
 
-    fn offer(&mut self, id: shoal_vector::PointId, distance: f32) {
+    fn offer(&mut self, distance: f32, locate: impl FnOnce(&'v View) -> Located<'v>) {
         let score = self.metric.score_of_distance(distance);
         let far = self.threshold.is_some_and(|threshold| !self.metric.reaches(score, threshold));
         if !far && self.top.may_keep(score) {
+            let located = locate(self.view);
             // The seq is looked up for those that are kept in the end.
-            self.top.push(Hit { id, score, seq: 0 }, ());
+            self.top.push(Hit { id: located.id, score, seq: 0 }, located);
         }
     }
 
-    fn scan(&mut self, placed: &Placed) {
+    fn offer_of_segment(&mut self, distance: f32, placed: &'v Placed, ordinal: u32) {
+        self.offer(distance, |view| view.in_segment(placed, placed.segment.spot(ordinal)));
+    }
+
+    /// Walks whatever has a graph that is worth it.
+    fn approximate(
+        &mut self,
+        ef: usize,
+        k: usize,
+        go_on: impl Fn() -> Result<(), ReadError> + Copy,
+    ) -> Result<(), ReadError> {
+        let view = self.view;
+        let target = Target::new(self.query, &view.shape.rotation);
+        for layer in view.memory() {
+            match layer.near().filter(|_| !walk_is_a_scan(ef, layer.len())) {
+                Some(near) => self.walk_layer(layer, near, &target, (ef, k), go_on)?,
+                None => self.scan_layer(layer, go_on)?,
+            }
+        }
+        for placed in &view.segments {
+            go_on()?;
+            let graph = placed.segment.graph(self.metric);
+            match graph.filter(|_| !walk_is_a_scan(ef, placed.live() as usize)) {
+                Some(graph) => {
+                    let accepted = Accepted::Living { dead: &placed.dead };
+                    for near in graph::search(graph, &target, k, ef, accepted) {
+                        self.offer_of_segment(near.distance, placed, near.node);
+                    }
+                }
+                None => self.scan(placed, go_on)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks the graph of a layer in memory. What it finds may have been written again since, so it is looked up.
+    fn walk_layer(
+        &mut self,
+        layer: &'v MutableSegment,
+        near: &'v Near,
+        target: &Target<'_>,
+        (ef, k): (usize, usize),
+        go_on: impl Fn() -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        // Where many nodes stand for points that were written again, as many more are asked for.
+        let longer = ef.saturating_mul(near.nodes.div_ceil(layer.len().max(1)));
+        let found = near.graph.seen(near.nodes).search(target, longer);
+        let living = found.into_iter().filter_map(|member| {
+            let entry = layer.get(&member.point)?;
+            let current =
+                matches!(entry, Entry::Put(put) if Arc::ptr_eq(&put.vector, &member.vector));
+            current.then(|| self.view.in_layer(layer, member.point, entry)).flatten()
+        });
+        let best: Vec<Located<'v>> = living.take(k.max(RESCORED)).collect();
+        // So few that there may be more which the graph does not lead to.
+        if best.len() < k && best.len() < layer.len() {
+            return self.scan_layer(layer, go_on);
+        }
+        best.into_iter().for_each(|located| self.show(located));
+        Ok(())
+    }
+
+    fn scan_layer(
+        &mut self,
+        layer: &'v MutableSegment,
+        go_on: impl Fn() -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        self.view.each_in_layer(layer, |located| {
+            self.show(located);
+            go_on()
+        })
+    }
+
+    fn scan(
+        &mut self,
+        placed: &'v Placed,
+        go_on: impl Fn() -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        for from in (0..placed.segment.len()).step_by(SCANNED_AT_A_TIME) {
+            go_on()?;
+            Isa::detect().run(Scan { search: self, placed, from });
+        }
+        Ok(())
+    }
+}
+
+/// Points that are compared between two looks at whether somebody still waits.
+const SCANNED_AT_A_TIME: usize = 4096;
+
+/// Compares live points of a segment, some of them from an ordinal on.
+struct Scan<'a, 'q, 'v> {
+    search: &'a mut Search<'q, 'v>,
+    placed: &'v Placed,
+    from: u32,
+}
+
+impl Task for Scan<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) {
+        let Self { search, placed, from } = self;
         let segment = &placed.segment;
-        for (ordinal, vector) in (0..).zip(segment.vectors().chunks_exact(self.query.len())) {
-            if placed.dead.contains(ordinal) {
-                continue;
+        let vectors = segment.vectors().chunks_exact(search.query.len());
+        let some = vectors.skip(from as usize).take(SCANNED_AT_A_TIME);
+        for (ordinal, vector) in (from..).zip(some) {
+            let distance = search.metric.distance_in_task(search.query, vector);
+            if search.top.may_keep(search.metric.score_of_distance(distance))
+                && !placed.dead.contains(ordinal)
+            {
+                search.offer_of_segment(distance, placed, ordinal);
             }
-            let distance = self.metric.distance(&self.query, vector);
-            if self.top.may_keep(self.metric.score_of_distance(distance)) {
-                self.offer(segment.id(ordinal), distance);
-            }
-        }
-    }
-
-    fn walk(&mut self, placed: &Placed, ef: usize) {
-        debug_assert!(
-            self.view.segments.iter().any(|each| each.segment.number == placed.segment.number)
-        );
-        for (distance, ordinal) in
-            walk::walk(&placed.segment, &placed.dead, self.metric, &self.query, ef)
-        {
-            self.offer(placed.segment.id(ordinal), distance);
         }
     }
 }

@@ -8,7 +8,7 @@
 /// Sections begin at multiples of this: a cache line, and enough for every type that is read in place.
 pub(crate) const ALIGN: u64 = 64;
 
-/// What a section is. Numbers are on disk and never change.
+/// What a section is. Numbers are on disk and never change; 5, 6 and 7 were version 1's graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum SectionKind {
@@ -20,12 +20,6 @@ pub(crate) enum SectionKind {
     Seqs = 3,
     /// f32 vectors, by ordinal.
     Vectors = 4,
-    /// 64 u32 links a node, by ordinal.
-    Links = 5,
-    /// 32 u32 links a node, layer after layer from 1 up.
-    UpperLinks = 6,
-    /// u32 number of nodes of each upper layer.
-    UpperSizes = 7,
     /// u32 ordinals in order of ids.
     ByPlace = 8,
     /// Where blocks of payloads are.
@@ -36,23 +30,44 @@ pub(crate) enum SectionKind {
     Edits = 11,
     /// Id (17) and seq (8) of tombstones, in order of ids.
     Tombstones = 12,
+    /// What a walk must know of the graph, see [`GraphInfo`](super::graph_info::GraphInfo).
+    GraphInfo = 13,
+    /// Blocks of code and links, by ordinal.
+    Blocks = 14,
+    /// Steps of codes, by ordinal, where each has its own.
+    OwnSteps = 15,
+    /// u32 places in order of ids, by ordinal: the inverse of `ByPlace`.
+    Places = 16,
 }
 
 impl SectionKind {
-    pub(crate) const ALL: [SectionKind; 12] = [
+    pub(crate) const ALL: [SectionKind; 13] = [
         SectionKind::Summary,
         SectionKind::Ids,
         SectionKind::Seqs,
         SectionKind::Vectors,
-        SectionKind::Links,
-        SectionKind::UpperLinks,
-        SectionKind::UpperSizes,
         SectionKind::ByPlace,
         SectionKind::PayloadIndex,
         SectionKind::PayloadBlocks,
         SectionKind::Edits,
         SectionKind::Tombstones,
+        SectionKind::GraphInfo,
+        SectionKind::Blocks,
+        SectionKind::OwnSteps,
+        SectionKind::Places,
     ];
+
+    /// Whether version 1 had none: its graphs were of another form and are not read. Such a segment is scanned, until
+    /// compaction writes it anew.
+    pub(crate) fn is_new_in_2(self) -> bool {
+        matches!(
+            self,
+            SectionKind::GraphInfo
+                | SectionKind::Blocks
+                | SectionKind::OwnSteps
+                | SectionKind::Places
+        )
+    }
 
     /// Whether the checksum is verified when the segment is opened: what is small, and what reading relies on. The
     /// rest is verified in the background, and readers take nothing in it on trust.
@@ -60,7 +75,8 @@ impl SectionKind {
         !matches!(
             self,
             SectionKind::Vectors
-                | SectionKind::Links
+                | SectionKind::Blocks
+                | SectionKind::OwnSteps
                 | SectionKind::Seqs
                 | SectionKind::PayloadBlocks
         )

@@ -5,6 +5,7 @@
 //! range of ids, reads each block once. Invariant: a segment file never changes, and is deleted only when no manifest
 //! names it.
 
+mod graph_info;
 mod layout;
 mod payloads;
 mod reader;

@@ -3,20 +3,23 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use bytemuck::{cast_slice, try_cast_slice};
+use bytemuck::try_cast_slice;
 use memmap2::Mmap;
-use shoal_vector::PointId;
+use shoal_vector::codes::Coder;
+use shoal_vector::{Metric, PointId};
 use uuid::Uuid;
 
 use super::Damage;
+use super::graph_info::GraphInfo;
 use super::layout::{
     ID_BYTES, ID_SEQ_BYTES, SectionEntry, SectionKind, Summary, decode_directory, u64_at,
 };
-use super::payloads::{Blocks, PayloadCache};
+use super::payloads::{Blocks as PayloadBlocks, PayloadCache};
 use crate::error::OpenError;
 use crate::format::{FileKind, Header, HeaderError};
-use crate::graph_build::{LINKS, UPPER_LINKS};
+use crate::graph::{Blocks, GraphRef, Pages};
 
 #[cfg(target_endian = "big")]
 compile_error!("segments are read in place as little-endian numbers");
@@ -37,7 +40,10 @@ pub(crate) struct Segment {
     directory: Vec<SectionEntry>,
     ranges: [Range<usize>; SectionKind::ALL.len()],
     summary: Summary,
-    upper: Vec<Range<usize>>,
+    /// `None` if the segment has no graph, as those of version 1.
+    graph: Option<GraphInfo>,
+    /// A copy of the blocks, once [`Segment::warm`] made one.
+    resident: OnceLock<Pages>,
 }
 
 impl Segment {
@@ -53,7 +59,8 @@ impl Segment {
         // SAFETY: segment files never change once they have their name, and the folder's lock keeps other processes of
         // ours away. A foreign program that cuts the file short can end this process, which a read error would too.
         let map = unsafe { Mmap::map(&file) }.map_err(OpenError::io(path))?;
-        Header::read(&map, FileKind::Segment, Some(disk_id)).map_err(|error| match error {
+        let header = Header::read(&map, FileKind::Segment, Some(disk_id));
+        let header = header.map_err(|error| match error {
             HeaderError::Corrupt(detail) => corrupt(detail),
             HeaderError::TooNew { .. } => OpenError::too_new(path, error.to_string()),
         })?;
@@ -62,8 +69,10 @@ impl Segment {
             let entry = directory.iter().find(|entry| entry.number == kind as u32);
             entry.map(|entry| entry.offset as usize..(entry.offset + entry.len) as usize)
         });
-        if let Some(at) = ranges.iter().position(Option::is_none) {
-            return Err(corrupt(format!("section {:?} is missing", SectionKind::ALL[at])));
+        for (kind, range) in SectionKind::ALL.into_iter().zip(&ranges) {
+            if range.is_none() && (header.version > 1 || !kind.is_new_in_2()) {
+                return Err(corrupt(format!("section {kind:?} is missing")));
+            }
         }
         let ranges = ranges.map(Option::unwrap_or_default);
         let summary = Summary::default();
@@ -74,12 +83,16 @@ impl Segment {
             directory,
             ranges,
             summary,
-            upper: Vec::new(),
+            graph: None,
+            resident: OnceLock::new(),
         };
         segment
             .verify_sections(SectionKind::is_verified_at_open)
             .map_err(|damage| corrupt(damage.detail))?;
-        segment.check_shape(dimensions).map_err(corrupt)?;
+        segment.check_shape(dimensions, header.version).map_err(corrupt)?;
+        if header.version > 1 {
+            segment.check_graph().map_err(corrupt)?;
+        }
         Ok(segment)
     }
 
@@ -90,15 +103,16 @@ impl Segment {
 
     fn verify_sections(&self, wanted: impl Fn(SectionKind) -> bool) -> Result<(), Damage> {
         for kind in SectionKind::ALL.into_iter().filter(|kind| wanted(*kind)) {
+            // Sections that a version must have were looked for when the segment was opened.
             let entry = self.directory.iter().find(|entry| entry.number == kind as u32);
-            if entry.map(|entry| entry.crc) != Some(crc32c::crc32c(self.section(kind))) {
+            if entry.is_some_and(|entry| entry.crc != crc32c::crc32c(self.section(kind))) {
                 return Err(self.damage(format!("section {kind:?}: checksum does not match")));
             }
         }
         Ok(())
     }
 
-    fn check_shape(&mut self, dimensions: usize) -> Result<(), String> {
+    fn check_shape(&mut self, dimensions: usize, version: u16) -> Result<(), String> {
         let summary = self.section(SectionKind::Summary);
         self.summary = Summary::read(summary).ok_or("the summary is too short")?;
         if self.summary.dimensions != dimensions as u64 {
@@ -112,8 +126,8 @@ impl Segment {
             (SectionKind::Ids, points * ID_BYTES as u64),
             (SectionKind::Seqs, points * 8),
             (SectionKind::Vectors, points * 4 * dimensions as u64),
-            (SectionKind::Links, points * 4 * LINKS as u64),
             (SectionKind::ByPlace, points * 4),
+            (SectionKind::Places, if version > 1 { points * 4 } else { 0 }),
             (SectionKind::Edits, self.summary.edits * ID_SEQ_BYTES as u64),
             (SectionKind::Tombstones, self.summary.tombstones * ID_SEQ_BYTES as u64),
         ];
@@ -125,18 +139,49 @@ impl Segment {
                 ));
             }
         }
-        let sizes: &[u32] = cast_slice(self.section(SectionKind::UpperSizes));
-        let mut upper = Vec::with_capacity(sizes.len());
-        let mut at = 0;
-        for &size in sizes {
-            upper.push(at..at + size as usize * UPPER_LINKS);
-            at += size as usize * UPPER_LINKS;
-        }
-        if self.section(SectionKind::UpperLinks).len() != at * 4 {
-            return Err("the upper layers have another length than their sizes say".into());
-        }
-        self.upper = upper;
         Ok(())
+    }
+
+    /// Reads what a walk must know, and tries once whether it fits together.
+    fn check_graph(&mut self) -> Result<(), String> {
+        let info: GraphInfo = postcard::from_bytes(self.section(SectionKind::GraphInfo))
+            .map_err(|error| format!("section GraphInfo: {error}"))?;
+        if info.coder.as_ref().is_some_and(|coder| coder.code_bytes() != info.code_bytes) {
+            return Err("section GraphInfo: codes of two lengths".into());
+        }
+        self.blocks(&info)?;
+        self.graph = Some(info);
+        Ok(())
+    }
+
+    fn blocks(&self, info: &GraphInfo) -> Result<Blocks<'_>, String> {
+        let own = try_cast_slice(self.section(SectionKind::OwnSteps))
+            .map_err(|error| format!("section OwnSteps: {error}"))?;
+        let resident = self.resident.get().map(Pages::bytes);
+        let bytes = resident.unwrap_or_else(|| self.section(SectionKind::Blocks));
+        let nodes = self.summary.points as usize;
+        Blocks::new(bytes, own, nodes, info.code_bytes, info.slots)
+            .map_err(|error| format!("section Blocks: {error}"))
+    }
+
+    /// Copies what walks read most into memory of its own. Reads all of it from disk; nobody waits for it.
+    pub(crate) fn warm(&self) {
+        match Pages::copy_of(self.section(SectionKind::Blocks)) {
+            Ok(pages) => drop(self.resident.set(pages)),
+            // The file's own pages serve.
+            Err(error) => {
+                tracing::warn!(file = %self.path.display(), %error, "no memory for a graph")
+            }
+        }
+    }
+
+    /// The graph, if there is one.
+    pub(crate) fn graph(&self, metric: Metric) -> Option<GraphRef<'_>> {
+        let info = self.graph.as_ref()?;
+        let coder: Option<&Coder> = info.coder.as_ref();
+        // It fitted when the segment was opened.
+        let blocks = self.blocks(info).ok()?;
+        Some(GraphRef { blocks, coder, vectors: self.vectors(), metric })
     }
 
     fn section(&self, kind: SectionKind) -> &[u8] {
@@ -176,23 +221,21 @@ impl Segment {
         &self.vectors()[ordinal as usize * dimensions..][..dimensions]
     }
 
-    /// All links at layer 0, by ordinal. Values are not verified: check them before use.
-    pub(crate) fn links(&self) -> &[[u32; LINKS]] {
-        try_cast_slice(self.section(SectionKind::Links)).unwrap_or_default()
-    }
-
-    /// Links of the upper layers, from the topmost down.
-    pub(crate) fn upper_layers(&self) -> impl Iterator<Item = &[[u32; UPPER_LINKS]]> {
-        let links: &[u32] =
-            try_cast_slice(self.section(SectionKind::UpperLinks)).unwrap_or_default();
-        self.upper.iter().rev().map(move |range| links[range.clone()].as_chunks().0)
-    }
-
     /// The ordinal of the point at a place in order of ids.
     pub(crate) fn at_place(&self, place: u32) -> Spot {
         let by_place: &[u32] =
             try_cast_slice(self.section(SectionKind::ByPlace)).unwrap_or_default();
         Spot { place, ordinal: by_place[place as usize] }
+    }
+
+    /// Where the point of an ordinal is. The ordinal must be less than `len()`.
+    pub(crate) fn spot(&self, ordinal: u32) -> Spot {
+        let places: &[u32] = try_cast_slice(self.section(SectionKind::Places)).unwrap_or_default();
+        match places.get(ordinal as usize) {
+            Some(&place) => Spot { place, ordinal },
+            // Version 1 did not store it.
+            None => Spot { place: self.lower_bound(self.id(ordinal)), ordinal },
+        }
     }
 
     /// First place whose id is not less than this; `len()` if there is none.
@@ -222,7 +265,7 @@ impl Segment {
         cache: &'a mut PayloadCache,
         place: u32,
     ) -> Result<&'a [u8], Damage> {
-        let blocks = Blocks {
+        let blocks = PayloadBlocks {
             index: self.section(SectionKind::PayloadIndex),
             blocks: self.section(SectionKind::PayloadBlocks),
         };

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use shoal_vector::codes::{CodeBits, Rotation};
 use shoal_vector::{Metric, PointId};
 use uuid::Uuid;
 
 use super::*;
 use crate::error::OpenError;
+use crate::graph::{self, Accepted, BuildOptions, Target};
 use crate::mutable::Put;
 
 const DISK: Uuid = Uuid::from_u128(3);
@@ -47,7 +49,15 @@ fn content(
 }
 
 fn write(path: &Path, content: &SegmentContent) {
-    write_segment(path, DISK, content, Metric::Euclid, DIMENSIONS, 20).unwrap();
+    let options = BuildOptions {
+        metric: Metric::Euclid,
+        dimensions: DIMENSIONS,
+        ef: 20,
+        refine_ef: 20,
+        max_links: 16,
+        bits: Some(CodeBits::Four),
+    };
+    write_segment(path, DISK, content, &options).unwrap();
 }
 
 fn open(path: &Path) -> Result<Segment, OpenError> {
@@ -108,7 +118,9 @@ fn read_all(path: &Path, content: &SegmentContent) -> Result<(), String> {
     }
     let dead = roaring::RoaringBitmap::new();
     let query: &[f32] = content.puts.first().map_or(&[], |(_, put)| &put.vector);
-    crate::walk::walk(&segment, &dead, Metric::Euclid, query, 10);
+    let graph = segment.graph(Metric::Euclid).ok_or("no graph")?;
+    let target = Target::new(query, &Rotation::new(DIMENSIONS));
+    graph::search(graph, &target, 10, 10, Accepted::Living { dead: &dead });
     segment.verify().map_err(|damage| damage.to_string())
 }
 
@@ -175,5 +187,22 @@ proptest! {
             prop_assert_eq!(cache.read(1, blocks, n as u32).unwrap(), payload(n));
         }
         prop_assert!(cache.read(1, blocks, sizes.len() as u32).is_err());
+    }
+}
+
+/// Written by version 1, from [`content`]: its graph had another form.
+const VERSION_1: &[u8] = include_bytes!("fixtures/version-1.seg");
+
+#[test]
+fn a_segment_of_version_1_reads_as_it_was_written_and_has_no_graph() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("segment");
+    fs::write(&path, VERSION_1).unwrap();
+    let segment = open(&path).unwrap();
+    check(&segment, &content(24, 5, 5, |n| format!("{{\"n\":{n}}}").into_bytes()));
+    assert!(segment.graph(Metric::Euclid).is_none());
+    for place in 0..segment.len() {
+        let spot = segment.at_place(place);
+        assert_eq!(segment.spot(spot.ordinal), spot);
     }
 }

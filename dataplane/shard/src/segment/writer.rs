@@ -7,15 +7,16 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use shoal_vector::{Metric, PointId};
+use shoal_vector::PointId;
 use uuid::Uuid;
 
+use super::graph_info::GraphInfo;
 use super::layout::{ALIGN, SectionEntry, SectionKind, Summary, encode_directory};
 use super::payloads::BlockWriter;
 use crate::disk;
 use crate::error::OpenError;
 use crate::format::{FileKind, HEADER_BYTES, Header};
-use crate::graph_build::{self, Graph};
+use crate::graph::{self, BuildOptions, Built};
 use crate::limits::MAX_SEGMENT_POINTS;
 use crate::mutable::{Entry, MutableSegment, Put};
 
@@ -48,22 +49,19 @@ pub(crate) fn write_segment(
     path: &Path,
     disk_id: Uuid,
     content: &SegmentContent,
-    metric: Metric,
-    dimensions: usize,
-    ef_construct: usize,
+    options: &BuildOptions,
 ) -> Result<(), OpenError> {
     let failed = |error: io::Error| OpenError::io(path)(error);
     if content.puts.len() > MAX_SEGMENT_POINTS {
         return Err(failed(io::Error::other("more points than a segment can number")));
     }
     let vectors: Vec<&[f32]> = content.puts.iter().map(|(_, put)| &*put.vector).collect();
-    let graph = graph_build::build(&vectors, metric, ef_construct)
-        .map_err(|error| failed(io::Error::other(error)))?;
+    let graph = graph::build(&vectors, options).map_err(|error| failed(io::Error::other(error)))?;
     let header = Header::new(FileKind::Segment, disk_id, content.last_seq);
     disk::replace_file(path, |file| {
         let mut out = Sections { file: BufWriter::new(file), at: 0, directory: Vec::new() };
         out.write(&header.to_bytes())?;
-        write_points(&mut out, content, &graph, dimensions)?;
+        write_points(&mut out, content, &graph, options.dimensions)?;
         write_graph(&mut out, &graph)?;
         write_payloads(&mut out, content)?;
         out.finish()
@@ -74,7 +72,7 @@ pub(crate) fn write_segment(
 fn write_points(
     out: &mut Sections<'_>,
     content: &SegmentContent,
-    graph: &Graph,
+    graph: &Built,
     dimensions: usize,
 ) -> io::Result<()> {
     let summary = Summary {
@@ -96,17 +94,17 @@ fn write_points(
     for (ordinal, &place) in graph.order.iter().enumerate() {
         by_place[place as usize] = ordinal as u32;
     }
-    out.section(SectionKind::ByPlace, [bytemuck::cast_slice::<u32, u8>(&by_place)])
+    out.section(SectionKind::ByPlace, [bytemuck::cast_slice::<u32, u8>(&by_place)])?;
+    out.section(SectionKind::Places, [bytemuck::cast_slice::<u32, u8>(&graph.order)])
 }
 
-fn write_graph(out: &mut Sections<'_>, graph: &Graph) -> io::Result<()> {
-    let sizes: Vec<u32> = graph.upper.iter().map(|layer| layer.len() as u32).collect();
-    out.section(SectionKind::Links, [bytemuck::cast_slice::<_, u8>(&graph.links)])?;
-    out.section(SectionKind::UpperSizes, [bytemuck::cast_slice::<u32, u8>(&sizes)])?;
-    out.section(
-        SectionKind::UpperLinks,
-        graph.upper.iter().map(|layer| bytemuck::cast_slice::<_, u8>(layer)),
-    )
+fn write_graph(out: &mut Sections<'_>, graph: &Built) -> io::Result<()> {
+    let info =
+        GraphInfo { code_bytes: graph.code_bytes, slots: graph.slots, coder: graph.coder.clone() };
+    let info = postcard::to_stdvec(&info).map_err(io::Error::other)?;
+    out.section(SectionKind::GraphInfo, [info])?;
+    out.section(SectionKind::Blocks, [graph::bytes_of(&graph.blocks)])?;
+    out.section(SectionKind::OwnSteps, [bytemuck::cast_slice::<_, u8>(&graph.own)])
 }
 
 fn write_payloads(out: &mut Sections<'_>, content: &SegmentContent) -> io::Result<()> {

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Benchmarks beside peers, on the same data in the same run.
+#   run.sh [DATA] [OUT]   DATA: a folder with base.f16.npy, queries.f16.npy, neighbors.i32.npy (cosine, exact); else made
+#                         from the bundled sample. OUT: where pages go; else target/bench.
+# Needs python3 with venv; the peers come from PyPI, pinned by requirements.txt.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+work=target/bench
+data=${1:-} out=${2:-$work}
+mkdir -p "$work" "$out"
+if ! cmp -s dataplane/bench/requirements.txt "$work/venv/requirements.txt"; then
+  python3 -m venv "$work/venv"
+  "$work/venv/bin/pip" install --quiet --requirement dataplane/bench/requirements.txt
+  cp dataplane/bench/requirements.txt "$work/venv/"
+fi
+cargo build --release --locked -p shoal-bench
+driver=target/$(rustc --print host-tuple)/release/shoal-bench
+if [ -z "$data" ]; then
+  data=$work/data
+  [ -e "$data/neighbors.i32.npy" ] || "$work/venv/bin/python" dataplane/bench/data.py config/samples/wordnet "$data"
+fi
+"$work/venv/bin/python" dataplane/bench/walk.py "$driver" "$data" "$out/walk.md"

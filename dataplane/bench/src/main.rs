@@ -1,0 +1,175 @@
+//! Drives one shard for benchmarks, line by line, so that a script can let it and its peers take turns.
+//!
+//! Answers each line on stdin with one line of JSON. `build ROWS` loads that many rows and waits for their graph; `walk
+//! THREADS EF` searches the query set and says recall@10 and queries per second.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark measures and prints"
+)]
+
+mod npy;
+
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use clap::Parser;
+use serde_json::{Value, json};
+use shoal_shard::api::{Identity, OpOrigin, SearchRequest, Tuning, Want};
+use shoal_shard::{Limits, Shard, encode_op};
+use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
+
+use npy::Matrix;
+
+const K: usize = 10;
+const BATCH: usize = 1000;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Folder with base.f16.npy, queries.f16.npy and neighbors.i32.npy.
+    data: PathBuf,
+    /// Folder for the shard; made anew.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Points a mutable segment may hold.
+    #[arg(long, default_value_t = 100_000)]
+    segment: usize,
+    #[arg(long, default_value_t = 100)]
+    ef_construct: usize,
+    /// Times the query set is asked in one measurement.
+    #[arg(long, default_value_t = 5)]
+    passes: usize,
+}
+
+struct Bench {
+    shard: Shard,
+    base: Matrix<f32>,
+    queries: Matrix<f32>,
+    truth: Matrix<i32>,
+    passes: usize,
+    runtime: tokio::runtime::Runtime,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let read = |name: &str| npy::read_floats(&arguments.data.join(name));
+    let (base, queries) = (read("base.f16.npy")?, read("queries.f16.npy")?);
+    let truth = npy::read_integers(&arguments.data.join("neighbors.i32.npy"))?;
+    let identity = Identity {
+        collection: "bench".into(),
+        shard: "bench-0".into(),
+        vectors: vec![VectorConfig {
+            name: String::new(),
+            size: base.columns,
+            distance: Metric::Cosine,
+        }],
+    };
+    let limits = Limits {
+        mutable_entries: arguments.segment,
+        mutable_bytes: 1 << 40,
+        mutable_log_bytes: 1 << 40,
+        ..Limits::default()
+    };
+    let tuning = Tuning { ef_construct: arguments.ef_construct, ef: 64 };
+    let shard = Shard::open(&arguments.dir, identity, tuning, limits)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let bench = Bench { shard, base, queries, truth, passes: arguments.passes, runtime };
+    for line in std::io::stdin().lock().lines() {
+        let answer = bench.answer(&line?)?;
+        println!("{answer}");
+        std::io::stdout().flush()?;
+    }
+    bench.shard.close();
+    Ok(())
+}
+
+impl Bench {
+    fn answer(&self, line: &str) -> Result<Value> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["build", rows] => self.build(rows.parse()?),
+            ["walk", threads, ef] => self.walk(threads.parse()?, ef.parse()?),
+            _ => Ok(json!({"error": format!("unknown: {line}")})),
+        }
+    }
+
+    fn build(&self, rows: usize) -> Result<Value> {
+        let began = Instant::now();
+        let rows = rows.min(self.base.rows());
+        for first in (0..rows).step_by(BATCH) {
+            let point = |row: usize| Point {
+                id: PointId::Num(row as u64),
+                vectors: vec![(String::new(), self.base.row(row).to_vec())],
+                payload: Vec::new(),
+            };
+            let op = Op::Upsert((first..(first + BATCH).min(rows)).map(point).collect());
+            let bytes = Bytes::from(encode_op(&op));
+            self.runtime.block_on(self.shard.write(bytes, OpOrigin::default(), true))?;
+        }
+        let written = began.elapsed().as_secs_f64();
+        while self.shard.info()?.indexed_points < rows as u64 {
+            std::thread::sleep(Duration::from_millis(20));
+            ensure!(began.elapsed() < Duration::from_secs(600), "no graph after ten minutes");
+        }
+        let (seconds, segments) = (began.elapsed().as_secs_f64(), self.shard.info()?.segments);
+        Ok(json!({"written": written, "graph": seconds - written, "segments": segments}))
+    }
+
+    fn request(&self, query: usize, ef: usize) -> SearchRequest {
+        SearchRequest {
+            vector: self.queries.row(query).to_vec(),
+            filter: None,
+            k: K,
+            ef: Some(ef),
+            exact: false,
+            score_threshold: None,
+            want: Want::default(),
+        }
+    }
+
+    fn walk(&self, threads: usize, ef: usize) -> Result<Value> {
+        let requests: Vec<SearchRequest> =
+            (0..self.queries.rows()).map(|query| self.request(query, ef)).collect();
+        let mut hits = 0;
+        for (query, request) in requests.iter().enumerate() {
+            let truth = &self.truth.row(query)[..K];
+            let found = self.shard.search(request)?;
+            hits += found
+                .iter()
+                .filter(|f| matches!(f.hit.id, PointId::Num(id) if truth.contains(&(id as i32))))
+                .count();
+        }
+        let recall = hits as f64 / (K * requests.len()) as f64;
+        let requests = Arc::new(requests);
+        let began = Instant::now();
+        let failed = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads)
+                .map(|thread| {
+                    let requests = requests.clone();
+                    scope.spawn(move || -> Result<()> {
+                        let share = requests.len() * thread / threads
+                            ..requests.len() * (thread + 1) / threads;
+                        for request in (0..self.passes).flat_map(|_| &requests[share.clone()]) {
+                            std::hint::black_box(self.shard.search(request)?);
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            workers
+                .into_iter()
+                .map(|worker| worker.join().ok().context("a thread panicked").flatten())
+                .find(Result::is_err)
+        });
+        if let Some(Err(error)) = failed {
+            return Err(error);
+        }
+        let searches = requests.len() * self.passes;
+        Ok(json!({"recall": recall, "qps": searches as f64 / began.elapsed().as_secs_f64()}))
+    }
+}

@@ -1,0 +1,321 @@
+//! Searching one graph: choose how, walk or scan by codes, compare the best exactly.
+//!
+//! What is returned is at exact distances, and as many as were asked for if the graph has as many that are accepted: where
+//! a walk finds fewer, because what is accepted is not connected, all that is accepted is scanned.
+
+use std::cell::RefCell;
+
+use roaring::RoaringBitmap;
+use shoal_vector::Metric;
+use shoal_vector::codes::{CodeBits, Coder, QueryCode, Rotation};
+use shoal_vector::simd::{Isa, Kernel, Task};
+
+use super::beam::{distance_of, node_of, ordered, unordered};
+use super::blocks::Blocks;
+use super::scorer::{Coded, Exact, Scorer};
+use super::walk::{Admit, Bits, Everything, Scan, Scratch, Set, Walk};
+
+/// How many of the best by codes are compared exactly at least.
+pub(crate) const RESCORED: usize = 16;
+
+/// What may, in truth, be nearer than the last that is asked for is compared exactly too: how many standard deviations of
+/// the difference of two distances by codes are taken for possible.
+const DOUBT: f32 = 2.0 * std::f32::consts::SQRT_2;
+
+/// As many times what is asked for are compared exactly at most, so that many that are equally near cost no scan.
+const DOUBTFUL: usize = 8;
+
+/// A filter that accepts this share of nodes or more is applied to what a plain, longer walk finds.
+const MOST: f64 = 0.4;
+
+/// A scan costs so many times less for a node than a walk does for each of its beam's places: it visits nodes in order,
+/// and asks for them long before it needs them.
+const SCAN_PER_EF: usize = 45;
+
+/// Nodes that a filtered walk begins with: the first accepted ones, a sample of them.
+const ENTRIES: usize = 256;
+
+/// A graph, to be searched.
+#[derive(Clone, Copy)]
+pub(crate) struct GraphRef<'a> {
+    pub(crate) blocks: Blocks<'a>,
+    /// How codes were made; `None` if the blocks hold no codes.
+    pub(crate) coder: Option<&'a Coder>,
+    /// Vectors by node, one after the other.
+    pub(crate) vectors: &'a [f32],
+    pub(crate) metric: Metric,
+}
+
+/// What is searched for: a query and what walks of any graph need of it. One a search.
+pub(crate) struct Target<'q> {
+    pub(super) query: &'q [f32],
+    rotated: Vec<f32>,
+    pub(super) code: QueryCode,
+}
+
+impl<'q> Target<'q> {
+    /// A query, preprocessed by the metric.
+    pub(crate) fn new(query: &'q [f32], rotation: &Rotation) -> Self {
+        let mut target = Self {
+            query,
+            rotated: vec![0.0; rotation.padded()],
+            code: QueryCode::new(rotation.padded()),
+        };
+        Isa::detect().run(Rotate { target: &mut target, rotation });
+        target
+    }
+}
+
+struct Rotate<'a, 'q> {
+    target: &'a mut Target<'q>,
+    rotation: &'a Rotation,
+}
+
+impl Task for Rotate<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) {
+        self.rotation.apply(self.target.query, &mut self.target.rotated);
+        self.target.code.set(&self.target.rotated);
+    }
+}
+
+/// Nodes that may be returned.
+#[derive(Clone, Copy)]
+pub(crate) enum Accepted<'a> {
+    /// All but the dead.
+    Living { dead: &'a RoaringBitmap },
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "payload indexes will know which points match")
+    )]
+    /// Those whose bit is set: `len` of as many bits as the graph has nodes, rounded up to words.
+    Set { bits: &'a [u64], len: usize },
+}
+
+/// A node found, and its distance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Near {
+    pub(crate) distance: f32,
+    pub(crate) node: u32,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// The `k` accepted nodes nearest to the target, as far as a beam of `ef` finds them, nearest first.
+pub(crate) fn search(
+    graph: GraphRef<'_>,
+    target: &Target<'_>,
+    k: usize,
+    ef: usize,
+    accepted: Accepted<'_>,
+) -> Vec<Near> {
+    let nodes = graph.blocks.nodes();
+    let ef = ef.max(k).clamp(1, nodes.max(1));
+    if nodes == 0 || k == 0 {
+        return Vec::new();
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut search = Search { graph, target, k, doubt: 0.0, scratch };
+        match accepted {
+            Accepted::Living { dead } => search.living(dead, ef),
+            Accepted::Set { bits, len } => search.set(bits, len, ef),
+        }
+    })
+}
+
+struct Search<'a, 's> {
+    graph: GraphRef<'a>,
+    target: &'a Target<'a>,
+    k: usize,
+    /// By how much distances by codes may mislead, in levels.
+    doubt: f32,
+    scratch: &'s mut Scratch,
+}
+
+/// What to do with a scorer once it is known which.
+enum Plan<'a> {
+    /// Walk over all nodes.
+    Walk,
+    /// Walk over those of a set, beginning with some of them.
+    WalkSet(Set<'a>, &'a [u32]),
+    /// Look at each of a set.
+    Scan(Set<'a>),
+}
+
+impl Search<'_, '_> {
+    fn living(&mut self, dead: &RoaringBitmap, ef: usize) -> Vec<Near> {
+        let nodes = self.graph.blocks.nodes();
+        let living = nodes - (dead.len() as usize).min(nodes);
+        let share = living as f64 / nodes as f64;
+        if share < MOST {
+            let bits = complement(dead, nodes);
+            return self.set(&bits, living, ef);
+        }
+        let found = self.widened(share, ef, |node| !dead.contains(node));
+        if found.len() >= self.k.min(living) {
+            return found;
+        }
+        let bits = complement(dead, nodes);
+        self.scan(&bits, ef)
+    }
+
+    fn set(&mut self, bits: &[u64], len: usize, ef: usize) -> Vec<Near> {
+        let nodes = self.graph.blocks.nodes();
+        let set = Set(bits);
+        if len <= ef.saturating_mul(SCAN_PER_EF) {
+            return self.scan(bits, ef);
+        }
+        let share = len as f64 / nodes as f64;
+        let found = if share >= MOST {
+            self.widened(share, ef, |node| set.admits(node))
+        } else {
+            let entries: Vec<u32> = Bits::new(set).take(ENTRIES).collect();
+            let found = self.run(Plan::WalkSet(set, &entries), ef);
+            self.rescore(found, |_| true)
+        };
+        if found.len() >= self.k.min(len) { found } else { self.scan(bits, ef) }
+    }
+
+    /// Walks over all nodes with a beam so much longer that it ends with `ef` accepted ones, more or less.
+    fn widened(&mut self, share: f64, ef: usize, accepts: impl Fn(u32) -> bool) -> Vec<Near> {
+        let longer = (ef as f64 / share).ceil() as usize;
+        let found = self.run(Plan::Walk, longer.min(self.graph.blocks.nodes()));
+        self.rescore(found, accepts)
+    }
+
+    fn scan(&mut self, bits: &[u64], ef: usize) -> Vec<Near> {
+        let found = self.run(Plan::Scan(Set(bits)), ef);
+        self.rescore(found, |_| true)
+    }
+
+    /// Fills the beam; returns its length.
+    fn run(&mut self, plan: Plan<'_>, ef: usize) -> usize {
+        let (blocks, metric) = (self.graph.blocks, self.graph.metric);
+        let Some(coder) = self.graph.coder else {
+            let vectors = self.graph.vectors;
+            return self.planned(Exact { vectors, query: self.target.query, metric }, plan, ef);
+        };
+        let centred;
+        let code = match metric {
+            // Euclid measures from the point itself, so the query is centred as the codes are.
+            Metric::Euclid => {
+                let pairs = self.target.rotated.iter().zip(coder.mean());
+                let differences: Vec<f32> = pairs.map(|(x, mean)| x - mean).collect();
+                let mut code = QueryCode::new(differences.len());
+                code.set(&differences);
+                centred = code;
+                &centred
+            }
+            Metric::Cosine | Metric::Dot | Metric::Manhattan => &self.target.code,
+        };
+        self.doubt = DOUBT * code.noise();
+        match (coder.bits(), blocks.own().is_empty()) {
+            (CodeBits::Four, true) => {
+                self.planned(Coded::<false, false>::new(blocks, code, metric), plan, ef)
+            }
+            (CodeBits::Four, false) => {
+                self.planned(Coded::<false, true>::new(blocks, code, metric), plan, ef)
+            }
+            (CodeBits::Eight, true) => {
+                self.planned(Coded::<true, false>::new(blocks, code, metric), plan, ef)
+            }
+            (CodeBits::Eight, false) => {
+                self.planned(Coded::<true, true>::new(blocks, code, metric), plan, ef)
+            }
+        }
+    }
+
+    fn planned<S: Scorer>(&mut self, scorer: S, plan: Plan<'_>, ef: usize) -> usize {
+        let (isa, blocks, scratch) = (Isa::detect(), self.graph.blocks, &mut *self.scratch);
+        match plan {
+            Plan::Walk => {
+                let (links, admit) = (blocks, Everything);
+                isa.run(Walk { links, scorer, admit, entries: None, ef, scratch })
+            }
+            Plan::WalkSet(admit, entries) => {
+                let (links, entries) = (blocks, Some(entries));
+                isa.run(Walk { links, scorer, admit, entries, ef, scratch })
+            }
+            Plan::Scan(set) => isa.run(Scan { scorer, set, ef, scratch }),
+        }
+    }
+
+    /// The greatest distance by codes of what may be nearer, in truth, than a node at `distance`.
+    fn doubtful(&self, node: u32, distance: i32) -> i32 {
+        match self.graph.blocks.own().get(node as usize) {
+            Some(own) => ordered(unordered(distance) + own.step * self.doubt),
+            None => distance.saturating_add(self.doubt as i32),
+        }
+    }
+
+    /// Compares the best of the beam exactly, those that `accepts` accepts, and keeps the nearest.
+    fn rescore(&self, len: usize, accepts: impl Fn(u32) -> bool) -> Vec<Near> {
+        let most = self.k.saturating_mul(DOUBTFUL).max(RESCORED);
+        let mut best: Vec<u32> = Vec::with_capacity(most.min(len));
+        let mut limit = i32::MAX;
+        for &key in self.scratch.beam.keys(len) {
+            let (node, distance) = (node_of(key), distance_of(key));
+            if best.len() == most || (best.len() >= RESCORED && distance > limit) {
+                break;
+            }
+            if accepts(node) {
+                best.push(node);
+                if best.len() == self.k {
+                    limit = self.doubtful(node, distance);
+                }
+            }
+        }
+        let GraphRef { vectors, metric, .. } = self.graph;
+        let exact = Exact { vectors, query: self.target.query, metric };
+        let mut near = Isa::detect().run(Rescore { exact, nodes: &best });
+        near.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
+        near.truncate(self.k);
+        near
+    }
+}
+
+/// Compares nodes exactly.
+struct Rescore<'a> {
+    exact: Exact<'a>,
+    nodes: &'a [u32],
+}
+
+/// Vectors asked for ahead of use.
+const RESCORE_AHEAD: usize = 4;
+
+impl Task for Rescore<'_> {
+    type Output = Vec<Near>;
+
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) -> Vec<Near> {
+        let Self { exact, nodes } = self;
+        let mut near = Vec::with_capacity(nodes.len());
+        // Loops, not iterators: their closures would not always be compiled for this kernel.
+        for &node in &nodes[..nodes.len().min(RESCORE_AHEAD)] {
+            exact.prefetch::<K>(node);
+        }
+        for (at, &node) in nodes.iter().enumerate() {
+            if let Some(&next) = nodes.get(at + RESCORE_AHEAD) {
+                exact.prefetch::<K>(next);
+            }
+            near.push(Near { distance: exact.distance(node), node });
+        }
+        near
+    }
+}
+
+/// Bits of the nodes that are not dead.
+fn complement(dead: &RoaringBitmap, nodes: usize) -> Vec<u64> {
+    let mut bits = vec![u64::MAX; nodes.div_ceil(64)];
+    if let (Some(last), rest @ 1..) = (bits.last_mut(), nodes % 64) {
+        *last = (1 << rest) - 1;
+    }
+    for node in dead.iter().take_while(|&node| (node as usize) < nodes) {
+        bits[node as usize / 64] &= !(1 << (node % 64));
+    }
+    bits
+}

@@ -1,0 +1,343 @@
+//! Graphs built over real shapes of data find what a plain loop finds.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use roaring::RoaringBitmap;
+use shoal_vector::codes::{CodeBits, Rotation};
+use shoal_vector::{Metric, PointId};
+
+use super::search::Near;
+use super::*;
+
+const METRICS: [Metric; 4] = [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan];
+
+/// Roughly normal.
+fn noise(rng: &mut StdRng) -> f32 {
+    (0..6).map(|_| rng.random::<f32>() - 0.5).sum()
+}
+
+/// Vectors around a few centres, of lengths that differ.
+fn vectors(rng: &mut StdRng, count: usize, dimensions: usize, metric: Metric) -> Vec<Vec<f32>> {
+    let mut random = || (0..dimensions).map(|_| noise(rng)).collect::<Vec<f32>>();
+    let centres: Vec<Vec<f32>> = (0..40).map(|_| random()).collect();
+    let mut made = Vec::new();
+    for i in 0..count {
+        let own = random();
+        let pairs = centres[i * 7 % 40].iter().zip(own);
+        let length = 1.0 + (i % 5) as f32 * 0.3;
+        let vector = pairs.map(|(centre, own)| (centre + 0.6 * own) * length).collect();
+        made.push(metric.preprocess(vector));
+    }
+    made
+}
+
+fn options(metric: Metric, dimensions: usize, bits: Option<CodeBits>) -> BuildOptions {
+    BuildOptions { metric, dimensions, ef: 60, refine_ef: 100, max_links: 32, bits }
+}
+
+/// A built graph with its vectors by node.
+struct World {
+    metric: Metric,
+    built: Built,
+    by_node: Vec<f32>,
+    dimensions: usize,
+    rotation: Rotation,
+}
+
+impl World {
+    fn new(vectors: &[Vec<f32>], metric: Metric, bits: Option<CodeBits>) -> Self {
+        let dimensions = vectors.first().map_or(1, Vec::len);
+        let slices: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
+        let built = build(&slices, &options(metric, dimensions, bits)).unwrap();
+        let by_node =
+            built.order.iter().flat_map(|&row| slices[row as usize].iter().copied()).collect();
+        Self { metric, built, by_node, dimensions, rotation: Rotation::new(dimensions) }
+    }
+
+    fn nodes(&self) -> usize {
+        self.built.order.len()
+    }
+
+    fn graph(&self) -> GraphRef<'_> {
+        let Built { blocks, own, code_bytes, slots, coder, .. } = &self.built;
+        let blocks = Blocks::new(bytes_of(blocks), own, self.nodes(), *code_bytes, *slots).unwrap();
+        GraphRef { blocks, coder: coder.as_ref(), vectors: &self.by_node, metric: self.metric }
+    }
+
+    fn search(&self, query: &[f32], k: usize, ef: usize, accepted: Accepted<'_>) -> Vec<Near> {
+        search(self.graph(), &Target::new(query, &self.rotation), k, ef, accepted)
+    }
+
+    /// The true nearest of those that are accepted.
+    fn truth(&self, query: &[f32], k: usize, accepts: impl Fn(u32) -> bool) -> Vec<Near> {
+        let vectors = self.by_node.chunks_exact(self.dimensions);
+        let mut all: Vec<Near> = (0..)
+            .zip(vectors)
+            .filter(|(node, _)| accepts(*node))
+            .map(|(node, vector)| Near { distance: self.metric.distance(query, vector), node })
+            .collect();
+        all.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
+        all.truncate(k);
+        all
+    }
+}
+
+fn share(found: &[Near], truth: &[Near]) -> f64 {
+    let hits = found.iter().filter(|near| truth.iter().any(|t| t.node == near.node)).count();
+    hits as f64 / truth.len().max(1) as f64
+}
+
+/// Mean recall@10 of searches for vectors like those in the graph, each checked to be well-formed.
+fn recall<'a>(
+    world: &World,
+    queries: &[Vec<f32>],
+    ef: usize,
+    accepted: Accepted<'a>,
+    accepts: impl Fn(u32) -> bool,
+) -> f64 {
+    let mut sum = 0.0;
+    for query in queries {
+        let truth = world.truth(query, 10, &accepts);
+        let found = world.search(query, 10, ef, accepted);
+        assert_eq!(found.len(), truth.len());
+        assert!(found.iter().all(|near| accepts(near.node)));
+        assert!(found.is_sorted_by(|a, b| a.distance <= b.distance && a.node != b.node));
+        sum += share(&found, &truth);
+    }
+    sum / queries.len() as f64
+}
+
+fn bitset(nodes: usize, accepts: impl Fn(u32) -> bool) -> (Vec<u64>, usize) {
+    let mut bits = vec![0; nodes.div_ceil(64)];
+    let mut len = 0;
+    for node in (0..nodes as u32).filter(|&node| accepts(node)) {
+        bits[node as usize / 64] |= 1u64 << (node % 64);
+        len += 1;
+    }
+    (bits, len)
+}
+
+#[test]
+fn a_walk_finds_nearly_all_by_every_metric_and_every_kind_of_code() {
+    for metric in METRICS {
+        for bits in [Some(CodeBits::Four), Some(CodeBits::Eight), None] {
+            let mut rng = StdRng::seed_from_u64(5);
+            let mut all = vectors(&mut rng, 3_050, 48, metric);
+            let queries = all.split_off(3_000);
+            let world = World::new(&all, metric, bits);
+            let none = RoaringBitmap::new();
+            let found = recall(&world, &queries, 64, Accepted::Living { dead: &none }, |_| true);
+            assert!(found >= 0.95, "{metric:?} by {bits:?}: recall@10 {found}");
+        }
+    }
+}
+
+#[test]
+fn a_filter_of_any_share_gives_nearly_all_that_match_and_nothing_else() {
+    for metric in [Metric::Cosine, Metric::Euclid] {
+        let mut rng = StdRng::seed_from_u64(6);
+        let mut all = vectors(&mut rng, 20_030, 32, metric);
+        let queries = all.split_off(20_000);
+        let world = World::new(&all, metric, Some(CodeBits::Four));
+        for every in [1, 2, 3, 5, 10, 50, 700, 9_000] {
+            let accepts = |node: u32| world.built.order[node as usize].is_multiple_of(every);
+            let (bits, len) = bitset(world.nodes(), accepts);
+            let found = recall(&world, &queries, 100, Accepted::Set { bits: &bits, len }, accepts);
+            assert!(found >= 0.95, "{metric:?}, one in {every}: recall@10 {found}");
+        }
+    }
+}
+
+#[test]
+fn dead_points_are_never_found_and_hide_nothing() {
+    let mut rng = StdRng::seed_from_u64(7);
+    let mut all = vectors(&mut rng, 8_030, 32, Metric::Euclid);
+    let queries = all.split_off(8_000);
+    let world = World::new(&all, Metric::Euclid, Some(CodeBits::Four));
+    for (of_ten, least) in [(1, 0.95), (5, 0.95), (9, 0.95)] {
+        let dead: RoaringBitmap = (0..8_000).filter(|node| node % 10 < of_ten).collect();
+        let accepted = Accepted::Living { dead: &dead };
+        let found = recall(&world, &queries, 64, accepted, |node| !dead.contains(node));
+        assert!(found >= least, "{of_ten} of ten dead: recall@10 {found}");
+    }
+}
+
+#[test]
+fn as_many_as_are_asked_for_come_back_if_there_are_as_many() {
+    let mut rng = StdRng::seed_from_u64(8);
+    let mut all = vectors(&mut rng, 1_500, 16, Metric::Cosine);
+    // Half are the same: a graph's links can all lead from one of them to another.
+    let same = all[0].clone();
+    all[..750].fill(same.clone());
+    let world = World::new(&all, Metric::Cosine, Some(CodeBits::Four));
+    let none = RoaringBitmap::new();
+    for k in [1, 10, 100, 740, 760, 1_000, 1_500, 5_000] {
+        let found = world.search(&same, k, 10, Accepted::Living { dead: &none });
+        assert_eq!(found.len(), k.min(1_500), "k {k}");
+        assert!(found[..k.min(750)].iter().all(|near| near.distance < -0.9999), "k {k}");
+    }
+    // One island of what is accepted, far from where a walk begins.
+    let (bits, len) = bitset(1_500, |node| world.built.order[node as usize] < 750);
+    assert_eq!(world.search(&all[900], 100, 10, Accepted::Set { bits: &bits, len }).len(), 100);
+}
+
+#[test]
+fn few_and_strange_vectors_are_found() {
+    let strange: Vec<Vec<f32>> = vec![
+        vec![0.0; 3],
+        vec![f32::MAX; 3],
+        vec![-f32::MAX, f32::MAX, 0.0],
+        vec![f32::MIN_POSITIVE; 3],
+        vec![1e-40, 0.0, 0.0],
+    ];
+    for metric in METRICS {
+        for count in 0..=strange.len() {
+            let all: Vec<Vec<f32>> =
+                strange[..count].iter().map(|vector| metric.preprocess(vector.clone())).collect();
+            let world = World::new(&all, metric, Some(CodeBits::Four));
+            let none = RoaringBitmap::new();
+            for query in [[1.0, 2.0, 3.0], [f32::MAX; 3], [0.0; 3]] {
+                let query = metric.preprocess(query.to_vec());
+                let dimensions = all.first().map_or(1, Vec::len);
+                let found =
+                    world.search(&query[..dimensions], 5, 10, Accepted::Living { dead: &none });
+                assert_eq!(found, world.truth(&query[..dimensions], 5, |_| true), "{metric:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn long_vectors_and_odd_sizes_are_found() {
+    for dimensions in [1, 7, 127, 129, 513, 1_700, 4_200] {
+        let mut rng = StdRng::seed_from_u64(9);
+        let mut all = vectors(&mut rng, 410, dimensions, Metric::Cosine);
+        let queries = all.split_off(400);
+        let world = World::new(&all, Metric::Cosine, Some(CodeBits::Four));
+        let none = RoaringBitmap::new();
+        let found = recall(&world, &queries, 100, Accepted::Living { dead: &none }, |_| true);
+        // One dimension, normalised, is 1 or -1: all are equally near.
+        assert!(found >= 0.9 || dimensions == 1, "{dimensions} dimensions: recall@10 {found}");
+    }
+}
+
+#[test]
+fn a_damaged_graph_gives_a_worse_answer_and_no_more() {
+    let mut rng = StdRng::seed_from_u64(10);
+    let all = vectors(&mut rng, 600, 20, Metric::Euclid);
+    let mut world = World::new(&all, Metric::Euclid, Some(CodeBits::Four));
+    for _ in 0..60 {
+        let place = rng.random_range(0..world.built.blocks.len());
+        world.built.blocks[place].0.fill(rng.random());
+        let none = RoaringBitmap::new();
+        let found = world.search(&all[3], 10, 40, Accepted::Living { dead: &none });
+        assert_eq!(found.len(), 10);
+    }
+}
+
+fn grown(vectors: &[Vec<f32>], metric: Metric, capacity: usize) -> Growing {
+    let dimensions = vectors.first().map_or(1, Vec::len);
+    let graph = Growing::new(metric, Rotation::new(dimensions), capacity).unwrap();
+    grow(&graph, vectors);
+    graph
+}
+
+/// Adds the vectors that are not in the graph yet.
+fn grow(graph: &Growing, vectors: &[Vec<f32>]) {
+    for (id, vector) in vectors.iter().enumerate().skip(graph.len()) {
+        let member = Member { point: PointId::Num(id as u64), vector: vector.as_slice().into() };
+        assert_eq!(graph.insert(member), Some(id + 1));
+    }
+}
+
+/// Rows of the `k` found that are nearest by the vectors themselves.
+fn best_of(graph: &Growing, nodes: usize, metric: Metric, query: &[f32], k: usize) -> Vec<u64> {
+    let target = Target::new(query, &Rotation::new(query.len()));
+    let found = graph.seen(nodes).search(&target, 64);
+    let mut found: Vec<(f32, PointId)> =
+        found.iter().map(|m| (metric.distance(query, &m.vector), m.point)).collect();
+    found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let number = |id: PointId| if let PointId::Num(id) = id { id } else { u64::MAX };
+    found.into_iter().take(k).map(|(_, id)| number(id)).collect()
+}
+
+fn nearest_rows(vectors: &[Vec<f32>], metric: Metric, query: &[f32], k: usize) -> Vec<u64> {
+    let mut all: Vec<(f32, u64)> =
+        vectors.iter().map(|vector| metric.distance(query, vector)).zip(0..).collect();
+    all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    all.into_iter().take(k).map(|(_, row)| row).collect()
+}
+
+#[test]
+fn a_growing_graph_finds_nearly_all_at_every_size_and_by_every_metric() {
+    for metric in METRICS {
+        let mut rng = StdRng::seed_from_u64(11);
+        let mut all = vectors(&mut rng, 4_050, 40, metric);
+        let queries = all.split_off(4_000);
+        let graph = Growing::new(metric, Rotation::new(40), 4_000).unwrap();
+        for nodes in [1, 5, 60, 700, 4_000] {
+            grow(&graph, &all[..nodes]);
+            // As of a little earlier too: what came since is not found.
+            for nodes in [nodes, nodes - nodes / 10] {
+                let recall = recall_of_grown(&graph, &all[..nodes], metric, &queries);
+                assert!(recall >= 0.95, "{metric:?} at {nodes} nodes: recall@10 {recall}");
+            }
+        }
+        assert!(graph.is_full());
+    }
+}
+
+fn recall_of_grown(
+    graph: &Growing,
+    vectors: &[Vec<f32>],
+    metric: Metric,
+    queries: &[Vec<f32>],
+) -> f64 {
+    let mut sum = 0.0;
+    for query in queries {
+        let truth = nearest_rows(vectors, metric, query, 10);
+        let found = best_of(graph, vectors.len(), metric, query, 10);
+        assert!(found.iter().all(|&row| (row as usize) < vectors.len()));
+        let hits = found.iter().filter(|row| truth.contains(row)).count();
+        sum += hits as f64 / truth.len() as f64;
+    }
+    sum / queries.len() as f64
+}
+
+#[test]
+fn points_at_one_place_are_all_found_in_a_growing_graph() {
+    let mut rng = StdRng::seed_from_u64(12);
+    let mut all = vectors(&mut rng, 1_000, 16, Metric::Cosine);
+    let same = all[3].clone();
+    (0..1_000).filter(|i| i % 2 == 1).for_each(|i| all[i] = same.clone());
+    let graph = grown(&all, Metric::Cosine, 1_000);
+    let target = Target::new(&same, &Rotation::new(16));
+    let found = graph.seen(1_000).search(&target, 300);
+    assert_eq!(found.iter().filter(|m| *m.vector == *same).count(), 300);
+}
+
+#[test]
+fn a_growing_graph_is_searched_while_it_grows() {
+    let mut rng = StdRng::seed_from_u64(13);
+    let all = vectors(&mut rng, 3_000, 32, Metric::Euclid);
+    let graph = grown(&all[..1], Metric::Euclid, 3_000);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while graph.len() < 3_000 {
+                    let nodes = graph.len();
+                    // The last that is there finds itself.
+                    let query = &all[nodes - 1];
+                    let found = best_of(&graph, nodes, Metric::Euclid, query, 1);
+                    assert!((found[0] as usize) < nodes);
+                }
+            });
+        }
+        for (id, vector) in (1..).zip(&all[1..]) {
+            let member = Member { point: PointId::Num(id), vector: vector.as_slice().into() };
+            assert!(graph.insert(member).is_some());
+        }
+    });
+    let member = Member { point: PointId::Num(0), vector: all[0].as_slice().into() };
+    assert_eq!(graph.insert(member), None, "there is no room");
+}

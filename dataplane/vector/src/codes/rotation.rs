@@ -1,0 +1,132 @@
+//! A random rotation that costs O(d log d) instead of a d x d matrix.
+
+/// Coordinates are padded with zeros to a multiple of this: 64 bytes of 4-bit codes.
+const STEP: usize = 128;
+
+/// Flips signs at random and Hadamard-transforms the first and then the last 2^k coordinates, which overlap; all that
+/// twice over (Ailon and Chazelle, the fast Johnson-Lindenstrauss transform, 2009). Keeps lengths. The same for all
+/// vectors of one size, on every machine, for ever: codes on disk depend on it.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    padded: usize,
+    signs: [Vec<f32>; 2],
+}
+
+impl Rotation {
+    /// The rotation of vectors of `dimensions` elements.
+    pub fn new(dimensions: usize) -> Self {
+        let padded = Self::padded_to(dimensions);
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut sign = || {
+            // xorshift64 (Marsaglia, 2003).
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            [1.0, -1.0][(state >> 63) as usize]
+        };
+        let signs = [(); 2].map(|()| (0..padded).map(|_| sign()).collect());
+        Self { padded, signs }
+    }
+
+    /// Length of a rotated vector of `dimensions` elements, a multiple of 128.
+    pub fn padded_to(dimensions: usize) -> usize {
+        dimensions.max(1).next_multiple_of(STEP)
+    }
+
+    /// Length of a rotated vector.
+    pub fn padded(&self) -> usize {
+        self.padded
+    }
+
+    /// Rotates `vector` into `out`, which is [`padded`](Self::padded) long.
+    #[inline(always)]
+    pub fn apply(&self, vector: &[f32], out: &mut [f32]) {
+        out[..vector.len()].copy_from_slice(vector);
+        out[vector.len()..].fill(0.0);
+        let block = 1 << self.padded.ilog2();
+        for signs in &self.signs {
+            out.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
+            hadamard(&mut out[..block]);
+            if block < self.padded {
+                hadamard(&mut out[self.padded - block..]);
+            }
+        }
+    }
+}
+
+/// Walsh-Hadamard transform of a power of two of values, 16 or more, scaled to keep lengths.
+#[inline(always)]
+fn hadamard(x: &mut [f32]) {
+    // Within 16 values as shuffles and additions, which compile to vector code; then across them.
+    for lanes in x.as_chunks_mut().0 {
+        butterflies::<1>(lanes);
+        butterflies::<2>(lanes);
+        butterflies::<4>(lanes);
+        butterflies::<8>(lanes);
+    }
+    let mut half = 16;
+    while half < x.len() {
+        for pair in x.chunks_exact_mut(2 * half) {
+            let (a, b) = pair.split_at_mut(half);
+            for (a, b) in a.iter_mut().zip(b) {
+                (*a, *b) = (*a + *b, *a - *b);
+            }
+        }
+        half *= 2;
+    }
+    let scale = 1.0 / (x.len() as f32).sqrt();
+    x.iter_mut().for_each(|x| *x *= scale);
+}
+
+#[inline(always)]
+fn butterflies<const HALF: usize>(x: &mut [f32; 16]) {
+    *x = std::array::from_fn(|i| x[i ^ HALF] + if i & HALF == 0 { x[i] } else { -x[i] });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rotated(vector: &[f32]) -> Vec<f32> {
+        let rotation = Rotation::new(vector.len());
+        let mut out = vec![0.0; rotation.padded()];
+        rotation.apply(vector, &mut out);
+        out
+    }
+
+    fn dot(a: &[f32], b: &[f32]) -> f64 {
+        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    }
+
+    proptest! {
+        #[test]
+        fn inner_products_stay(
+            (a, b) in (1usize..900).prop_flat_map(|n| {
+                (prop::collection::vec(-1.0f32..1.0, n), prop::collection::vec(-1.0f32..1.0, n))
+            })
+        ) {
+            prop_assert!((dot(&rotated(&a), &rotated(&b)) - dot(&a, &b)).abs() < 1e-2);
+        }
+    }
+
+    #[test]
+    fn a_single_coordinate_is_spread_over_all() {
+        for dimensions in [128, 384, 768, 1000] {
+            let mut vector = vec![0.0; dimensions];
+            vector[dimensions / 3] = 1.0;
+            let greatest = rotated(&vector).iter().fold(0f32, |greatest, x| greatest.max(x.abs()));
+            assert!(greatest < 0.5, "{dimensions}: {greatest}");
+        }
+    }
+
+    /// Codes are on disks: were this to change, every segment's graph would be walked towards the wrong place.
+    #[test]
+    fn the_rotation_never_changes() {
+        let vector: Vec<f32> = (0..200).map(|i| (i as f32 * 0.7).sin()).collect();
+        let seen: Vec<i32> =
+            rotated(&vector)[..6].iter().map(|x| (x * 1000.0).round() as i32).collect();
+        assert_eq!(seen, [771, 79, -556, -2, -122, -362]);
+    }
+}

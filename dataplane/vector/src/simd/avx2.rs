@@ -1,0 +1,121 @@
+//! AVX2: x86 processors without AVX-512.
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, Portable};
+
+/// The kernel of x86 processors since 2013.
+pub(super) struct Avx2;
+
+/// Four horizontal sums, transposing while adding.
+///
+/// # Safety
+/// The processor must have AVX2.
+#[inline(always)]
+unsafe fn sum4([a, b, c, d]: [__m256i; 4]) -> [i32; 4] {
+    // SAFETY: by the contract above; the store goes to an array of its size.
+    unsafe {
+        let quarters = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+        let sums =
+            _mm_add_epi32(_mm256_castsi256_si128(quarters), _mm256_extracti128_si256(quarters, 1));
+        let mut out = [0; 4];
+        _mm_storeu_si128(out.as_mut_ptr().cast(), sums);
+        out
+    }
+}
+
+/// The sum of all eight.
+///
+/// # Safety
+/// The processor must have AVX2.
+#[inline(always)]
+unsafe fn sum(x: __m256i) -> i32 {
+    // SAFETY: by the contract above.
+    unsafe { sum4([x, _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()])[0] }
+}
+
+impl Kernel for Avx2 {
+    #[inline(always)]
+    unsafe fn dot4_nibbles(codes: [*const u8; 4], query: *const i8, bytes: usize) -> [i32; 4] {
+        // SAFETY: all loads lie within what the contract promises, aligned as it says.
+        unsafe {
+            let nibble = _mm256_set1_epi8(15);
+            let ones = _mm256_set1_epi16(1);
+            let mut sums = [_mm256_setzero_si256(); 4];
+            for at in (0..bytes).step_by(32) {
+                let q_low = _mm256_load_si256(query.add(at).cast());
+                let q_high = _mm256_load_si256(query.add(bytes + at).cast());
+                for (sum, code) in sums.iter_mut().zip(codes) {
+                    let pair = _mm256_load_si256(code.add(at).cast());
+                    let low = _mm256_and_si256(pair, nibble);
+                    let high = _mm256_and_si256(_mm256_srli_epi16(pair, 4), nibble);
+                    // At most 4 x 15 x 127: no pair saturates 16 bits.
+                    let products = _mm256_add_epi16(
+                        _mm256_maddubs_epi16(low, q_low),
+                        _mm256_maddubs_epi16(high, q_high),
+                    );
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
+                }
+            }
+            sum4(sums)
+        }
+    }
+
+    /// By 16 bits: unsigned by signed bytes would saturate in pairs.
+    #[inline(always)]
+    unsafe fn dot4_bytes(rows: [*const u8; 4], query: *const i8, bytes: usize) -> [i32; 4] {
+        // SAFETY: as above.
+        unsafe {
+            let mut sums = [_mm256_setzero_si256(); 4];
+            for at in (0..bytes).step_by(16) {
+                let q = _mm256_cvtepi8_epi16(_mm_load_si128(query.add(at).cast()));
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    let x = _mm256_cvtepu8_epi16(_mm_load_si128(row.add(at).cast()));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, q));
+                }
+            }
+            sum4(sums)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_i8(a: *const i8, b: *const i8, _sum_b: i32, bytes: usize) -> i32 {
+        // SAFETY: loads of 16 bytes within `bytes`.
+        unsafe {
+            let mut sums = [_mm256_setzero_si256(); 2];
+            for at in (0..bytes).step_by(32) {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let a = _mm256_cvtepi8_epi16(_mm_loadu_si128(a.add(at + 16 * i).cast()));
+                    let b = _mm256_cvtepi8_epi16(_mm_loadu_si128(b.add(at + 16 * i).cast()));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(a, b));
+                }
+            }
+            sum(_mm256_add_epi32(sums[0], sums[1]))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(distances: *const i32, limit: i32) -> u32 {
+        // SAFETY: two loads of 8 elements.
+        unsafe {
+            let limit = _mm256_set1_epi32(limit);
+            let greater = [0, 8].map(|at| {
+                let distances = _mm256_loadu_si256(distances.add(at).cast());
+                let mask = _mm256_cmpgt_epi32(distances, limit);
+                _mm256_movemask_ps(_mm256_castsi256_ps(mask)) as u32
+            });
+            !(greater[0] | greater[1] << 8) & 0xffff
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn insert(beam: *mut u64, len: &mut usize, ef: usize, key: u64) -> usize {
+        // SAFETY: by the same contract.
+        unsafe { Portable::insert(beam, len, ef, key) }
+    }
+
+    #[inline(always)]
+    fn prefetch(address: *const u8) {
+        Portable::prefetch(address);
+    }
+}

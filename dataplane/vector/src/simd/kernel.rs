@@ -1,0 +1,55 @@
+//! The operations that each instruction set has its own form of.
+
+/// 64 bytes on a cache line of their own: what kernels load from must be aligned so.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Line(pub [u8; 64]);
+
+/// Keys of a beam that kernels handle at a time; a beam has room for its length rounded up to this, and as many again.
+pub const BEAM_LANES: usize = 8;
+
+/// The operations. All integer results are exact, so every kernel gives the same.
+///
+/// # Safety
+/// The processor must have what the implementing kernel uses, and pointers must lead to as many elements as each
+/// operation says.
+pub trait Kernel {
+    /// Inner products of one query with four 4-bit codes of `bytes` bytes, a multiple of 64. The low nibbles of a code
+    /// meet the first `bytes` elements of the query, the high nibbles the next `bytes`. Codes and query are aligned to
+    /// 64. Four at a time, because the loads of one hide behind the others and the final sums share their work.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn dot4_nibbles(codes: [*const u8; 4], query: *const i8, bytes: usize) -> [i32; 4];
+
+    /// Inner products of one query with four rows of `bytes` unsigned bytes, a multiple of 64, aligned to 64. Exact for
+    /// up to 65,536 bytes.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn dot4_bytes(rows: [*const u8; 4], query: *const i8, bytes: usize) -> [i32; 4];
+
+    /// Inner product of two int8 rows of `bytes` bytes, a multiple of 128; elements are at least -127, and `sum_b` is
+    /// the sum of `b`'s.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn dot_i8(a: *const i8, b: *const i8, sum_b: i32, bytes: usize) -> i32;
+
+    /// Which of the 16 distances at `distances` are at most `limit`, as a bit mask.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn at_most(distances: *const i32, limit: i32) -> u32;
+
+    /// Inserts `key` into the ascending `beam[..*len]`, dropping the greatest of `ef` when it is full; returns where it
+    /// went. The beam is aligned to 64 and has room for `ef` rounded up to [`BEAM_LANES`] and as many again; every
+    /// element from `*len` on is `u64::MAX`, and so it is afterwards. A full beam's last is greater than `key`.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn insert(beam: *mut u64, len: &mut usize, ef: usize, key: u64) -> usize;
+
+    /// Asks for the cache line at an address, which need not be valid.
+    fn prefetch(address: *const u8);
+}

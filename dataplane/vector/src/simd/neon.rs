@@ -1,0 +1,96 @@
+//! NEON: 64-bit ARM.
+
+use std::arch::aarch64::*;
+
+use super::{Kernel, Portable};
+
+/// The kernel of ARM servers and Apple's laptops.
+pub(super) struct Neon;
+
+impl Kernel for Neon {
+    #[inline(always)]
+    unsafe fn dot4_nibbles(codes: [*const u8; 4], query: *const i8, bytes: usize) -> [i32; 4] {
+        // SAFETY: all loads lie within what the contract promises.
+        unsafe {
+            let nibble = vdupq_n_u8(15);
+            let mut sums = [vdupq_n_s32(0); 4];
+            for at in (0..bytes).step_by(16) {
+                let q_low = vld1q_s8(query.add(at));
+                let q_high = vld1q_s8(query.add(bytes + at));
+                for (sum, code) in sums.iter_mut().zip(codes) {
+                    let pair = vld1q_u8(code.add(at));
+                    let low = vreinterpretq_s8_u8(vandq_u8(pair, nibble));
+                    let high = vreinterpretq_s8_u8(vshrq_n_u8(pair, 4));
+                    // At most 4 x 15 x 127: nothing overflows 16 bits.
+                    let mut products = vmull_s8(vget_low_s8(low), vget_low_s8(q_low));
+                    products = vmlal_high_s8(products, low, q_low);
+                    products = vmlal_s8(products, vget_low_s8(high), vget_low_s8(q_high));
+                    products = vmlal_high_s8(products, high, q_high);
+                    *sum = vpadalq_s16(*sum, products);
+                }
+            }
+            sums.map(|sum| vaddvq_s32(sum))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot4_bytes(rows: [*const u8; 4], query: *const i8, bytes: usize) -> [i32; 4] {
+        // SAFETY: as above.
+        unsafe {
+            let mut sums = [vdupq_n_s32(0); 4];
+            for at in (0..bytes).step_by(16) {
+                let q = vld1q_s8(query.add(at));
+                let (q_low, q_high) = (vmovl_s8(vget_low_s8(q)), vmovl_high_s8(q));
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    let x = vld1q_u8(row.add(at));
+                    let low = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(x)));
+                    let high = vreinterpretq_s16_u16(vmovl_high_u8(x));
+                    *sum = vmlal_s16(*sum, vget_low_s16(low), vget_low_s16(q_low));
+                    *sum = vmlal_high_s16(*sum, low, q_low);
+                    *sum = vmlal_s16(*sum, vget_low_s16(high), vget_low_s16(q_high));
+                    *sum = vmlal_high_s16(*sum, high, q_high);
+                }
+            }
+            sums.map(|sum| vaddvq_s32(sum))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_i8(a: *const i8, b: *const i8, _sum_b: i32, bytes: usize) -> i32 {
+        // SAFETY: loads of 16 bytes within `bytes`.
+        unsafe {
+            let mut sum = vdupq_n_s32(0);
+            for at in (0..bytes).step_by(16) {
+                let (a, b) = (vld1q_s8(a.add(at)), vld1q_s8(b.add(at)));
+                // Two products of at most 127 x 127 fit 16 bits, four do not.
+                sum = vpadalq_s16(sum, vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+                sum = vpadalq_s16(sum, vmull_high_s8(a, b));
+            }
+            vaddvq_s32(sum)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(distances: *const i32, limit: i32) -> u32 {
+        // SAFETY: four loads of 4 elements.
+        unsafe {
+            let (limit, bits) = (vdupq_n_s32(limit), vld1q_u32([1, 2, 4, 8].as_ptr()));
+            let mask = |at: usize| {
+                let fits = vcleq_s32(vld1q_s32(distances.add(at)), limit);
+                vaddvq_u32(vandq_u32(fits, bits)) << at
+            };
+            mask(0) | mask(4) | mask(8) | mask(12)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn insert(beam: *mut u64, len: &mut usize, ef: usize, key: u64) -> usize {
+        // SAFETY: by the same contract.
+        unsafe { Portable::insert(beam, len, ef, key) }
+    }
+
+    #[inline(always)]
+    fn prefetch(address: *const u8) {
+        Portable::prefetch(address);
+    }
+}

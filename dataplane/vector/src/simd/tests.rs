@@ -1,0 +1,147 @@
+//! Every kernel that this processor has gives what the portable one gives.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Bytes that begin on a cache line.
+fn aligned(bytes: &[u8]) -> Vec<Line> {
+    let mut lines = vec![Line([0xaa; 64]); bytes.len().div_ceil(64)];
+    for (line, bytes) in lines.iter_mut().zip(bytes.chunks(64)) {
+        line.0[..bytes.len()].copy_from_slice(bytes);
+    }
+    lines
+}
+
+/// Four codes and a query of twice as many elements as a code has bytes.
+struct Dots<'a> {
+    codes: [&'a [Line]; 4],
+    query: &'a [Line],
+}
+
+impl Task for Dots<'_> {
+    type Output = ([i32; 4], [i32; 4], i32);
+
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) -> Self::Output {
+        let bytes = self.codes[0].len() * 64;
+        let codes = self.codes.map(|code| code.as_ptr().cast::<u8>());
+        let query = self.query.as_ptr().cast::<i8>();
+        let row = self.codes[0].iter().chain(self.codes[1]).flat_map(|line| line.0);
+        let row: Vec<i8> = row.map(|byte| (byte as i8).max(-127)).collect();
+        let sum = row.iter().map(|&x| i32::from(x)).sum();
+        // SAFETY: the query and the row have twice the codes' bytes; the caller vouches for the processor.
+        unsafe {
+            (
+                K::dot4_nibbles(codes, query, bytes),
+                K::dot4_bytes(codes, query, bytes),
+                K::dot_i8(query, row.as_ptr(), sum, 2 * bytes),
+            )
+        }
+    }
+}
+
+struct AtMost<'a>(&'a [i32; 16], i32);
+
+impl Task for AtMost<'_> {
+    type Output = u32;
+
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) -> u32 {
+        // SAFETY: sixteen elements.
+        unsafe { K::at_most(self.0.as_ptr(), self.1) }
+    }
+}
+
+/// Inserts keys as a walk does: those less than the worst of a full beam.
+struct Inserts<'a> {
+    keys: &'a [u64],
+    ef: usize,
+}
+
+impl Task for Inserts<'_> {
+    /// The beam, and where each key went.
+    type Output = (Vec<u64>, Vec<usize>);
+
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) -> Self::Output {
+        let mut lines = vec![Line([0xff; 64]); self.ef / BEAM_LANES + 2];
+        let beam = lines.as_mut_ptr().cast::<u64>();
+        let (mut len, mut places) = (0, Vec::new());
+        for &key in self.keys {
+            // SAFETY: the beam has the room that the contract asks for, and the last of a full one is greater.
+            unsafe {
+                if key < *beam.add(self.ef - 1) {
+                    places.push(K::insert(beam, &mut len, self.ef, key));
+                }
+            }
+        }
+        // SAFETY: the lines hold that many.
+        let all = unsafe { std::slice::from_raw_parts(beam, self.ef + BEAM_LANES) };
+        assert!(all[len..].iter().all(|&key| key == u64::MAX), "behind the beam's end: {all:x?}");
+        (all[..len].to_vec(), places)
+    }
+}
+
+fn bytes(lines: usize) -> impl Strategy<Value = Vec<u8>> {
+    // The extremes are frequent: that is where something could overflow.
+    let byte = prop_oneof![any::<u8>(), Just(0u8), Just(255u8), Just(127u8), Just(129u8)];
+    prop::collection::vec(byte, lines * 64)
+}
+
+fn four_codes_and_a_query() -> impl Strategy<Value = ([Vec<u8>; 4], Vec<u8>)> {
+    (1usize..5).prop_flat_map(|lines| {
+        let query = bytes(2 * lines).prop_map(|mut query| {
+            // No element is -128: queries are scaled to -127..=127.
+            query.iter_mut().for_each(|byte| *byte = if *byte == 128 { 129 } else { *byte });
+            query
+        });
+        ([bytes(lines), bytes(lines), bytes(lines), bytes(lines)], query)
+    })
+}
+
+proptest! {
+    #[test]
+    fn inner_products_are_the_portable_ones((codes, query) in four_codes_and_a_query()) {
+        let (codes, query) = (codes.map(|code| aligned(&code)), aligned(&query));
+        let dots = |isa: Isa| isa.run(Dots { codes: [&codes[0], &codes[1], &codes[2], &codes[3]], query: &query });
+        for isa in Isa::available() {
+            prop_assert_eq!(dots(isa), dots(Isa::Portable), "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn comparisons_are_the_portable_ones(distances in any::<[i32; 16]>(), limit in any::<i32>(), at in 0usize..17) {
+        let limit = distances.get(at).copied().unwrap_or(limit);
+        for isa in Isa::available() {
+            prop_assert_eq!(isa.run(AtMost(&distances, limit)), Isa::Portable.run(AtMost(&distances, limit)), "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn a_beam_keeps_the_least_keys_in_order(
+        keys in prop::collection::hash_set(0u64..500, 0..120), ef in 1usize..40
+    ) {
+        let keys: Vec<u64> = keys.into_iter().map(|key| key << 33).collect();
+        let mut least = keys.clone();
+        least.sort_unstable();
+        least.truncate(ef);
+        let portable = Isa::Portable.run(Inserts { keys: &keys, ef });
+        prop_assert_eq!(&portable.0, &least);
+        for isa in Isa::available() {
+            prop_assert_eq!(&isa.run(Inserts { keys: &keys, ef }), &portable, "{:?}", isa);
+        }
+    }
+}
+
+#[test]
+fn the_longest_rows_do_not_overflow() {
+    let longest = aligned(&vec![255; 65_536]);
+    let query = aligned(&vec![127u8; 2 * 65_536]);
+    let codes = [longest.as_slice(); 4];
+    let expected = Isa::Portable.run(Dots { codes, query: &query });
+    assert_eq!(expected.1, [65_536 * 255 * 127; 4]);
+    for isa in Isa::available() {
+        assert_eq!(isa.run(Dots { codes, query: &query }), expected, "{isa:?}");
+    }
+}
