@@ -5,7 +5,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,27 @@ pub(crate) fn spawn_helper(
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name(name.to_owned()).spawn(body)
 }
+
+/// Runs work that nobody waits for on one thread of low priority, and waits for it. Whatever it does in parallel stays on
+/// that thread.
+pub(crate) fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
+    let pool = POOL.get_or_init(|| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
+        // On Linux this concerns the calling thread alone. Where it is refused, the thread is as others are.
+        let begin = |_| {
+            let _ = rustix::process::setpriority_process(None, LOW_PRIORITY);
+        };
+        pool.thread_name(|_| "shard-background".into()).start_handler(begin).build().ok()
+    });
+    match pool {
+        Some(pool) => pool.install(work),
+        None => work(),
+    }
+}
+
+/// As `nice` counts: a thread of 0 gets nearly ten times as much of a processor that both want.
+const LOW_PRIORITY: i32 = 10;
 
 /// Waits for a thread, but not longer than this. Whether it ended.
 pub(crate) fn join_within(thread: JoinHandle<()>, time: Duration) -> bool {

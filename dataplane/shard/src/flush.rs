@@ -82,16 +82,20 @@ fn next_frozen(shared: &Shared) -> Option<MutableSegment> {
 fn flush(shared: &Shared, frozen: &MutableSegment) -> Result<(), OpenError> {
     let seqs = shared.progress.read();
     debug_assert!(seqs.flushed < frozen.last_seq && frozen.last_seq <= seqs.durable);
-    let (manifest, placed) = {
-        let state = env::lock(&shared.state);
-        (state.manifest.clone(), state.view.segments.clone())
-    };
-    let segment = build(shared, &manifest, frozen)?;
+    let segment = build(shared, frozen)?;
     let number = segment.as_ref().map(|segment| segment.number);
-    let after = manifest.after_flush(&placed, frozen, number);
-    let manifest = after.map_err(|detail| OpenError::corrupt(&shared.dir, detail))?;
-    manifest.write(&shared.dir, shared.disk_id)?;
-    swap(shared, manifest, segment.clone());
+    {
+        let _guard = env::lock(&shared.manifest_lock);
+        let (manifest, placed) = {
+            let state = env::lock(&shared.state);
+            (state.manifest.clone(), state.view.segments.clone())
+        };
+        let next = shared.next_segment_number();
+        let after = manifest.after_flush(&placed, frozen, number, next);
+        let manifest = after.map_err(|detail| OpenError::corrupt(&shared.dir, detail))?;
+        manifest.write(&shared.dir, shared.disk_id)?;
+        swap(shared, manifest, segment.clone());
+    }
     shared.progress.flushed(frozen.last_seq);
     shared.store.flushed(segment, frozen.last_seq);
     let log = shared.dir.join(crate::open::WAL_DIR);
@@ -99,15 +103,11 @@ fn flush(shared: &Shared, frozen: &MutableSegment) -> Result<(), OpenError> {
 }
 
 /// Writes the segment and opens it; nothing for a frozen segment whose ops had no effect.
-fn build(
-    shared: &Shared,
-    manifest: &Manifest,
-    frozen: &MutableSegment,
-) -> Result<Option<Arc<Segment>>, OpenError> {
+fn build(shared: &Shared, frozen: &MutableSegment) -> Result<Option<Arc<Segment>>, OpenError> {
     if frozen.len() == 0 {
         return Ok(None);
     }
-    let number = manifest.next_segment;
+    let number = shared.new_segment_number();
     let path = segment_path(&shared.dir, number);
     room::check(&path, room::least_bytes(frozen), disk::free_bytes(&shared.dir))?;
     let content = SegmentContent::of(frozen);

@@ -10,6 +10,7 @@ pub mod api;
 mod apply;
 mod cancel;
 mod codec;
+mod compact;
 mod disk;
 mod edit;
 mod env;

@@ -74,8 +74,19 @@ pub(crate) const STORE_FREE_BYTES: u64 = 64 << 20;
 /// How long closing a shard waits for the store.
 pub(crate) const STORE_STOP: Duration = Duration::from_secs(5);
 
+/// How long closing a shard waits for a compaction that is under way. What it was doing is done again after the next
+/// start.
+pub(crate) const COMPACTION_STOP: Duration = Duration::from_secs(20);
+
 /// Points of one segment: a node's number shares 32 bits with a flag.
 pub(crate) const MAX_SEGMENT_POINTS: usize = 1 << 31;
+
+/// Bytes that merging segments may hold in memory: their vectors, and as much again for codes and a graph under way. So
+/// a merged segment has up to 150,000 points of 384 dimensions.
+const MAX_MERGED_BYTES: u64 = 256 << 20;
+
+/// Bytes of a point besides its vector while it is merged: a short payload, its id, its places.
+const MERGED_POINT_BYTES: u64 = 256;
 
 /// Nodes of a mutable segment's graph at most, whatever the limits say: each takes some 60 bytes from the start.
 const MAX_MUTABLE_NODES: usize = 1 << 20;
@@ -100,6 +111,11 @@ impl Limits {
     /// Nodes of a mutable segment's graph: room for as many points to be written again as it holds.
     pub(crate) fn mutable_nodes(&self) -> usize {
         self.mutable_entries.saturating_mul(2).clamp(16, MAX_MUTABLE_NODES)
+    }
+
+    /// Points that a merged segment may have, of vectors of so many elements.
+    pub(crate) fn merged_points(&self, dimensions: usize) -> u64 {
+        MAX_MERGED_BYTES / (4 * dimensions as u64 + MERGED_POINT_BYTES)
     }
 
     /// Whether the mutable segment is to freeze.

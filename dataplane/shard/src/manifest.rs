@@ -2,7 +2,7 @@
 //!
 //! It is replaced whole. Everything in it is as of `flushed_seq`, the last op whose effect is in segments; the log is
 //! replayed from there. The bitmaps are here so that opening a shard does not read every id. Invariant: numbers of
-//! segments ascend and are never used twice.
+//! segments are never used twice; the order is that of their ops, since merged ones take the place of what they were made of.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(crate) struct SegmentEntry {
 pub(crate) struct BitmapBytes(Vec<u8>);
 
 impl BitmapBytes {
-    fn of(bitmap: &RoaringBitmap) -> Self {
+    pub(crate) fn of(bitmap: &RoaringBitmap) -> Self {
         let mut bytes = Vec::with_capacity(bitmap.serialized_size());
         // Writing into memory does not fail.
         let _ = bitmap.serialize_into(&mut bytes);
@@ -74,11 +74,12 @@ impl Manifest {
         else {
             return Ok(None);
         };
-        let ascends = manifest.segments.is_sorted_by(|a, b| a.number < b.number);
-        if !ascends
-            || manifest.segments.last().is_some_and(|last| last.number >= manifest.next_segment)
+        let mut numbers: Vec<u64> = manifest.segments.iter().map(|entry| entry.number).collect();
+        numbers.sort_unstable();
+        if !numbers.is_sorted_by(|a, b| a < b)
+            || numbers.last().is_some_and(|last| *last >= manifest.next_segment)
         {
-            return Err(OpenError::corrupt(&path, "numbers of segments do not ascend"));
+            return Err(OpenError::corrupt(&path, "numbers of segments are used twice"));
         }
         Ok(Some(manifest))
     }
@@ -88,12 +89,13 @@ impl Manifest {
     }
 
     /// The manifest after a frozen segment became segment `new`, or nothing if it held nothing. `placed` are the
-    /// segments that this manifest names, in its order.
+    /// segments that this manifest names, in its order; `next_segment` is a number that none ever had.
     pub(crate) fn after_flush(
         &self,
         placed: &[Placed],
         frozen: &MutableSegment,
         new: Option<u64>,
+        next_segment: u64,
     ) -> Result<Self, String> {
         let mut segments = Vec::with_capacity(self.segments.len() + 1);
         for (entry, placed) in self.segments.iter().zip(placed) {
@@ -107,10 +109,8 @@ impl Manifest {
                 edited: BitmapBytes::of(&edited),
             });
         }
-        let mut next_segment = self.next_segment;
         if let Some(number) = new {
             segments.push(SegmentEntry { number, ..SegmentEntry::default() });
-            next_segment = number + 1;
         }
         Ok(Self {
             flushed_seq: frozen.last_seq,

@@ -15,7 +15,7 @@ use crate::api::{
 use crate::cancel::Cancel;
 use crate::codec::decode_op;
 use crate::error::OpenError;
-use crate::limits::{Limits, QUEUE_BYTES, QUEUE_OPS};
+use crate::limits::{COMPACTION_STOP, Limits, QUEUE_BYTES, QUEUE_OPS};
 use crate::open::IfNew;
 use crate::read::{self, Projection, ReadError};
 use crate::shared::Shared;
@@ -23,7 +23,7 @@ use crate::sync_times::SyncTimes;
 use crate::view::View;
 use crate::wal::Wal;
 use crate::write::{Pending, Writer};
-use crate::{disk, env, flush, open, validate};
+use crate::{compact, disk, env, flush, open, validate};
 
 /// A unit of room in the queue.
 const ROOM_BYTES: usize = 1024;
@@ -44,6 +44,7 @@ struct Inner {
     room: Arc<Semaphore>,
     writer: Mutex<Option<JoinHandle<()>>>,
     flusher: Mutex<Option<JoinHandle<()>>>,
+    compactor: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Without [`Shard::close`] the threads stop too, without being waited for.
@@ -98,6 +99,9 @@ impl Shard {
         let flusher = shared.clone();
         let flusher = env::spawn_vital("shard-flusher", move || flush::run(&flusher))
             .map_err(OpenError::io(dir))?;
+        let compactor = shared.clone();
+        let compactor = env::spawn_vital("shard-compactor", move || compact::run(&compactor))
+            .map_err(OpenError::io(dir))?;
         let writer =
             env::spawn_vital("shard-writer", move || writer.run()).map_err(OpenError::io(dir))?;
         let inner = Inner {
@@ -106,6 +110,7 @@ impl Shard {
             room: Arc::new(Semaphore::new(QUEUE_BYTES / ROOM_BYTES)),
             writer: Mutex::new(Some(writer)),
             flusher: Mutex::new(Some(flusher)),
+            compactor: Mutex::new(Some(compactor)),
         };
         Ok(Shard { inner: Arc::new(inner), cancel: Cancel::default() })
     }
@@ -214,7 +219,19 @@ impl Shard {
         if let Some(flusher) = env::lock(&self.inner.flusher).take() {
             let _ = flusher.join();
         }
+        if let Some(compactor) = env::lock(&self.inner.compactor).take()
+            && !env::join_within(compactor, COMPACTION_STOP)
+        {
+            tracing::warn!(
+                "a compaction does not stop; it is left behind, and holds the folder until it is done"
+            );
+        }
         self.inner.shared.store.stop();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.inner.shared.view.load_full()
     }
 
     #[cfg(test)]

@@ -32,6 +32,10 @@ pub(crate) struct Shared {
     pub(crate) vector: VectorConfig,
     pub(crate) tuning: Tuning,
     pub(crate) limits: Limits,
+    /// Held while the manifest is made and written and the view follows; taken before `state`.
+    pub(crate) manifest_lock: Mutex<()>,
+    /// The number of the next segment.
+    next_segment: AtomicU64,
     pub(crate) state: Mutex<State>,
     /// Notified when a segment froze, a flush ended or failed, or the shard stops.
     pub(crate) changed: Condvar,
@@ -144,6 +148,8 @@ impl Shared {
         Self {
             progress: Progress::new(view.applied_seq, manifest.flushed_seq),
             view: ArcSwap::from_pointee(view.clone()),
+            manifest_lock: Mutex::new(()),
+            next_segment: AtomicU64::new(manifest.next_segment),
             state: Mutex::new(State { view, manifest, flush_failure: None }),
             changed: Condvar::new(),
             sync_clock: SyncClock::default(),
@@ -170,6 +176,16 @@ impl Shared {
             max_links: MAX_LINKS,
             bits: Some(CodeBits::Four),
         }
+    }
+
+    /// A number for a segment. What is not used in the end is not used again either, until the next start.
+    pub(crate) fn new_segment_number(&self) -> u64 {
+        self.next_segment.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// The number that a segment would get now.
+    pub(crate) fn next_segment_number(&self) -> u64 {
+        self.next_segment.load(Ordering::SeqCst)
     }
 
     /// Shows readers the newest view. The caller holds the state.

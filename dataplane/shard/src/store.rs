@@ -43,8 +43,13 @@ pub(crate) struct Store {
     stopping: Arc<AtomicBool>,
 }
 
-/// A flush ended: its segment, if it made one, and the seq it came to.
-type Job = (Option<Arc<Segment>>, u64);
+/// What happened to the segments.
+enum Job {
+    /// A flush ended: its segment, if it made one, and the seq it came to.
+    Flushed(Option<Arc<Segment>>, u64),
+    /// Segments became one, or none.
+    Compacted(Option<Arc<Segment>>, Vec<u64>),
+}
 
 /// What reads use: sled, and which segments all of which is in it.
 struct Open {
@@ -140,14 +145,24 @@ impl Store {
     pub(crate) fn flushed(&self, segment: Option<Arc<Segment>>, flushed_seq: u64) {
         if let Some(jobs) = &*env::lock(&self.jobs) {
             // If the thread gave up, reads take the segments' own copy.
-            let _ = jobs.send((segment, flushed_seq));
+            let _ = jobs.send(Job::Flushed(segment, flushed_seq));
         }
     }
 
-    /// Segments that look-ups are answered from.
+    /// Tells it that segments, of these numbers, became one.
+    pub(crate) fn compacted(&self, segment: Option<Arc<Segment>>, gone: Vec<u64>) {
+        if let Some(jobs) = &*env::lock(&self.jobs) {
+            let _ = jobs.send(Job::Compacted(segment, gone));
+        }
+    }
+
+    /// Numbers of the segments that look-ups are answered from, ascending.
     #[cfg(test)]
-    pub(crate) fn stored_segments(&self) -> usize {
-        self.open.load().as_ref().map_or(0, |open| open.stored.len())
+    pub(crate) fn stored_segments(&self) -> Vec<u64> {
+        let mut numbers: Vec<u64> =
+            self.open.load().iter().flat_map(|open| open.stored.iter().copied()).collect();
+        numbers.sort_unstable();
+        numbers
     }
 
     /// Takes it out of use until the next start, because the disk is full. Its files stay.
@@ -220,8 +235,16 @@ impl Keeper {
         }
         session.db.insert(APPLIED_KEY, &self.flushed_seq.to_be_bytes())?;
         session.show(&stored)?;
-        while let Ok((segment, flushed_seq)) = queue.recv() {
-            self.flushed_seq = flushed_seq;
+        while let Ok(job) = queue.recv() {
+            let (segment, gone) = match job {
+                Job::Flushed(segment, flushed_seq) => {
+                    self.flushed_seq = flushed_seq;
+                    (segment, Vec::new())
+                }
+                Job::Compacted(segment, gone) => (segment, gone),
+            };
+            self.segments.retain(|segment| !gone.contains(&segment.number));
+            stored.retain(|number| !gone.contains(number));
             if let Some(segment) = segment {
                 self.segments.push(segment.clone());
                 if !self.add(&session, &segment)? {
@@ -229,10 +252,29 @@ impl Keeper {
                 }
                 stored.insert(segment.number);
             }
-            session.db.insert(APPLIED_KEY, &flushed_seq.to_be_bytes())?;
+            session.db.insert(APPLIED_KEY, &self.flushed_seq.to_be_bytes())?;
             session.show(&stored)?;
+            for number in gone {
+                if !self.remove(&session, number)? {
+                    return Ok(());
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Removes what is stored of a segment that is gone: first the mark, so that a half removed one does not count. False
+    /// if it has to end meanwhile; the next start goes on.
+    fn remove(&self, session: &Session, number: u64) -> Result<bool, Unusable> {
+        session.marks.remove(number.to_be_bytes())?;
+        let keys = session.payloads.scan_prefix(number.to_be_bytes()).keys();
+        for (at, key) in keys.enumerate() {
+            if at % 256 == 0 && self.must_end() {
+                return Ok(false);
+            }
+            session.payloads.remove(key?)?;
+        }
+        Ok(true)
     }
 
     /// Whether the shard stops, or there is too little room to go on.
@@ -261,11 +303,11 @@ impl Keeper {
         if applied.is_some_and(|applied| applied > self.flushed_seq) {
             return Err(Unusable("it is newer than the segments".into()));
         }
-        let known: HashSet<_> =
-            self.segments.iter().map(|segment| segment.number.to_be_bytes().to_vec()).collect();
+        let known: HashSet<u64> = self.segments.iter().map(|segment| segment.number).collect();
         for mark in marks.iter().keys() {
-            if !known.contains(&mark?.to_vec()) {
-                return Err(Unusable("it holds segments that are gone".into()));
+            let number = mark?.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+            if !known.contains(&number) {
+                self.remove(session, number)?;
             }
         }
         Ok(())

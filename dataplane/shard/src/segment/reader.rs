@@ -279,6 +279,15 @@ impl Segment {
         Some((u64_at(edits, at * ID_SEQ_BYTES + ID_BYTES)?, self.len() + at as u32))
     }
 
+    /// All edits: id, seq, and the number to ask [`Segment::payload`] for.
+    pub(crate) fn all_edits(&self) -> impl Iterator<Item = (PointId, u64, u32)> {
+        let edits = self.section(SectionKind::Edits);
+        (0..self.edits()).filter_map(move |at| {
+            let row = at as usize * ID_SEQ_BYTES;
+            Some((id_at(edits, row), u64_at(edits, row + ID_BYTES)?, self.len() + at))
+        })
+    }
+
     /// Number of edits.
     pub(crate) fn edits(&self) -> u32 {
         self.summary.edits as u32
