@@ -311,15 +311,17 @@ struct ByRow<'a> {
 impl Scorer for ByRow<'_> {
     #[inline(always)]
     unsafe fn distance4<K: Kernel>(&self, nodes: [u32; 4]) -> [i32; 4] {
-        let bytes = self.graph.rotation.padded();
-        nodes.map(|node| {
+        let (bytes, query, sum) =
+            (self.graph.rotation.padded(), self.code.as_ptr(), self.code.sum());
+        // A loop, not a closure: that would be a function of its own, which is not compiled for this kernel.
+        let mut distances = [0; 4];
+        for (distance, node) in distances.iter_mut().zip(nodes) {
             // SAFETY: a row and the query have that many bytes, a multiple of 128; the processor is the caller's word.
-            let dot = unsafe {
-                K::dot_i8(self.graph.row(node), self.code.as_ptr(), self.code.sum(), bytes)
-            };
+            let dot = unsafe { K::dot_i8(self.graph.row(node), query, sum, bytes) };
             let meta = self.graph.meta(node);
-            ordered(meta.scale * dot as f32 + meta.norm * self.square_weight)
-        })
+            *distance = ordered(meta.scale * dot as f32 + meta.norm * self.square_weight);
+        }
+        distances
     }
 
     #[inline(always)]
@@ -341,10 +343,12 @@ struct ByVector<'a> {
 impl Scorer for ByVector<'_> {
     #[inline(always)]
     unsafe fn distance4<K: Kernel>(&self, nodes: [u32; 4]) -> [i32; 4] {
-        nodes.map(|node| {
+        let mut distances = [0; 4];
+        for (distance, node) in distances.iter_mut().zip(nodes) {
             let vector = self.graph.member(node).map_or(&[][..], |member| &member.vector);
-            ordered(self.graph.metric.distance_in_task(self.query, vector))
-        })
+            *distance = ordered(self.graph.metric.distance_in_task(self.query, vector));
+        }
+        distances
     }
 
     #[inline(always)]

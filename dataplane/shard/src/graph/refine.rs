@@ -70,10 +70,13 @@ impl<D: Distances> Task for Prune<'_, D> {
         let Self { node, mut candidates, max_links, distances } = self;
         candidates.sort_unstable();
         candidates.dedup();
-        let others = candidates.iter().filter(|&&candidate| candidate != node);
-        let mut ranked: Vec<(f32, u32)> = others
-            .map(|&candidate| (distances.distance::<K>(node, candidate), candidate))
-            .collect();
+        // Loops, not closures: those would be functions of their own, which are not compiled for this kernel.
+        let mut ranked: Vec<(f32, u32)> = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            if candidate != node {
+                ranked.push((distances.distance::<K>(node, candidate), candidate));
+            }
+        }
         ranked.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let mut kept: Vec<u32> = Vec::with_capacity(max_links);
         for (to_node, candidate) in ranked {
@@ -81,8 +84,14 @@ impl<D: Distances> Task for Prune<'_, D> {
                 break;
             }
             // Strictly, so that of points at one place one is kept; `twins.rs` links them with each other.
-            let far = |&k: &u32| distances.distance::<K>(candidate, k) * ALPHA > to_node;
-            if kept.iter().all(far) {
+            let mut far = true;
+            for &near in &kept {
+                if distances.distance::<K>(candidate, near) * ALPHA <= to_node {
+                    far = false;
+                    break;
+                }
+            }
+            if far {
                 kept.push(candidate);
             }
         }

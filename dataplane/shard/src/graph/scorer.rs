@@ -55,10 +55,13 @@ impl<const EIGHT: bool, const OWN: bool> Scorer for Coded<'_, EIGHT, OWN> {
         if !OWN {
             return raw;
         }
-        std::array::from_fn(|i| {
+        let mut distances = [0; 4];
+        for i in 0..4 {
             let own = self.blocks.own()[nodes[i] as usize];
-            ordered(own.step * (raw[i] as f32 - self.offset) + own.square * self.square_weight)
-        })
+            let product = own.step * (raw[i] as f32 - self.offset);
+            distances[i] = ordered(product + own.square * self.square_weight);
+        }
+        distances
     }
 
     #[inline(always)]
@@ -97,7 +100,11 @@ impl<'a> Exact<'a> {
 impl Scorer for Exact<'_> {
     #[inline(always)]
     unsafe fn distance4<K: Kernel>(&self, nodes: [u32; 4]) -> [i32; 4] {
-        nodes.map(|node| ordered(self.distance(node)))
+        let mut distances = [0; 4];
+        for (distance, node) in distances.iter_mut().zip(nodes) {
+            *distance = ordered(self.distance(node));
+        }
+        distances
     }
 
     #[inline(always)]
