@@ -32,10 +32,10 @@ fn run_beside(shared: &Arc<Shared>, verify: fn(&Shared)) {
         tracing::warn!(shard = shared.identity.shard, %error, "segments are verified before the first flush");
         verify(shared);
     }
-    let mut pauses = Pauses::default();
+    let (mut pauses, mut number) = (Pauses::default(), None);
     while let Some(frozen) = next_frozen(shared) {
-        match flush(shared, &frozen) {
-            Ok(()) => pauses = Pauses::default(),
+        match flush(shared, &frozen, &mut number) {
+            Ok(()) => (pauses, number) = (Pauses::default(), None),
             Err(error) => failed(shared, &frozen, &error, pauses.next()),
         }
     }
@@ -79,10 +79,16 @@ fn next_frozen(shared: &Shared) -> Option<MutableSegment> {
     }
 }
 
-fn flush(shared: &Shared, frozen: &MutableSegment) -> Result<(), OpenError> {
+/// `number` is the segment's, from an earlier attempt at the same frozen segment on: what that left is written over, so
+/// that attempts which fail take no space.
+fn flush(
+    shared: &Shared,
+    frozen: &MutableSegment,
+    number: &mut Option<u64>,
+) -> Result<(), OpenError> {
     let seqs = shared.progress.read();
     debug_assert!(seqs.flushed < frozen.last_seq && frozen.last_seq <= seqs.durable);
-    let segment = build(shared, frozen)?;
+    let segment = build(shared, frozen, number)?;
     let number = segment.as_ref().map(|segment| segment.number);
     {
         let _guard = env::lock(&shared.manifest_lock);
@@ -103,11 +109,15 @@ fn flush(shared: &Shared, frozen: &MutableSegment) -> Result<(), OpenError> {
 }
 
 /// Writes the segment and opens it; nothing for a frozen segment whose ops had no effect.
-fn build(shared: &Shared, frozen: &MutableSegment) -> Result<Option<Arc<Segment>>, OpenError> {
+fn build(
+    shared: &Shared,
+    frozen: &MutableSegment,
+    number: &mut Option<u64>,
+) -> Result<Option<Arc<Segment>>, OpenError> {
     if frozen.len() == 0 {
         return Ok(None);
     }
-    let number = shared.new_segment_number();
+    let number = *number.get_or_insert_with(|| shared.new_segment_number());
     let path = segment_path(&shared.dir, number);
     room::check(&path, room::least_bytes(frozen), disk::free_bytes(&shared.dir))?;
     let content = SegmentContent::of(frozen);
@@ -163,7 +173,7 @@ fn failed(shared: &Shared, frozen: &MutableSegment, error: &OpenError, pause: Du
 #[cfg(test)]
 mod tests {
     use shoal_vector::op::Selector;
-    use shoal_vector::{Metric, Op, PointId, VectorConfig};
+    use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
 
     use super::*;
     use crate::api::{Identity, Tuning};
@@ -171,7 +181,7 @@ mod tests {
     use crate::open::IfNew;
 
     /// A shard without its threads, in which one op waits to be flushed.
-    fn frozen(dir: &std::path::Path) -> Arc<Shared> {
+    fn frozen(dir: &std::path::Path, op: &Op) -> Arc<Shared> {
         let vector = VectorConfig { name: String::new(), size: 2, distance: Metric::Dot };
         let identity =
             Identity { collection: "c".into(), shard: "c-0".into(), vectors: vec![vector] };
@@ -179,8 +189,7 @@ mod tests {
         let (shared, _wal) =
             crate::open::open(dir, IfNew::SetUp, identity, tuning, Limits::default()).unwrap();
         let mut state = env::lock(&shared.state);
-        let nothing = Op::Delete(Selector::Ids(vec![PointId::Num(1)]));
-        state.view.apply(1, &nothing, 1).unwrap();
+        state.view.apply(1, op, 1).unwrap();
         state.view.freeze();
         shared.progress.appended(1);
         shared.progress.synced(1);
@@ -190,9 +199,33 @@ mod tests {
     }
 
     #[test]
+    fn a_flush_whose_manifest_could_not_be_written_leaves_no_second_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        let point = Point {
+            id: PointId::Num(1),
+            vectors: vec![(String::new(), vec![1.0, 2.0])],
+            payload: Vec::new(),
+        };
+        let shared = frozen(dir.path(), &Op::Upsert(vec![point]));
+        let full = next_frozen(&shared).unwrap();
+        let in_the_way = dir.path().join(format!("{}.{}", crate::manifest::FILE, disk::UNFINISHED));
+        std::fs::create_dir(&in_the_way).unwrap();
+        let mut number = None;
+        assert!(flush(&shared, &full, &mut number).is_err());
+        assert!(flush(&shared, &full, &mut number).is_err());
+        std::fs::remove_dir(&in_the_way).unwrap();
+        flush(&shared, &full, &mut number).unwrap();
+        let segments = std::fs::read_dir(dir.path().join(crate::manifest::SEGMENTS_DIR)).unwrap();
+        assert_eq!(segments.count(), 1);
+        assert_eq!(shared.view.load().segments.len(), 1);
+        shared.store.stop();
+    }
+
+    #[test]
     fn flushes_do_not_wait_until_all_segments_are_verified() {
         let dir = tempfile::tempdir().unwrap();
-        let shared = frozen(dir.path());
+        let nothing = Op::Delete(Selector::Ids(vec![PointId::Num(1)]));
+        let shared = frozen(dir.path(), &nothing);
         // Takes until a flush is done, however long that is; a test that hangs here has failed.
         fn verify(shared: &Shared) {
             while shared.progress.read().flushed == 0 {
