@@ -30,7 +30,12 @@ U
   exit 2
 }
 
-known_node() { node_names | grep -qx "${1:-none}" || die "no node ${1:-}: there are $(node_names | tr '\n' ' ')"; }
+# No `| grep -q`: it may leave while node_names still writes, and with pipefail a node that is there would be refused.
+known_node() {
+  local names
+  names=" $(node_names | tr '\n' ' ')"
+  case $names in *" ${1:-none} "*) ;; *) die "no node ${1:-}: there are$names" ;; esac
+}
 
 pid_of() { cat "$RUN/pid/$1" 2>/dev/null || die "$1 was not started by up.sh"; }
 
