@@ -10,3 +10,4 @@ mod refusals;
 mod sample;
 mod search;
 mod support;
+mod vectors;
