@@ -3,17 +3,18 @@
 //! Invariant: the result depends on the view and the op alone, so that a replay, and every replica, ends in the same
 //! state. That is why filters are evaluated here and not where the op comes in.
 
+use std::collections::{HashMap, hash_map};
 use std::sync::Arc;
 
 use shoal_vector::op::Selector;
 use shoal_vector::payload::{self, KeyPath};
-use shoal_vector::{Op, Payload, Point, PointId};
+use shoal_vector::{Op, Payload, Point, PointId, PointVectors};
 
 use crate::edit::{Edit, EditError, Staged};
 use crate::mutable::{Entry, Put};
 use crate::segment::{Damage, PayloadCache};
-use crate::vectors::Vectors;
-use crate::view::{Home, View};
+use crate::vectors::{Dense, Vectors};
+use crate::view::{Home, Located, View};
 
 /// Why an op had no effect. It stands in the log and will have none at a replay either.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ impl View {
                 return Ok(None);
             }
             Op::Delete(selector) => return self.delete(seq, selector),
+            Op::UpdateVectors(points) => return self.update_vectors(seq, points),
+            Op::DeleteVectors { names, points } => return self.delete_vectors(seq, names, points),
             Op::SetPayload { payload, key, .. } => Edit::merge(payload, key.as_deref()),
             Op::OverwritePayload { payload, .. } => Ok(Edit::replace(payload)),
             Op::DeletePayload { keys, .. } => parse_paths(keys).map(Edit::Remove),
@@ -55,7 +58,7 @@ impl View {
             | Op::OverwritePayload { points, .. }
             | Op::DeletePayload { points, .. } => points,
             Op::ClearPayload(points) | Op::Delete(points) => points,
-            Op::Upsert(_) => return Ok(None),
+            Op::Upsert(_) | Op::UpdateVectors(_) | Op::DeleteVectors { .. } => return Ok(None),
         };
         match edit {
             Ok(edit) => self.edit(seq, points, &edit),
@@ -64,26 +67,92 @@ impl View {
     }
 
     fn put(&mut self, seq: u64, point: &Point) {
-        let lived = match self.in_memory(point.id) {
-            Some(lived) => lived,
-            None => self.bury_in_segments(point.id),
-        };
-        let vectors = self.preprocessed(&point.vectors);
+        let vectors = self.preprocessed(&point.vectors).collect();
         let put = Put { seq, vectors, payload: point.payload.as_slice().into() };
+        self.put_whole(point.id, put);
+    }
+
+    /// Makes this the newest version of a point, whether it lives or not.
+    fn put_whole(&mut self, id: PointId, put: Put) {
+        let lived = match self.in_memory(id) {
+            Some(lived) => lived,
+            None => self.bury_in_segments(id),
+        };
         match self.replaying {
-            true => self.mutable.put_scattered(point.id, Arc::new(put)),
-            false => self.mutable.put(point.id, Arc::new(put), &self.shapes),
+            true => self.mutable.put_scattered(id, Arc::new(put)),
+            false => self.mutable.put(id, Arc::new(put), &self.shapes),
         }
         self.points += u64::from(!lived);
     }
 
-    /// Vectors as they are stored. Names and lengths were checked before the op was logged.
-    fn preprocessed(&self, vectors: &[(String, Vec<f32>)]) -> Vectors {
-        let numbered = vectors.iter().filter_map(|(name, vector)| {
-            let number = self.shapes.iter().position(|shape| shape.name == *name)?;
+    /// Vectors as they are stored, by number. Names and lengths were checked before the op was logged.
+    fn preprocessed(&self, vectors: &[(String, Vec<f32>)]) -> impl Iterator<Item = (usize, Dense)> {
+        vectors.iter().filter_map(|(name, vector)| {
+            let number = self.number_of(name)?;
             Some((number, self.shapes[number].metric.preprocess(vector.clone()).into()))
-        });
-        numbered.collect()
+        })
+    }
+
+    fn number_of(&self, name: &str) -> Option<usize> {
+        self.shapes.iter().position(|shape| shape.name == name)
+    }
+
+    /// Changes vectors of all points or of none.
+    fn update_vectors(&mut self, seq: u64, points: &[PointVectors]) -> Applied {
+        // Of an id that is there twice, the later one adds to the earlier.
+        let mut merged: Vec<(PointId, Vectors)> = Vec::with_capacity(points.len());
+        let mut places: HashMap<PointId, usize> = HashMap::new();
+        for point in points {
+            let vectors = self.preprocessed(&point.vectors);
+            match places.entry(point.id) {
+                hash_map::Entry::Occupied(at) => {
+                    let (_, earlier) = &mut merged[*at.get()];
+                    *earlier = earlier.with(vectors);
+                }
+                hash_map::Entry::Vacant(place) => {
+                    place.insert(merged.len());
+                    merged.push((point.id, vectors.collect()));
+                }
+            }
+        }
+        let mut staged = StagedPoints::default();
+        for (id, new) in merged {
+            let Some(located) = self.locate(id) else { continue };
+            let new = new.iter().map(|(number, vector)| (number, vector.clone()));
+            if let Err(refused) = staged.push(&located, located.vectors().with(new))? {
+                return Ok(Some(refused));
+            }
+        }
+        self.put_staged(seq, staged);
+        Ok(None)
+    }
+
+    /// Removes vectors of all points or of none.
+    fn delete_vectors(&mut self, seq: u64, names: &[String], selector: &Selector) -> Applied {
+        let ids = match self.select(selector)? {
+            Ok(ids) => ids,
+            Err(refused) => return Ok(Some(refused)),
+        };
+        let numbers: Vec<usize> = names.iter().filter_map(|name| self.number_of(name)).collect();
+        let mut staged = StagedPoints::default();
+        for id in ids {
+            let Some(located) = self.locate(id) else { continue };
+            if numbers.iter().all(|number| located.vector(*number).is_none()) {
+                continue;
+            }
+            let kept = located.vectors().without(&numbers);
+            if let Err(refused) = staged.push(&located, kept)? {
+                return Ok(Some(refused));
+            }
+        }
+        self.put_staged(seq, staged);
+        Ok(None)
+    }
+
+    fn put_staged(&mut self, seq: u64, staged: StagedPoints) {
+        for (id, (vectors, payload)) in staged.staged.points {
+            self.put_whole(id, Put { seq, vectors, payload });
+        }
     }
 
     fn delete(&mut self, seq: u64, selector: &Selector) -> Applied {
@@ -128,11 +197,12 @@ impl View {
                 Err(EditError::Refused(refused)) => return Ok(Some(refused)),
                 Err(EditError::Damage(damage)) => return Err(damage),
             };
-            if let Err(refused) = staged.push(id, payload, edit.is_shared()) {
+            let held = edit.held(&payload);
+            if let Err(refused) = staged.push(id, payload, held) {
                 return Ok(Some(refused));
             }
         }
-        staged.payloads.into_iter().for_each(|(id, payload)| self.set_payload(seq, id, payload));
+        staged.points.into_iter().for_each(|(id, payload)| self.set_payload(seq, id, payload));
         Ok(None)
     }
 
@@ -165,6 +235,26 @@ impl View {
                 Err(error) => Ok(Err(Refused(error.to_string()))),
             },
         }
+    }
+}
+
+/// New versions of points whose vectors change: all of their vectors, and their payloads.
+#[derive(Default)]
+struct StagedPoints {
+    staged: Staged<(Vectors, Arc<[u8]>)>,
+    cache: PayloadCache,
+}
+
+impl StagedPoints {
+    /// Takes a point with other vectors and the payload it has.
+    fn push(
+        &mut self,
+        located: &Located<'_>,
+        vectors: Vectors,
+    ) -> Result<Result<(), Refused>, Damage> {
+        let payload: Arc<[u8]> = located.payload(&mut self.cache)?.into();
+        let held = vectors.bytes() + payload.len();
+        Ok(self.staged.push(located.id, (vectors, payload), held))
     }
 }
 

@@ -70,7 +70,7 @@ mod tests {
     use proptest::prelude::*;
     use shoal_vector::filter::Condition;
     use shoal_vector::op::Selector;
-    use shoal_vector::{Point, PointId};
+    use shoal_vector::{Point, PointId, PointVectors, SparseVector};
 
     use super::*;
 
@@ -93,6 +93,18 @@ mod tests {
         expected.extend([7].into_iter().chain(*b"{\"a\":1}"));
         assert_eq!(encode_op(&sample()), expected);
         assert_eq!(encode_op(&Op::ClearPayload(Selector::Ids(vec![]))), [1, 5, 0, 0]);
+        let vectors = vec![("a".into(), vec![1.0])];
+        let sparse = vec![("b".into(), SparseVector::new(vec![300], vec![2.0]).unwrap())];
+        let update = PointVectors { id: PointId::Num(7), vectors, sparse };
+        let mut expected = vec![1, 6, 1];
+        expected.extend(PointId::Num(7).canonical_bytes());
+        expected.extend([1, 1, b'a', 1].into_iter().chain(1.0f32.to_le_bytes()));
+        // 300 as a variable-length number.
+        expected.extend([1, 1, b'b', 1, 0xac, 2, 1].into_iter().chain(2.0f32.to_le_bytes()));
+        assert_eq!(encode_op(&Op::UpdateVectors(vec![update])), expected);
+        let (names, points) = (vec!["a".into()], Selector::Ids(vec![]));
+        let expected = [1, 7, 1, 1, b'a', 0, 0];
+        assert_eq!(encode_op(&Op::DeleteVectors { names, points }), expected);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a payload edit makes of one payload, and what it makes of all together before any of it counts.
+//! What a payload edit makes of one payload, and what an op makes of all points together before any of it counts.
 //!
 //! Invariant: the result depends on the op and the payloads alone, and an op that would hold more than
 //! [`MAX_EDIT_BYTES`], or make one payload larger than [`MAX_PAYLOAD_BYTES`], is refused before it has taken that
@@ -50,9 +50,12 @@ impl Edit {
         Edit::Replace(payload.into())
     }
 
-    /// Whether all points get the same bytes.
-    pub(crate) fn is_shared(&self) -> bool {
-        matches!(self, Edit::Replace(_))
+    /// Bytes that a point's new payload takes.
+    pub(crate) fn held(&self, payload: &[u8]) -> usize {
+        match self {
+            Edit::Replace(_) => shared_bytes(payload.len()),
+            Edit::Merge { .. } | Edit::Remove(_) => payload.len(),
+        }
     }
 
     /// The payload of a point after the edit, given what reads the one before.
@@ -97,33 +100,29 @@ fn check_len(id: PointId, len: usize) -> Result<(), EditError> {
     }
 }
 
-/// What an op's edits come to, before they count.
-#[derive(Default)]
-pub(crate) struct Staged {
-    pub(crate) payloads: Vec<(PointId, Arc<[u8]>)>,
+/// What an op makes of points, before it counts.
+pub(crate) struct Staged<T> {
+    pub(crate) points: Vec<(PointId, T)>,
     bytes: usize,
 }
 
-impl Staged {
-    /// Takes one, unless the op then held too much.
-    pub(crate) fn push(
-        &mut self,
-        id: PointId,
-        payload: Arc<[u8]>,
-        shared: bool,
-    ) -> Result<(), Refused> {
-        let held = match shared {
-            true => shared_bytes(payload.len()),
-            false => payload.len(),
-        };
+impl<T> Default for Staged<T> {
+    fn default() -> Self {
+        Self { points: Vec::new(), bytes: 0 }
+    }
+}
+
+impl<T> Staged<T> {
+    /// Takes what becomes of a point, which holds so many bytes, unless the op then held too much.
+    pub(crate) fn push(&mut self, id: PointId, new: T, held: usize) -> Result<(), Refused> {
         self.bytes = self.bytes.saturating_add(ENTRY_BYTES + held);
         if self.bytes > MAX_EDIT_BYTES {
             return Err(Refused(format!(
-                "the payloads that this request changes would take more than {MAX_EDIT_BYTES} bytes; nothing was \
+                "the points that this request changes would take more than {MAX_EDIT_BYTES} bytes; nothing was \
                  changed. Narrow the filter, or split the request into several that each touch fewer points"
             )));
         }
-        self.payloads.push((id, payload));
+        self.points.push((id, new));
         Ok(())
     }
 }
@@ -177,15 +176,17 @@ mod tests {
     fn payloads_of_their_own_count_in_full_and_a_shared_one_as_what_a_flush_makes_of_it() {
         let payload: Arc<[u8]> = vec![b'x'; 1 << 20].into();
         let mut staged = Staged::default();
-        let pushed = (0..).take_while(|_| staged.push(id(), payload.clone(), false).is_ok());
+        let own = Edit::Remove(vec![]).held(&payload);
+        let pushed = (0..).take_while(|_| staged.push(id(), payload.clone(), own).is_ok());
         assert_eq!(pushed.count(), MAX_EDIT_BYTES / ((1 << 20) + ENTRY_BYTES));
         // A short payload over a few million points of one shard is an ordinary request.
         let short: Arc<[u8]> = vec![b'x'; 100].into();
         let mut staged = Staged::default();
+        let shared = Edit::replace(&short).held(&short);
         for _ in 0..3_000_000 {
-            staged.push(id(), short.clone(), true).unwrap();
+            staged.push(id(), short.clone(), shared).unwrap();
         }
-        let refused = (0..10_000_000).find_map(|_| staged.push(id(), short.clone(), true).err());
+        let refused = (0..10_000_000).find_map(|_| staged.push(id(), short.clone(), shared).err());
         assert!(refused.is_some_and(|Refused(text)| text.contains("Narrow the filter")));
     }
 }

@@ -15,7 +15,8 @@ pub const MAX_OP_BYTES: usize = 64 << 20;
 /// until it cannot be read in one piece.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
 
-/// Bytes that the new payloads of one edit may take together, an entry for each point included. All of them are made
+/// Bytes that what one op makes of points may take together, an entry for each point included: new payloads, or all of a
+/// point where its vectors change. All of them are made
 /// before the first counts, and no freeze comes between them, so they stand in memory beside the three mutable segments
 /// of 64 MiB that there can be: this is eight of those more. One short payload set on three million points fits.
 pub const MAX_EDIT_BYTES: usize = 512 << 20;

@@ -120,10 +120,17 @@ impl MutableSegment {
         }
     }
 
-    /// Sets a put whose vectors are new here, and makes it findable by each.
+    /// Sets a put, and makes it findable by each of its vectors.
     pub(crate) fn put(&mut self, id: PointId, put: Arc<Put>, shapes: &[Shape]) {
+        let before = match self.get(&id) {
+            Some(Entry::Put(before)) => before.vectors.clone(),
+            _ => Vectors::default(),
+        };
         for (number, vector) in put.vectors.iter() {
-            self.connect(id, number, vector, shapes);
+            // The graph leads to what did not change.
+            if !before.get(number).is_some_and(|before| Arc::ptr_eq(before, vector)) {
+                self.connect(id, number, vector, shapes);
+            }
         }
         self.set(id, Entry::Put(put));
     }

@@ -5,7 +5,7 @@
 use shoal_vector::filter::Filter;
 use shoal_vector::op::Selector;
 use shoal_vector::payload::KeyPath;
-use shoal_vector::{Op, Payload, Point, VectorConfig};
+use shoal_vector::{Op, Payload, Point, PointId, PointVectors, VectorConfig};
 
 use crate::api::{SearchRequest, ShardError};
 use crate::limits::{MAX_OP_BYTES, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_POINTS_PER_OP};
@@ -33,6 +33,20 @@ pub fn check_op(op: &Op, configs: &[VectorConfig]) -> Valid {
         }
         Op::OverwritePayload { payload, points } => {
             check_payload(payload, "payload")?;
+            check_selector(points)
+        }
+        Op::UpdateVectors(points) => {
+            check_count("points", points.len())?;
+            points.iter().try_for_each(|point| {
+                check_sparse(point)?;
+                check_vectors(point.id, &point.vectors, configs)
+            })
+        }
+        Op::DeleteVectors { names, points } => {
+            names.iter().try_for_each(|name| match number_of(configs, name) {
+                Some(_) => Ok(()),
+                None => Err(invalid(no_such_vector(name))),
+            })?;
             check_selector(points)
         }
         Op::DeletePayload { keys, points } => {
@@ -84,15 +98,28 @@ fn check_count(what: &str, count: usize) -> Valid {
 }
 
 fn check_point(point: &Point, configs: &[VectorConfig]) -> Valid {
-    for (i, (name, vector)) in point.vectors.iter().enumerate() {
+    check_vectors(point.id, &point.vectors, configs)?;
+    check_payload(&point.payload, &format!("payload of point {}", point.id))
+}
+
+/// No collection has sparse vectors yet, so none has one of that name.
+fn check_sparse(point: &PointVectors) -> Valid {
+    match point.sparse.first() {
+        Some((name, _)) => Err(invalid(no_such_vector(name))),
+        None => Ok(()),
+    }
+}
+
+fn check_vectors(id: PointId, vectors: &[(String, Vec<f32>)], configs: &[VectorConfig]) -> Valid {
+    for (i, (name, vector)) in vectors.iter().enumerate() {
         let config = number_of(configs, name).map(|number| &configs[number]);
         let config = config.ok_or_else(|| invalid(no_such_vector(name)))?;
-        if point.vectors[..i].iter().any(|(other, _)| other == name) {
-            return Err(invalid(format!("point {}: vector `{name}` is there twice", point.id)));
+        if vectors[..i].iter().any(|(other, _)| other == name) {
+            return Err(invalid(format!("point {id}: vector `{name}` is there twice")));
         }
-        check_values(vector, config, &format!("vector of point {}", point.id))?;
+        check_values(vector, config, &format!("vector of point {id}"))?;
     }
-    check_payload(&point.payload, &format!("payload of point {}", point.id))
+    Ok(())
 }
 
 fn check_values(vector: &[f32], config: &VectorConfig, place: &str) -> Valid {
@@ -153,7 +180,7 @@ fn check_selector(selector: &Selector) -> Valid {
 
 #[cfg(test)]
 mod tests {
-    use shoal_vector::{Metric, PointId};
+    use shoal_vector::Metric;
 
     use super::*;
 
@@ -203,6 +230,21 @@ mod tests {
         let twice = Point { vectors: vec![vector(), vector()], ..point(vec![], "") };
         assert_eq!(error(upsert(twice)), "point 7: vector `` is there twice");
         assert!(error(Op::Upsert(vec![])).starts_with("points:"));
+    }
+
+    #[test]
+    fn changed_vectors_must_fit_and_deleted_ones_must_be_known() {
+        let update = |name: &str, vector: Vec<f32>| {
+            let vectors = vec![(name.to_owned(), vector)];
+            let (id, sparse) = (PointId::Num(7), Vec::new());
+            error(Op::UpdateVectors(vec![PointVectors { id, vectors, sparse }]))
+        };
+        assert!(update("", vec![0.0; 3]).contains("expected dim: 4, got 3"));
+        assert_eq!(update("a", vec![0.0; 4]), "Not existing vector name error: a");
+        assert!(update("", vec![0.0, 0.0, f32::NAN, 0.0]).contains("point 7: value NaN"));
+        let names = vec!["a".to_owned()];
+        let delete = Op::DeleteVectors { names, points: Selector::Ids(vec![]) };
+        assert_eq!(error(delete), "Not existing vector name error: a");
     }
 
     #[test]

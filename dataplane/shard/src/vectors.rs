@@ -62,6 +62,17 @@ impl Vectors {
         self.first.as_ref().map(|vector| (0, vector)).into_iter().chain(others)
     }
 
+    /// The same, with others in place of those of their numbers.
+    pub(crate) fn with(&self, others: impl Iterator<Item = (usize, Dense)>) -> Self {
+        self.iter().map(|(number, vector)| (number, vector.clone())).chain(others).collect()
+    }
+
+    /// The same, without those of some numbers.
+    pub(crate) fn without(&self, numbers: &[usize]) -> Self {
+        let kept = self.iter().filter(|(number, _)| !numbers.contains(number));
+        kept.map(|(number, vector)| (number, vector.clone())).collect()
+    }
+
     /// Bytes of the numbers in them.
     pub(crate) fn bytes(&self) -> usize {
         self.iter().map(|(_, vector)| size_of_val(&**vector)).sum()
@@ -99,6 +110,12 @@ mod tests {
         assert_eq!((some.get(1), some.get(3)), (None, None));
         let numbers: Vec<usize> = some.iter().map(|(number, _)| number).collect();
         assert_eq!((numbers, some.bytes()), (vec![0, 2], 8));
+        let changed = some.with([(1, dense(4.0)), (2, dense(5.0))].into_iter());
+        assert_eq!((changed.get(0), changed.get(1)), (Some(&dense(0.0)), Some(&dense(4.0))));
+        assert_eq!(
+            (changed.without(&[1, 0]).iter().count(), changed.get(2)),
+            (1, Some(&dense(5.0)))
+        );
         let one: Vectors = [(0, dense(1.0)), (0, dense(3.0))].into_iter().collect();
         assert_eq!((one.get(0), one.others.len()), (Some(&dense(3.0)), 0));
         assert_eq!(Vectors::default().iter().count(), 0);

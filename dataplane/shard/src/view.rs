@@ -12,7 +12,7 @@ use shoal_vector::PointId;
 
 use crate::mutable::{Entry, MutableSegment, Put};
 use crate::segment::{Damage, PayloadCache, Segment, Spot};
-use crate::vectors::Shape;
+use crate::vectors::{Shape, Vectors};
 
 /// Points that are connected before a shard serves: some tens of milliseconds of work.
 const CONNECTED_AT_START: usize = 1_000;
@@ -110,6 +110,14 @@ impl<'v> Located<'v> {
         match self.home {
             Home::Memory(put) => put.vectors.get(number).map(|vector| &**vector),
             Home::Segment(placed, spot) => placed.segment.vector(number, spot.ordinal),
+        }
+    }
+
+    /// All vectors that the point has; a copy where they are in a segment.
+    pub(crate) fn vectors(&self) -> Vectors {
+        match self.home {
+            Home::Memory(put) => put.vectors.clone(),
+            Home::Segment(placed, spot) => placed.segment.vectors_of(spot.ordinal),
         }
     }
 

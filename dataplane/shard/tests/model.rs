@@ -19,7 +19,7 @@ use serde_json::json;
 use shoal_shard::Shard;
 use shoal_shard::api::{Parts, Record, ScrollRequest, SearchRequest, Want, WantVectors};
 use shoal_vector::op::Selector;
-use shoal_vector::{Filter, Metric, Op, PointId, VectorConfig};
+use shoal_vector::{Filter, Metric, Op, PointId, PointVectors, VectorConfig};
 
 const METRICS: [Metric; 4] = [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan];
 
@@ -98,7 +98,7 @@ fn random_selector(rng: &mut StdRng) -> Selector {
 }
 
 fn random_op(configs: &[VectorConfig], rng: &mut StdRng) -> Op {
-    match rng.random_range(0..10) {
+    match rng.random_range(0..13) {
         0..5 => {
             let ids = random_ids(rng);
             let points = ids.into_iter().map(|id| shoal_vector::Point {
@@ -122,7 +122,19 @@ fn random_op(configs: &[VectorConfig], rng: &mut StdRng) -> Op {
             keys: vec!["kind".into(), "deep.n".into()],
             points: random_selector(rng),
         },
-        _ => Op::ClearPayload(random_selector(rng)),
+        9 => Op::ClearPayload(random_selector(rng)),
+        10..12 => {
+            let points = random_ids(rng).into_iter();
+            let points = points.map(|id| {
+                let vectors = random_vectors(configs, rng);
+                PointVectors { id, vectors, sparse: Vec::new() }
+            });
+            Op::UpdateVectors(points.collect())
+        }
+        _ => Op::DeleteVectors {
+            names: vec![configs.choose(rng).unwrap().name.clone()],
+            points: random_selector(rng),
+        },
     }
 }
 

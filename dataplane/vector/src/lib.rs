@@ -11,6 +11,7 @@ pub mod op;
 pub mod payload;
 pub mod point;
 pub mod simd;
+pub mod sparse;
 
 pub use filter::{Filter, FilterError};
 pub use hit::{Hit, TopK};
@@ -18,7 +19,8 @@ pub use id::PointId;
 pub use metric::Metric;
 pub use op::Op;
 pub use payload::Payload;
-pub use point::{Point, VectorConfig};
+pub use point::{Point, PointVectors, VectorConfig};
+pub use sparse::SparseVector;
 
 /// Greatest number of dimensions a vector may have, as in Qdrant.
 pub const MAX_DIMENSIONS: usize = 65_536;

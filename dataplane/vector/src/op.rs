@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Filter, Point, PointId};
+use crate::{Filter, Point, PointId, PointVectors};
 
 /// Which points an op touches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,23 +48,42 @@ pub enum Op {
     },
     /// Remove payloads whole.
     ClearPayload(Selector),
+    /// Give points vectors in place of those of the same names; their other vectors and payloads stay. Of points that do
+    /// not exist nothing comes. Within one op the last of an id and a name wins.
+    UpdateVectors(Vec<PointVectors>),
+    /// Remove vectors.
+    DeleteVectors {
+        /// Names of the vectors.
+        names: Vec<String>,
+        /// Whose vectors.
+        points: Selector,
+    },
 }
 
 impl Op {
     /// Bytes of the points and payloads in it, roughly: how long it takes to check or to encode.
     pub fn bytes(&self) -> usize {
-        let point = |point: &Point| {
-            let vectors = point.vectors.iter().map(|(_, vector)| size_of_val(vector.as_slice()));
-            point.payload.len() + vectors.sum::<usize>() + size_of::<Point>()
+        let vectors = |vectors: &[(String, Vec<f32>)]| -> usize {
+            vectors.iter().map(|(_, vector)| size_of_val(vector.as_slice())).sum()
         };
+        let point =
+            |point: &Point| point.payload.len() + vectors(&point.vectors) + size_of::<Point>();
         match self {
             Op::Upsert(points) => points.iter().map(point).sum(),
+            Op::UpdateVectors(points) => {
+                let sparse =
+                    |p: &PointVectors| -> usize { p.sparse.iter().map(|(_, v)| v.bytes()).sum() };
+                let point =
+                    |p: &PointVectors| vectors(&p.vectors) + sparse(p) + size_of::<PointVectors>();
+                points.iter().map(point).sum()
+            }
             Op::SetPayload { payload, points, .. } | Op::OverwritePayload { payload, points } => {
                 payload.len() + points.bytes()
             }
-            Op::Delete(points) | Op::DeletePayload { points, .. } | Op::ClearPayload(points) => {
-                points.bytes()
-            }
+            Op::Delete(points)
+            | Op::DeletePayload { points, .. }
+            | Op::ClearPayload(points)
+            | Op::DeleteVectors { points, .. } => points.bytes(),
         }
     }
 }

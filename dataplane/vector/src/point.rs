@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, PointId};
+use crate::{Metric, PointId, SparseVector};
 
 /// Size and metric of one of a collection's vectors. Neither ever changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,17 @@ pub struct Point {
     pub vectors: Vec<(String, Vec<f32>)>,
     /// The payload as JSON text of one object; empty for no payload. Bytes, because a write path has no need to look inside.
     pub payload: Vec<u8>,
+}
+
+/// Vectors that a point is given beside those it has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointVectors {
+    /// The point; where it does not exist, none is made.
+    pub id: PointId,
+    /// Vectors by name.
+    pub vectors: Vec<(String, Vec<f32>)>,
+    /// Sparse vectors by name.
+    pub sparse: Vec<(String, SparseVector)>,
 }
 
 impl Point {

@@ -121,6 +121,11 @@ impl Failure {
         Self::new(status, if text.is_empty() { name.to_owned() } else { text })
     }
 
+    /// Names where in the body it is.
+    pub(super) fn within(self, place: &str) -> Self {
+        Self { text: format!("{} (in {place})", self.text), ..self }
+    }
+
     /// A bug of ours.
     pub(super) fn internal(text: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("Service internal error: {text}"))

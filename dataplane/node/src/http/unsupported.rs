@@ -19,7 +19,7 @@ const DELETE: MethodFilter = MethodFilter::DELETE;
 const PATCH: MethodFilter = MethodFilter::PATCH;
 
 /// Method, path and feature.
-const NOT_YET: [(MethodFilter, &str, &str); 50] = [
+const NOT_YET: [(MethodFilter, &str, &str); 47] = [
     (GET, "/telemetry", "telemetry in JSON (use /metrics)"),
     (GET, "/issues", "listing issues"),
     (DELETE, "/issues", "clearing issues"),
@@ -78,13 +78,6 @@ const NOT_YET: [(MethodFilter, &str, &str); 50] = [
         "/collections/{collection_name}/shards/{shard_id}/snapshots/{snapshot_name}",
         "shard snapshots",
     ),
-    (POST, "/collections/{collection_name}/points/batch", "a batch of updates"),
-    (
-        PUT,
-        "/collections/{collection_name}/points/vectors",
-        "replacing vectors of points (upsert the points)",
-    ),
-    (POST, "/collections/{collection_name}/points/vectors/delete", "deleting vectors of points"),
     (POST, "/collections/{collection_name}/points/search/groups", "grouping results"),
     (POST, "/collections/{collection_name}/points/query/groups", "grouping results"),
     (POST, "/collections/{collection_name}/points/search/matrix/pairs", "distance matrices"),

@@ -25,6 +25,13 @@ pub(super) fn split(op: Op, table: &RoutingTable) -> Vec<(usize, Op)> {
             split_selector(points, table, |points| Op::DeletePayload { keys: keys.clone(), points })
         }
         Op::ClearPayload(points) => split_selector(points, table, Op::ClearPayload),
+        Op::UpdateVectors(points) => {
+            let parts = by_shard(points, table, |point| point.id);
+            parts.into_iter().map(|(shard, points)| (shard, Op::UpdateVectors(points))).collect()
+        }
+        Op::DeleteVectors { names, points } => split_selector(points, table, |points| {
+            Op::DeleteVectors { names: names.clone(), points }
+        }),
     }
 }
 
@@ -67,7 +74,7 @@ fn split_selector(
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use shoal_vector::{Filter, Point};
+    use shoal_vector::{Filter, Point, PointVectors};
 
     use super::*;
 
@@ -111,6 +118,24 @@ mod tests {
                 seen += part.len();
             }
             prop_assert_eq!(seen, points.len());
+        }
+
+        #[test]
+        fn vectors_go_where_their_points_are(ids in proptest::collection::vec(any::<u64>(), 1..40), shards in 1usize..5) {
+            let table = table(shards);
+            let point = |&id: &u64| PointVectors {
+                id: PointId::Num(id), vectors: vec![(id.to_string(), vec![])], sparse: vec![],
+            };
+            let points: Vec<PointVectors> = ids.iter().map(point).collect();
+            let mut seen = 0;
+            for (shard, part) in split(Op::UpdateVectors(points), &table) {
+                let Op::UpdateVectors(part) = part else { panic!("same kind") };
+                for point in part {
+                    prop_assert_eq!((table.shard_of(point.id), &point.vectors[0].0), (shard, &point.id.to_string()));
+                    seen += 1;
+                }
+            }
+            prop_assert_eq!(seen, ids.len());
         }
 
         #[test]

@@ -110,6 +110,8 @@ impl Telemetry {
             Op::OverwritePayload { .. } => "overwrite_payload",
             Op::DeletePayload { .. } => "delete_payload",
             Op::ClearPayload(_) => "clear_payload",
+            Op::UpdateVectors(_) => "update_vectors",
+            Op::DeleteVectors { .. } => "delete_vectors",
         };
         self.writes.get_or_create(&OpLabels { op }).inc();
         WriteTimer { telemetry: self, start: clock::now() }

@@ -127,3 +127,99 @@ async fn wrong_names_and_sizes_are_told_as_the_dialect_does() {
     let count = server.ok("POST", &format!("{POINTS}/count"), json!({})).await;
     assert_eq!(count["count"], 4);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_change_and_go_alone_and_the_rest_of_a_point_stays() {
+    let server = films().await;
+    let vectors = format!("{POINTS}/vectors?wait=true");
+    let changes = json!({"points": [
+        {"id": 3, "vector": {"title": [9, 0]}},
+        {"id": 1, "vector": {"plot": [5, 5, 5]}},
+        // Nothing is made of a point that is not there.
+        {"id": 77, "vector": {"plot": [1, 1, 1]}},
+    ]});
+    let done = server.ok("PUT", &vectors, changes).await;
+    assert_eq!(done["status"], "completed");
+    let body = json!({"ids": [1, 3, 77], "with_vector": true});
+    let read = server.ok("POST", POINTS, body.clone()).await;
+    assert_eq!(
+        read,
+        json!([
+            {"id": 1, "payload": {}, "vector": {"title": [1.0, 0.0], "plot": [5.0, 5.0, 5.0]}},
+            {"id": 3, "payload": {"year": 1999}, "vector": {"title": [9.0, 0.0], "plot": [0.0, 0.0, 3.0]}},
+        ])
+    );
+    let found = server.ok("POST", QUERY, json!({"query": [1, 0], "using": "title"})).await;
+    assert_eq!(ids(&found["points"]), [3, 2, 1]);
+
+    let delete = format!("{POINTS}/vectors/delete?wait=true");
+    server.ok("POST", &delete, json!({"points": [1], "vector": ["title", "plot"]})).await;
+    let year = json!({"must": {"key": "year", "match": {"value": 1999}}});
+    server.ok("POST", &delete, json!({"filter": year, "vector": ["plot"]})).await;
+    let read = server.ok("POST", POINTS, body).await;
+    assert_eq!(
+        (&read[0]["vector"], &read[1]["vector"]),
+        (&json!({}), &json!({"title": [9.0, 0.0]}))
+    );
+    let found = server.ok("POST", QUERY, json!({"query": [0, 0, 1], "using": "plot"})).await;
+    assert_eq!(ids(&found["points"]), [0u64; 0]);
+    let count = server.ok("POST", &format!("{POINTS}/count"), json!({})).await;
+    assert_eq!(count["count"], 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_makes_its_changes_in_order_and_tells_of_each() {
+    let server = films().await;
+    let batch = format!("{POINTS}/batch?wait=true");
+    let body = json!({"operations": [
+        {"upsert": {"points": [{"id": 9, "vector": {"title": [1, 1]}, "payload": {"a": 1, "b": 2}}]}},
+        {"update_vectors": {"points": [{"id": 9, "vector": {"plot": [1, 2, 3]}}]}},
+        {"set_payload": {"payload": {"c": 3}, "points": [9]}},
+        {"delete_payload": {"keys": ["a"], "points": [9]}},
+        {"delete_vectors": {"points": [9], "vector": ["title"]}},
+        {"overwrite_payload": {"payload": {"year": 2000}, "points": [2]}},
+        {"clear_payload": {"points": [3]}},
+        {"delete": {"points": [1]}},
+    ]});
+    let results = server.ok("POST", &batch, body).await;
+    let statuses: Vec<&Value> = results.as_array().unwrap().iter().map(|r| &r["status"]).collect();
+    assert_eq!(statuses, [&json!("completed"); 8]);
+    assert!(results[7]["operation_id"].is_u64(), "{results}");
+    let body = json!({"ids": [9, 1, 2, 3], "with_vector": true});
+    let read = server.ok("POST", POINTS, body).await;
+    assert_eq!(
+        read,
+        json!([
+            {"id": 9, "payload": {"b": 2, "c": 3}, "vector": {"plot": [1.0, 2.0, 3.0]}},
+            {"id": 2, "payload": {"year": 2000}, "vector": {"title": [2.0, 0.0]}},
+            {"id": 3, "payload": {}, "vector": {"plot": [0.0, 0.0, 3.0]}},
+        ])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_with_a_wrong_change_makes_none_of_them() {
+    let server = films().await;
+    let batch = format!("{POINTS}/batch?wait=true");
+    let delete = r#"{"delete": {"points": [1]}}"#;
+    for (wrong, status, words) in [
+        (
+            r#"{"upsert": {"points": [{"id": 1, "vector": {"x": [1]}}]}}"#,
+            400,
+            "name error: x (in operations[1])",
+        ),
+        (r#"{"clear_payload": {"points": []}}"#, 400, "operations[1]"),
+        (r#"{"set_payload": {"payload": {"a": 1}}}"#, 422, "operations[1]"),
+        (r#"{"upsert": {"points": []}, "delete": {"points": [1]}}"#, 400, "Format error"),
+        (r#"{"remove": {"points": [1]}}"#, 400, "unknown variant `remove`"),
+    ] {
+        let body = format!(r#"{{"operations": [{delete}, {wrong}]}}"#);
+        server.refused("POST", &batch, &body, status, words).await;
+    }
+    let many = vec![json!({"delete": {"points": [1]}}); 1001];
+    let body = json!({"operations": many}).to_string();
+    server.refused("POST", &batch, &body, 422, "1000 or fewer").await;
+    let count = server.ok("POST", &format!("{POINTS}/count"), json!({})).await;
+    assert_eq!(count["count"], 4);
+    assert_eq!(server.ok("POST", &batch, json!({"operations": []})).await, json!([]));
+}

@@ -131,10 +131,17 @@ impl Model {
         Self { vectors, points: BTreeMap::new() }
     }
 
-    /// Vectors as they are stored.
-    fn stored(&self, point: &Point) -> Vec<(String, Vec<f32>)> {
+    /// Vectors as they are stored: those given, and else those there were.
+    fn stored(
+        &self,
+        given: &[(String, Vec<f32>)],
+        before: &[(String, Vec<f32>)],
+    ) -> Vec<(String, Vec<f32>)> {
         let one = |config: &VectorConfig| {
-            let vector = config.distance.preprocess(point.vector(&config.name)?.to_vec());
+            let named = |(name, _): &&(String, Vec<f32>)| *name == config.name;
+            let new = given.iter().find(named);
+            let new = new.map(|(_, vector)| config.distance.preprocess(vector.clone()));
+            let vector = new.or_else(|| before.iter().find(named).map(|(_, old)| old.clone()))?;
             Some((config.name.clone(), vector))
         };
         self.vectors.iter().filter_map(one).collect()
@@ -144,7 +151,7 @@ impl Model {
         match op {
             Op::Upsert(points) => {
                 for point in points {
-                    let vectors = self.stored(point);
+                    let vectors = self.stored(&point.vectors, &[]);
                     self.points.insert(point.id, (vectors, parse(&point.payload)));
                 }
             }
@@ -166,6 +173,19 @@ impl Model {
                 });
             }
             Op::ClearPayload(points) => self.edit(points, Payload::clear),
+            Op::UpdateVectors(points) => {
+                for point in points {
+                    let Some((before, _)) = self.points.get(&point.id) else { continue };
+                    let vectors = self.stored(&point.vectors, before);
+                    self.points.get_mut(&point.id).unwrap().0 = vectors;
+                }
+            }
+            Op::DeleteVectors { names, points } => {
+                for id in self.select(points) {
+                    let (vectors, _) = self.points.get_mut(&id).unwrap();
+                    vectors.retain(|(name, _)| !names.contains(name));
+                }
+            }
         }
     }
 

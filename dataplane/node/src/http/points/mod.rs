@@ -1,13 +1,16 @@
 //! Points of a collection: writing, reading, counting and removing them.
 
+pub(super) mod batch;
 pub(super) mod count;
 pub(super) mod delete;
 pub(super) mod payload;
 pub(super) mod read;
 pub(super) mod scroll;
 pub(super) mod upsert;
+pub(super) mod vectors;
 
 use serde::Serialize;
+use shoal_shard::api::WriteAck;
 use shoal_vector::Op;
 
 use super::AppState;
@@ -37,6 +40,13 @@ async fn write(
             Ok(state.router.write(collection, op, wait, time.write()).await?)
         })
         .await?;
-    let status = if wait && ack.visible { "completed" } else { "acknowledged" };
-    Ok(Reply::whole(started, UpdateResult { operation_id: ack.seq, status }))
+    Ok(Reply::whole(started, UpdateResult::new(ack, wait)))
+}
+
+impl UpdateResult {
+    /// What a client is told of a write that is durable.
+    fn new(ack: WriteAck, wait: bool) -> Self {
+        let status = if wait && ack.visible { "completed" } else { "acknowledged" };
+        Self { operation_id: ack.seq, status }
+    }
 }

@@ -42,13 +42,13 @@ pub(in super::super) struct DeletePayload {
 }
 
 impl SetPayload {
-    fn into_set(self) -> Result<Op, Failure> {
+    pub(super) fn into_set(self) -> Result<Op, Failure> {
         refuse(&[("shard_key", &self.shard_key)])?;
         let points = selector(self.points, self.filter.as_ref())?;
         Ok(Op::SetPayload { payload: to_text(&self.payload)?, key: self.key, points })
     }
 
-    fn into_overwrite(self) -> Result<Op, Failure> {
+    pub(super) fn into_overwrite(self) -> Result<Op, Failure> {
         refuse(&[("shard_key", &self.shard_key)])?;
         if self.key.is_some() {
             return Err(Failure::unsupported("`key` when overwriting a payload"));
@@ -59,7 +59,7 @@ impl SetPayload {
 }
 
 impl DeletePayload {
-    fn into_op(self) -> Result<Op, Failure> {
+    pub(super) fn into_op(self) -> Result<Op, Failure> {
         refuse(&[("shard_key", &self.shard_key)])?;
         if self.keys.is_empty() {
             return Err(Failure::field("keys", "must name at least one key"));

@@ -89,7 +89,7 @@ impl<'de> serde::de::Visitor<'de> for BatchVisitor {
 
 impl Upsert {
     /// The points, each checked.
-    fn into_points(self, vectors: &[VectorConfig]) -> Result<Vec<Point>, Failure> {
+    pub(super) fn into_points(self, vectors: &[VectorConfig]) -> Result<Vec<Point>, Failure> {
         refuse(&[("shard_key", &self.shard_key), ("update_filter", &self.update_filter)])?;
         match self.update_mode.as_deref() {
             None | Some("upsert") => {}
@@ -112,18 +112,7 @@ impl Upsert {
 
 impl PointStruct {
     fn into_point(self, position: usize, configs: &[VectorConfig]) -> Result<Point, Failure> {
-        let place = || format!("points[{position}].vector");
-        let vectors = self.vector.into_named(&place())?;
-        for (name, vector) in &vectors {
-            vector::check(configs, name, vector)?;
-        }
-        // Each name is one of the collection's, so what is there twice is among so few.
-        let is_first = |(i, (name, _)): (usize, &(String, _))| {
-            vectors.iter().position(|(n, _)| n == name) == Some(i)
-        };
-        if !vectors.iter().enumerate().all(is_first) {
-            return Err(Failure::field(&place(), "a name is there twice"));
-        }
+        let vectors = named_vectors(self.vector, position, configs)?;
         let payload = self.payload.filter(|payload| !payload.is_empty());
         Ok(Point {
             id: self.id,
@@ -131,6 +120,24 @@ impl PointStruct {
             payload: payload.map_or_else(|| Ok(Vec::new()), |p| to_text(&p))?,
         })
     }
+}
+
+/// The vectors of the point at a position, checked against the collection's.
+pub(super) fn named_vectors(
+    vector: VectorLike,
+    position: usize,
+    configs: &[VectorConfig],
+) -> Result<Vec<(String, Vec<f32>)>, Failure> {
+    let place = format!("points[{position}].vector");
+    let vectors = vector.into_named(&place)?;
+    for (i, (name, vector)) in vectors.iter().enumerate() {
+        vector::check(configs, name, vector)?;
+        // Each name is one of the collection's, so what is there twice is among so few.
+        if vectors[..i].iter().any(|(other, _)| other == name) {
+            return Err(Failure::field(&place, "a name is there twice"));
+        }
+    }
+    Ok(vectors)
 }
 
 impl Batch {
