@@ -83,6 +83,12 @@ pub struct VectorCollectionSpec {
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub vectors: Vec<VectorSpec>,
 
+    /// The sparse vectors a point may have: few values, each under the number of its dimension, compared by their product.
+    /// Default: none. Vectors can be neither added nor removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub sparse_vectors: Option<Vec<SparseVectorSpec>>,
+
     /// How points are spread over shards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharding: Option<Sharding>,
@@ -125,6 +131,15 @@ pub struct VectorSpec {
     /// Tuning of the graph index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<Index>,
+}
+
+/// One sparse vector of a point.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SparseVectorSpec {
+    /// The vector's name, by which it is searched. No other vector has it.
+    #[schemars(length(min = 1, max = 64))]
+    pub name: String,
 }
 
 /// How two vectors are compared; the names are Qdrant's.

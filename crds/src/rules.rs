@@ -163,6 +163,22 @@ pub(crate) const VECTOR_COLLECTION: &[Rule] = &[
     },
     Rule {
         place: Place::Spec,
+        field: ".sparseVectors",
+        rule: "!has(self.sparseVectors) || self.sparseVectors.all(s, self.sparseVectors.exists_one(o, o.name == s.name) && \
+               !self.vectors.exists(v, has(v.name) && v.name == s.name))",
+        message: "two vectors have one name: give each sparse vector a name that no other vector has",
+    },
+    Rule {
+        place: Place::Spec,
+        field: ".sparseVectors",
+        rule: "(has(self.sparseVectors) ? self.sparseVectors.size() : 0) == \
+               (has(oldSelf.sparseVectors) ? oldSelf.sparseVectors.size() : 0) && (!has(oldSelf.sparseVectors) || \
+               oldSelf.sparseVectors.all(o, self.sparseVectors.exists(s, s.name == o.name)))",
+        message: "a sparse vector can be neither added, removed nor renamed, as the disks were set up as they are: make a \
+                  new collection and load the points into it",
+    },
+    Rule {
+        place: Place::Spec,
         field: ".replication.replicas",
         rule: "self.?replication.?replicas.orValue(1) in [1, 3, 5]",
         message: "use 1, 3 or 5 replicas: an even number costs more and survives no more",

@@ -68,6 +68,7 @@ fn main() -> Result<()> {
             size: base.columns,
             distance: Metric::Cosine,
         }],
+        sparse: Vec::new(),
     };
     let limits = Limits {
         mutable_entries: arguments.segment,
@@ -123,6 +124,7 @@ impl Bench {
     fn request(&self, query: usize, ef: usize) -> SearchRequest {
         SearchRequest {
             using: String::new(),
+            sparse: None,
             vector: self.queries.row(query).to_vec(),
             filter: None,
             k: K,

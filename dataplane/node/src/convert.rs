@@ -10,7 +10,7 @@ use shoal_shard::api::{
     WantVectors,
 };
 use shoal_shard::{decode_filter, encode_filter};
-use shoal_vector::{Filter, Hit};
+use shoal_vector::{Filter, Hit, SparseVector};
 
 /// What is wanted of points, as a message.
 pub fn want_to_pb(want: &Want) -> pb::Want {
@@ -69,11 +69,19 @@ pub fn filter_from_pb(filter: Option<Bytes>) -> Result<Option<Filter>, DecodeErr
 
 /// A search as a message.
 pub fn search_to_pb(target: pb::Target, request: SearchRequest) -> pb::SearchRequest {
+    let (vector, sparse) = match request.sparse {
+        Some(sparse) => {
+            let indices = sparse.indices().to_vec();
+            (sparse.values().to_vec(), Some(pb::Indices { indices }))
+        }
+        None => (request.vector, None),
+    };
     pb::SearchRequest {
         target: Some(target),
         filter: filter_to_pb(request.filter.as_ref()),
         want: Some(want_to_pb(&request.want)),
-        vector: request.vector,
+        vector,
+        sparse,
         using: request.using,
         k: request.k as u64,
         ef: request.ef.map(|ef| ef as u64),
@@ -84,10 +92,17 @@ pub fn search_to_pb(target: pb::Target, request: SearchRequest) -> pb::SearchReq
 
 /// A search from a message.
 pub fn search_from_pb(request: pb::SearchRequest) -> Result<SearchRequest, DecodeError> {
+    let (vector, sparse) = match request.sparse {
+        Some(pb::Indices { indices }) => {
+            (Vec::new(), Some(sparse_vector(indices, request.vector)?))
+        }
+        None => (request.vector, None),
+    };
     Ok(SearchRequest {
         filter: filter_from_pb(request.filter)?,
         want: want_from_pb(request.want)?,
-        vector: request.vector,
+        vector,
+        sparse,
         using: request.using,
         k: size(request.k),
         ef: request.ef.map(size),
@@ -164,23 +179,38 @@ fn payload_len(parts: Option<&pb::Parts>) -> usize {
     parts.and_then(|parts| parts.payload.as_ref()).map_or(0, |payload| payload.len())
 }
 
+fn sparse_vector(indices: Vec<u32>, values: Vec<f32>) -> Result<SparseVector, DecodeError> {
+    SparseVector::new(indices, values).map_err(|error| DecodeError::Sparse(error.to_string()))
+}
+
 fn parts_to_pb(parts: Parts) -> Result<pb::Parts, DecodeError> {
     let named = |(name, values)| pb::NamedVector { name, values };
+    let named_sparse = |(name, vector): (String, SparseVector)| pb::NamedSparse {
+        name,
+        indices: vector.indices().to_vec(),
+        values: vector.values().to_vec(),
+    };
+    let sparse = parts.sparse.into_iter().map(named_sparse).collect();
     Ok(pb::Parts {
         payload: parts.payload.as_ref().map(encode_payload).transpose()?,
-        vectors: parts
-            .vectors
-            .map(|vectors| pb::Vectors { vectors: vectors.into_iter().map(named).collect() }),
+        vectors: parts.vectors.map(|vectors| pb::Vectors {
+            vectors: vectors.into_iter().map(named).collect(),
+            sparse,
+        }),
     })
 }
 
 fn parts_from_pb(parts: Option<pb::Parts>) -> Result<Parts, DecodeError> {
     let parts = parts.unwrap_or_default();
     let named = |vector: pb::NamedVector| (vector.name, vector.values);
-    Ok(Parts {
-        payload: parts.payload.as_deref().map(decode_payload).transpose()?,
-        vectors: parts.vectors.map(|vectors| vectors.vectors.into_iter().map(named).collect()),
-    })
+    let named_sparse =
+        |vector: pb::NamedSparse| Ok((vector.name, sparse_vector(vector.indices, vector.values)?));
+    let payload = parts.payload.as_deref().map(decode_payload).transpose()?;
+    let Some(vectors) = parts.vectors else { return Ok(Parts { payload, ..Parts::default() }) };
+    let sparse =
+        vectors.sparse.into_iter().map(named_sparse).collect::<Result<_, DecodeError>>()?;
+    let vectors = Some(vectors.vectors.into_iter().map(named).collect());
+    Ok(Parts { payload, vectors, sparse })
 }
 
 /// A shard's figures as a message.
@@ -223,10 +253,15 @@ mod tests {
 
     use super::*;
 
+    fn sparse() -> SparseVector {
+        SparseVector::new(vec![3, u32::MAX], vec![0.5, -1.0]).unwrap()
+    }
+
     fn parts() -> Parts {
         Parts {
             payload: Some(serde_json::from_str(r#"{"city":"London","n":[1,{"a":null}]}"#).unwrap()),
             vectors: Some(vec![(String::new(), vec![0.5, -1.0])]),
+            sparse: vec![("s".into(), sparse())],
         }
     }
 
@@ -242,6 +277,7 @@ mod tests {
             let sent = SearchRequest {
                 using: "title".into(),
                 vector: vec![1.0, -0.25],
+                sparse: None,
                 filter: Some(Filter {
                     must: vec![Condition::IsNull("a".into())],
                     ..Filter::default()
@@ -255,6 +291,17 @@ mod tests {
             let back = search_from_pb(search_to_pb(pb::Target::default(), sent.clone())).unwrap();
             assert_eq!(format!("{back:?}"), format!("{sent:?}"));
         }
+    }
+
+    #[test]
+    fn sparse_searches_arrive_as_they_were_sent_and_odd_ones_are_refused() {
+        let old = pb::SearchRequest { vector: vec![1.0], k: 3, ..Default::default() };
+        let plain = search_from_pb(old.clone()).unwrap();
+        let sent = SearchRequest { vector: vec![], sparse: Some(sparse()), ..plain };
+        let back = search_from_pb(search_to_pb(pb::Target::default(), sent.clone())).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{sent:?}"));
+        let odd = pb::SearchRequest { sparse: Some(pb::Indices { indices: vec![] }), ..old };
+        assert!(matches!(search_from_pb(odd), Err(DecodeError::Sparse(_))));
     }
 
     #[test]

@@ -57,6 +57,7 @@ fn request(name: &str, seconds: u64) -> CreateCollection {
     CreateCollection {
         name: name.to_owned(),
         vectors: vec![VectorConfig { name: String::new(), size: 8, distance: Metric::Dot }],
+        sparse: Vec::new(),
         ef_construct: Some(50),
         shards: Some(2),
         timeout: Duration::from_secs(seconds),

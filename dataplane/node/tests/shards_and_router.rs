@@ -120,6 +120,7 @@ async fn cluster(deadlines: Deadlines) -> Cluster {
     let collection = Arc::new(Collection {
         name: "c".to_owned(),
         vectors: serde_json::from_str::<Vec<VectorConfig>>(VECTORS).unwrap(),
+        sparse: Vec::new(),
         ef_construct: 100,
         routing: RoutingTable::initial(places.iter().map(|p| p.name.clone())).unwrap(),
         shards: places.iter().map(|place| place.client("c", TOKEN)).collect(),
@@ -147,6 +148,7 @@ fn nearest(k: usize) -> SearchRequest {
     let want = Want { payload: WantPayload::All, ..Want::default() };
     SearchRequest {
         using: String::new(),
+        sparse: None,
         vector: vector(7),
         filter: None,
         k,
@@ -339,6 +341,7 @@ async fn shards_one_version_older_than_their_router_answer_and_those_two_older_s
         Arc::new(Collection {
             name: "c".to_owned(),
             vectors: c.collection.vectors.clone(),
+            sparse: Vec::new(),
             ef_construct: 100,
             routing: RoutingTable::initial(c.places.iter().map(|p| p.name.clone())).unwrap(),
             shards,

@@ -17,6 +17,9 @@ pub enum DecodeError {
     /// Not a filter.
     #[error("not a filter: {0}")]
     Filter(String),
+    /// Not a sparse vector.
+    #[error("not a sparse vector: indices {0}")]
+    Sparse(String),
     /// Not a JSON object.
     #[error("not a payload: {0}")]
     Payload(String),

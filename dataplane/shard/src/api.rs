@@ -1,12 +1,14 @@
 //! What a shard is asked and what it answers. The same types serve a caller in the process and, over gRPC, a router.
 
 use serde_json::Value;
-use shoal_vector::{Filter, Hit, Metric, Payload, PointId, VectorConfig};
+use shoal_vector::{
+    Filter, Hit, Metric, Payload, PointId, SparseVector, SparseVectorConfig, VectorConfig,
+};
 
 use crate::limits::MAX_ANSWER_BYTES;
 
 /// Who a shard is. Written to its disk at creation; a disk of another shard or other vectors is refused.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// The collection's client-facing name.
     pub collection: String,
@@ -14,6 +16,8 @@ pub struct Identity {
     pub shard: String,
     /// The vectors of its points. Their order says nothing: a disk keeps the one it was set up with.
     pub vectors: Vec<VectorConfig>,
+    /// The sparse vectors of its points, in any order too.
+    pub sparse: Vec<SparseVectorConfig>,
 }
 
 /// Tuning of a vector's graphs, which may change from one start to the next.
@@ -90,6 +94,8 @@ pub struct SearchRequest {
     pub using: String,
     /// The vector; its length is that of the named one and its values are finite. Need not be normalised.
     pub vector: Vec<f32>,
+    /// The vector where the named one is sparse; `vector` is empty then. Such a search is always exact.
+    pub sparse: Option<SparseVector>,
     /// Only points that match.
     pub filter: Option<Filter>,
     /// How many to return.
@@ -129,6 +135,8 @@ pub struct Parts {
     pub payload: Option<Payload>,
     /// Vectors by name, those that the point has of the wanted ones; `None` when not wanted.
     pub vectors: Option<Vec<(String, Vec<f32>)>>,
+    /// Sparse vectors by name, likewise; empty where vectors are not wanted.
+    pub sparse: Vec<(String, SparseVector)>,
 }
 
 impl Parts {
@@ -137,7 +145,9 @@ impl Parts {
     pub fn bytes(&self) -> usize {
         let vectors = self.vectors.iter().flatten();
         let vectors = vectors.map(|(name, vector)| name.len() + size_of_val(vector.as_slice()));
-        32 + self.payload.as_ref().map_or(0, payload_bytes) + vectors.sum::<usize>()
+        let sparse = self.sparse.iter().map(|(name, vector)| name.len() + vector.bytes());
+        let vectors = vectors.sum::<usize>() + sparse.sum::<usize>();
+        32 + self.payload.as_ref().map_or(0, payload_bytes) + vectors
     }
 }
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use shoal_vector::op::Selector;
 use shoal_vector::payload::{self, KeyPath};
-use shoal_vector::{Op, Payload, Point, PointId, PointVectors};
+use shoal_vector::{Op, Payload, Point, PointId, PointVectors, SparseVector};
 
 use crate::edit::{Edit, EditError, Staged};
 use crate::mutable::{Entry, Put};
 use crate::segment::{Damage, PayloadCache};
-use crate::vectors::{Dense, Vectors};
+use crate::vectors::{Vectors, sparse_number_of};
 use crate::view::{Home, Located, View};
 
 /// Why an op had no effect. It stands in the log and will have none at a replay either.
@@ -42,7 +42,11 @@ impl View {
     fn apply_op(&mut self, seq: u64, op: &Op) -> Applied {
         let edit = match op {
             Op::Upsert(points) => {
-                points.iter().for_each(|point| self.put(seq, point));
+                points.iter().for_each(|point| self.put(seq, point, &[]));
+                return Ok(None);
+            }
+            Op::UpsertWithSparse(points) => {
+                points.iter().for_each(|point| self.put(seq, &point.point, &point.sparse));
                 return Ok(None);
             }
             Op::Delete(selector) => return self.delete(seq, selector),
@@ -58,7 +62,10 @@ impl View {
             | Op::OverwritePayload { points, .. }
             | Op::DeletePayload { points, .. } => points,
             Op::ClearPayload(points) | Op::Delete(points) => points,
-            Op::Upsert(_) | Op::UpdateVectors(_) | Op::DeleteVectors { .. } => return Ok(None),
+            Op::Upsert(_)
+            | Op::UpsertWithSparse(_)
+            | Op::UpdateVectors(_)
+            | Op::DeleteVectors { .. } => return Ok(None),
         };
         match edit {
             Ok(edit) => self.edit(seq, points, &edit),
@@ -66,8 +73,8 @@ impl View {
         }
     }
 
-    fn put(&mut self, seq: u64, point: &Point) {
-        let vectors = self.preprocessed(&point.vectors).collect();
+    fn put(&mut self, seq: u64, point: &Point, sparse: &[(String, SparseVector)]) {
+        let vectors = self.preprocessed(&point.vectors, sparse);
         let put = Put { seq, vectors, payload: point.payload.as_slice().into() };
         self.put_whole(point.id, put);
     }
@@ -86,11 +93,19 @@ impl View {
     }
 
     /// Vectors as they are stored, by number. Names and lengths were checked before the op was logged.
-    fn preprocessed(&self, vectors: &[(String, Vec<f32>)]) -> impl Iterator<Item = (usize, Dense)> {
-        vectors.iter().filter_map(|(name, vector)| {
+    fn preprocessed(
+        &self,
+        vectors: &[(String, Vec<f32>)],
+        sparse: &[(String, SparseVector)],
+    ) -> Vectors {
+        let dense = vectors.iter().filter_map(|(name, vector)| {
             let number = self.number_of(name)?;
             Some((number, self.shapes[number].metric.preprocess(vector.clone()).into()))
-        })
+        });
+        let sparse = sparse.iter().filter_map(|(name, vector)| {
+            Some((sparse_number_of(&self.sparse, name)?, Arc::new(vector.clone())))
+        });
+        dense.collect::<Vectors>().with_sparse(sparse)
     }
 
     fn number_of(&self, name: &str) -> Option<usize> {
@@ -103,23 +118,22 @@ impl View {
         let mut merged: Vec<(PointId, Vectors)> = Vec::with_capacity(points.len());
         let mut places: HashMap<PointId, usize> = HashMap::new();
         for point in points {
-            let vectors = self.preprocessed(&point.vectors);
+            let vectors = self.preprocessed(&point.vectors, &point.sparse);
             match places.entry(point.id) {
                 hash_map::Entry::Occupied(at) => {
                     let (_, earlier) = &mut merged[*at.get()];
-                    *earlier = earlier.with(vectors);
+                    *earlier = earlier.with(&vectors);
                 }
                 hash_map::Entry::Vacant(place) => {
                     place.insert(merged.len());
-                    merged.push((point.id, vectors.collect()));
+                    merged.push((point.id, vectors));
                 }
             }
         }
         let mut staged = StagedPoints::default();
         for (id, new) in merged {
             let Some(located) = self.locate(id) else { continue };
-            let new = new.iter().map(|(number, vector)| (number, vector.clone()));
-            if let Err(refused) = staged.push(&located, located.vectors().with(new))? {
+            if let Err(refused) = staged.push(&located, located.vectors().with(&new))? {
                 return Ok(Some(refused));
             }
         }
@@ -133,14 +147,18 @@ impl View {
             Ok(ids) => ids,
             Err(refused) => return Ok(Some(refused)),
         };
-        let numbers: Vec<usize> = names.iter().filter_map(|name| self.number_of(name)).collect();
+        let dense: Vec<usize> = names.iter().filter_map(|name| self.number_of(name)).collect();
+        let sparse = names.iter().filter_map(|name| sparse_number_of(&self.sparse, name));
+        let sparse: Vec<usize> = sparse.collect();
         let mut staged = StagedPoints::default();
         for id in ids {
             let Some(located) = self.locate(id) else { continue };
-            if numbers.iter().all(|number| located.vector(*number).is_none()) {
+            let has = dense.iter().any(|number| located.vector(*number).is_some())
+                || sparse.iter().any(|number| located.has_sparse(*number));
+            if !has {
                 continue;
             }
-            let kept = located.vectors().without(&numbers);
+            let kept = located.vectors().without(&dense, &sparse);
             if let Err(refused) = staged.push(&located, kept)? {
                 return Ok(Some(refused));
             }

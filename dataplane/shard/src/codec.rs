@@ -70,7 +70,7 @@ mod tests {
     use proptest::prelude::*;
     use shoal_vector::filter::Condition;
     use shoal_vector::op::Selector;
-    use shoal_vector::{Point, PointId, PointVectors, SparseVector};
+    use shoal_vector::{Point, PointId, PointVectors, PointWithSparse, SparseVector};
 
     use super::*;
 
@@ -105,6 +105,13 @@ mod tests {
         let (names, points) = (vec!["a".into()], Selector::Ids(vec![]));
         let expected = [1, 7, 1, 1, b'a', 0, 0];
         assert_eq!(encode_op(&Op::DeleteVectors { names, points }), expected);
+        let point = Point { id: PointId::Num(7), vectors: vec![], payload: vec![] };
+        let sparse = vec![("b".into(), SparseVector::new(vec![9], vec![2.0]).unwrap())];
+        let mut expected = vec![1, 8, 1];
+        expected.extend(PointId::Num(7).canonical_bytes());
+        expected.extend([0, 0, 1, 1, b'b', 1, 9, 1].into_iter().chain(2.0f32.to_le_bytes()));
+        let op = Op::UpsertWithSparse(vec![PointWithSparse { point, sparse }]);
+        assert_eq!(encode_op(&op), expected);
     }
 
     #[test]

@@ -121,8 +121,9 @@ fn build(
     let path = segment_path(&shared.dir, number);
     room::check(&path, room::least_bytes(frozen), disk::free_bytes(&shared.dir))?;
     let content = SegmentContent::of(frozen);
-    write_segment(&path, shared.disk_id, &content, &shared.build_options())?;
-    let segment = Segment::open(&path, number, shared.disk_id, &shared.dimensions())?;
+    let sparse = shared.identity.sparse.len();
+    write_segment(&path, shared.disk_id, &content, &shared.build_options(), sparse)?;
+    let segment = Segment::open(&path, number, shared.disk_id, shared.kinds(&shared.dimensions()))?;
     segment.warm();
     Ok(Some(Arc::new(segment)))
 }
@@ -179,8 +180,12 @@ mod tests {
     /// A shard without its threads, in which one op waits to be flushed.
     fn frozen(dir: &std::path::Path, op: &Op) -> Arc<Shared> {
         let vector = VectorConfig { name: String::new(), size: 2, distance: Metric::Dot };
-        let identity =
-            Identity { collection: "c".into(), shard: "c-0".into(), vectors: vec![vector] };
+        let identity = Identity {
+            collection: "c".into(),
+            shard: "c-0".into(),
+            vectors: vec![vector],
+            sparse: Vec::new(),
+        };
         let tuning = Tuning { ef_construct: 10, ef: 10 }.into();
         let (shared, _wal) =
             crate::open::open(dir, IfNew::SetUp, identity, tuning, Limits::default()).unwrap();

@@ -6,34 +6,54 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use shoal_vector::VectorConfig;
+use shoal_vector::{SparseVectorConfig, VectorConfig};
 use uuid::Uuid;
 
 use crate::api::Identity;
 use crate::error::OpenError;
 use crate::format::{FileKind, read_sealed, write_sealed};
 use crate::limits::{MAX_NAME_BYTES, MAX_VECTORS};
-use crate::vectors::number_of;
+use crate::vectors::{number_of, sparse_number_of};
 
 pub(crate) const FILE: &str = "identity";
 
+/// Version 1 ended before the sparse vectors.
+#[derive(Serialize, Deserialize)]
+struct Body1 {
+    collection: String,
+    shard: String,
+    vectors: Vec<VectorConfig>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Body {
-    identity: Identity,
+    collection: String,
+    shard: String,
+    vectors: Vec<VectorConfig>,
+    sparse: Vec<SparseVectorConfig>,
 }
 
 /// The disk's id if it has been set up, after checking that it is the disk of `wanted`, and its identity as it stands
 /// there: a vector's number, by which segments know it, is its position in that list.
 pub(crate) fn read(dir: &Path, wanted: &Identity) -> Result<Option<(Uuid, Identity)>, OpenError> {
-    let Some((header, body)) = read_sealed::<Body>(&dir.join(FILE), FileKind::Identity, None)?
-    else {
+    let path = dir.join(FILE);
+    // What the versions have in common comes first.
+    let Some((header, body)) = read_sealed::<Body1>(&path, FileKind::Identity, None)? else {
         return Ok(None);
     };
-    if !is_same(&body.identity, wanted) {
-        let (found, wanted) = (describe(&body.identity), describe(wanted));
+    let sparse = match header.version {
+        1 => Vec::new(),
+        _ => read_sealed::<Body>(&path, FileKind::Identity, None)?
+            .map(|(_, body)| body.sparse)
+            .unwrap_or_default(),
+    };
+    let Body1 { collection, shard, vectors } = body;
+    let found = Identity { collection, shard, vectors, sparse };
+    if !is_same(&found, wanted) {
+        let (found, wanted) = (describe(&found), describe(wanted));
         return Err(OpenError::WrongIdentity { dir: dir.to_owned(), found, wanted });
     }
-    Ok(Some((header.disk, body.identity)))
+    Ok(Some((header.disk, found)))
 }
 
 /// Whether two identities differ in the order of the vectors at most.
@@ -43,17 +63,20 @@ fn is_same(a: &Identity, b: &Identity) -> bool {
         vectors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         vectors
     };
-    (&a.collection, &a.shard) == (&b.collection, &b.shard) && by_name(a) == by_name(b)
+    let sparse = |identity: &Identity| {
+        let mut names: Vec<String> = identity.sparse.iter().map(|s| s.name.clone()).collect();
+        names.sort_unstable();
+        names
+    };
+    (&a.collection, &a.shard) == (&b.collection, &b.shard)
+        && by_name(a) == by_name(b)
+        && sparse(a) == sparse(b)
 }
 
 pub(crate) fn write(dir: &Path, disk_id: Uuid, identity: &Identity) -> Result<(), OpenError> {
-    write_sealed(
-        &dir.join(FILE),
-        FileKind::Identity,
-        disk_id,
-        0,
-        &Body { identity: identity.clone() },
-    )
+    let Identity { collection, shard, vectors, sparse } = identity.clone();
+    let body = Body { collection, shard, vectors, sparse };
+    write_sealed(&dir.join(FILE), FileKind::Identity, disk_id, 0, &body)
 }
 
 /// Refuses identities that cannot be served, before anything is written.
@@ -65,7 +88,27 @@ pub(crate) fn check(identity: &Identity) -> Result<(), OpenError> {
             )));
         }
     }
-    check_vectors(&identity.vectors)
+    check_vectors(&identity.vectors)?;
+    check_sparse(identity)
+}
+
+fn check_sparse(identity: &Identity) -> Result<(), OpenError> {
+    let invalid = |text: String| Err(OpenError::Invalid(format!("sparse vectors: {text}")));
+    let sparse = &identity.sparse;
+    if sparse.len() > MAX_VECTORS {
+        return invalid(format!("at most {MAX_VECTORS} may be given, not {}", sparse.len()));
+    }
+    for (number, SparseVectorConfig { name }) in sparse.iter().enumerate() {
+        if name.is_empty() || name.len() > MAX_NAME_BYTES {
+            return invalid(format!("the name must have 1 to {MAX_NAME_BYTES} bytes"));
+        }
+        if sparse_number_of(sparse, name) != Some(number)
+            || number_of(&identity.vectors, name).is_some()
+        {
+            return invalid(format!("the name `{name}` is there twice"));
+        }
+    }
+    Ok(())
 }
 
 fn check_vectors(vectors: &[VectorConfig]) -> Result<(), OpenError> {
@@ -94,7 +137,8 @@ fn describe(identity: &Identity) -> String {
         "" => format!("{size} x {distance:?}"),
         name => format!("{name}: {size} x {distance:?}"),
     };
-    let vectors: Vec<String> = identity.vectors.iter().map(describe).collect();
+    let mut vectors: Vec<String> = identity.vectors.iter().map(describe).collect();
+    vectors.extend(identity.sparse.iter().map(|sparse| format!("{}: sparse", sparse.name)));
     format!(
         "shard `{}` of collection `{}` ({})",
         identity.shard,

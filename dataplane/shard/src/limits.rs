@@ -40,6 +40,9 @@ pub const MAX_NAME_BYTES: usize = 255;
 /// points have it, and a collection's object lists them all.
 pub const MAX_VECTORS: usize = 16;
 
+/// Values of one sparse vector: as many as a dense one may have. Each costs a place in an inverted index.
+pub const MAX_SPARSE_VALUES: usize = shoal_vector::MAX_DIMENSIONS;
+
 /// Links of a node in a segment's graph: three cache lines of them. More make walks longer, fewer make them lose their
 /// way; at 384 dimensions recall .99 was fastest with 48.
 pub(crate) const MAX_LINKS: usize = 48;
@@ -118,7 +121,7 @@ impl Limits {
         self.mutable_entries.saturating_mul(2).clamp(16, MAX_MUTABLE_NODES)
     }
 
-    /// Points that a merged segment may have, whose vectors have so many elements together.
+    /// Points that a merged segment may have, whose vectors have so many elements together, sparse ones aside.
     pub(crate) fn merged_points(&self, dimensions: usize) -> u64 {
         MAX_MERGED_BYTES / (4 * dimensions as u64 + MERGED_POINT_BYTES)
     }
@@ -128,7 +131,7 @@ impl Limits {
         mutable.len() >= self.mutable_entries
             || mutable.bytes() >= self.mutable_bytes
             || mutable.log_bytes >= self.mutable_log_bytes
-            || mutable.is_graph_full()
+            || mutable.is_graph_full(self.mutable_nodes())
     }
 }
 

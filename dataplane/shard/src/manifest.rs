@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::error::OpenError;
 use crate::format::{FileKind, read_sealed, write_sealed};
 use crate::mutable::MutableSegment;
-use crate::segment::Segment;
+use crate::segment::{Kinds, Segment};
 use crate::view::Placed;
 
 pub(crate) const FILE: &str = "manifest";
@@ -146,12 +146,12 @@ pub(crate) fn segment_path(dir: &Path, number: u64) -> PathBuf {
 pub(crate) fn open_segments(
     dir: &Path,
     disk_id: Uuid,
-    dimensions: &[usize],
+    kinds: Kinds<'_>,
     manifest: &Manifest,
 ) -> Result<Vec<Placed>, OpenError> {
     let open = |entry: &SegmentEntry| {
         let segment =
-            Segment::open(&segment_path(dir, entry.number), entry.number, disk_id, dimensions)?;
+            Segment::open(&segment_path(dir, entry.number), entry.number, disk_id, kinds)?;
         let bitmap = |bytes: &BitmapBytes| {
             let bitmap = bytes
                 .read(segment.len())

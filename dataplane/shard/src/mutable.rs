@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use shoal_vector::PointId;
+use shoal_vector::{PointId, SparseVector};
 
 use crate::graph::{Growing, Member};
+use crate::inverted::Inverted;
 use crate::vectors::{Dense, Shape, Vectors};
 
 /// Bytes of an entry besides its vector and payload: key, map node, two allocations, rounded up.
@@ -85,12 +86,19 @@ struct Findable {
     held: usize,
 }
 
+/// Puts are in no index, so that a search has to look at all entries.
+pub(crate) struct Scattered;
+
 /// See the file's comment.
 #[derive(Clone, Default)]
 pub(crate) struct MutableSegment {
     entries: OrdMap<PointId, Entry>,
     /// By number of the vector, as far as any put has one.
     findable: Vec<Findable>,
+    /// By number of the sparse vector, as far as any put has one.
+    inverted: Vec<Inverted>,
+    /// Set when a put with sparse vectors is in no inverted index, as while the log is replayed.
+    sparse_scattered: bool,
     bytes: usize,
     /// Bytes that the ops in it take in the log, also those without effect.
     pub(crate) log_bytes: u64,
@@ -132,12 +140,18 @@ impl MutableSegment {
                 self.connect(id, number, vector, shapes);
             }
         }
+        for (number, vector) in put.vectors.iter_sparse() {
+            if !before.sparse(number).is_some_and(|before| Arc::ptr_eq(before, vector)) {
+                self.invert(id, number, vector);
+            }
+        }
         self.set(id, Entry::Put(put));
     }
 
-    /// Sets a put that no graph will lead to.
+    /// Sets a put that no graph will lead to, and no inverted index.
     pub(crate) fn put_scattered(&mut self, id: PointId, put: Arc<Put>) {
         put.vectors.iter().for_each(|(number, _)| self.findable(number).scattered = true);
+        self.sparse_scattered |= put.vectors.iter_sparse().next().is_some();
         self.set(id, Entry::Put(put));
     }
 
@@ -166,15 +180,37 @@ impl MutableSegment {
         }
     }
 
+    fn invert(&mut self, id: PointId, number: usize, vector: &Arc<SparseVector>) {
+        if self.sparse_scattered {
+            return;
+        }
+        if self.inverted.len() <= number {
+            self.inverted.resize_with(number + 1, Inverted::default);
+        }
+        self.inverted[number].insert(id, vector.clone());
+    }
+
     /// Connects what was put without a graph, now that there is time for it.
     pub(crate) fn gather(&mut self, shapes: &[Shape]) {
         self.findable.iter_mut().for_each(|findable| findable.scattered = false);
+        self.sparse_scattered = false;
         for (id, entry) in self.entries.clone().iter() {
             if let Entry::Put(put) = entry {
                 for (number, vector) in put.vectors.iter() {
                     self.connect(*id, number, vector, shapes);
                 }
+                for (number, vector) in put.vectors.iter_sparse() {
+                    self.invert(*id, number, vector);
+                }
             }
+        }
+    }
+
+    /// The inverted index over a sparse vector, `None` where no put has one; fails if puts are not in it.
+    pub(crate) fn inverted(&self, number: usize) -> Result<Option<&Inverted>, Scattered> {
+        match self.sparse_scattered {
+            true => Err(Scattered),
+            false => Ok(self.inverted.get(number)),
         }
     }
 
@@ -189,8 +225,12 @@ impl MutableSegment {
         self.findable.get(number).map_or(0, |findable| findable.held)
     }
 
-    /// Whether another put would not find room in one of the graphs.
-    pub(crate) fn is_graph_full(&self) -> bool {
+    /// Whether another put would not find room in one of the graphs, or there are as many replaced vectors in an inverted
+    /// index as `most`.
+    pub(crate) fn is_graph_full(&self, most: usize) -> bool {
+        if self.inverted.iter().any(|inverted| inverted.len() >= most) {
+            return true;
+        }
         (0..self.findable.len())
             .any(|number| self.near(number).is_some_and(|near| near.graph.is_full()))
     }

@@ -15,6 +15,7 @@ use crate::error::OpenError;
 use crate::limits::Limits;
 use crate::manifest::{Manifest, SEGMENTS_DIR, open_segments, segment_path};
 use crate::mutable::MutableSegment;
+use crate::segment::Kinds;
 use crate::shared::Shared;
 use crate::store::Store;
 use crate::vectors::Shape;
@@ -56,10 +57,12 @@ pub(crate) fn open(
         .ok_or_else(|| OpenError::corrupt(&manifest_path, "it is missing"))?;
     clear_unfinished(dir, &manifest)?;
     let dimensions: Vec<usize> = identity.vectors.iter().map(|vector| vector.size).collect();
-    let segments = open_segments(dir, disk_id, &dimensions, &manifest)?;
+    let kinds = Kinds { dimensions: &dimensions, sparse: identity.sparse.len() };
+    let segments = open_segments(dir, disk_id, kinds, &manifest)?;
     let shape = |vector| Shape::new(vector, limits.mutable_nodes());
     let mut view = View {
         shapes: identity.vectors.iter().map(shape).collect(),
+        sparse: identity.sparse.clone().into(),
         replaying: true,
         mutable: MutableSegment::default(),
         frozen: Vec::new(),

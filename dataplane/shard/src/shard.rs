@@ -133,7 +133,8 @@ impl Shard {
         validate::check_encoded(&op)?;
         let decoded = env::compute(op.len(), || {
             let decoded = decode_op(&op).map_err(|error| ShardError::Invalid(error.to_string()))?;
-            validate::check_op(&decoded, &shared.identity.vectors).map(|()| decoded)
+            validate::check_op(&decoded, &shared.identity.vectors, &shared.identity.sparse)
+                .map(|()| decoded)
         })?;
         let stopping = || shared.unavailable("it is stopping");
         let queue = env::lock(&self.inner.queue).clone().ok_or_else(stopping)?;
@@ -150,13 +151,15 @@ impl Shard {
     /// The points nearest to a vector, best first. Computes on the calling thread.
     pub fn search(&self, request: &SearchRequest) -> Result<Vec<FoundPoint>, ShardError> {
         let shared = &self.inner.shared;
-        let number = validate::check_query(request, &shared.identity.vectors)?;
+        let number =
+            validate::check_query(request, &shared.identity.vectors, &shared.identity.sparse)?;
         if request.k == 0 {
             return Err(ShardError::Invalid("limit: value 0 invalid, must be 1 or larger".into()));
         }
         let ef = request.ef.unwrap_or_else(|| shared.tuning.of(&request.using).ef).max(request.k);
-        self.read(&request.want, |view, projection| {
-            read::search(view, number, ef, request, projection)
+        self.read(&request.want, |view, projection| match &request.sparse {
+            Some(query) => read::search_sparse(view, number, query, request, projection),
+            None => read::search(view, number, ef, request, projection),
         })
     }
 
@@ -249,8 +252,13 @@ impl Shard {
         let shared = &self.inner.shared;
         shared.check_whole()?;
         let view = shared.view.load_full();
-        let projection =
-            Projection::new(want, &shared.identity.vectors, &shared.store, &self.cancel);
+        let projection = Projection::new(
+            want,
+            &shared.identity.vectors,
+            &shared.identity.sparse,
+            &shared.store,
+            &self.cancel,
+        );
         projection.and_then(|projection| read(&view, projection)).map_err(|error| match error {
             ReadError::Invalid(text) => ShardError::Invalid(text),
             ReadError::TooLong => answer_too_long(),

@@ -18,7 +18,7 @@ use crate::env;
 use crate::graph::BuildOptions;
 use crate::limits::{Limits, MAX_LINKS, REFINE_EF};
 use crate::manifest::Manifest;
-use crate::segment::Damage;
+use crate::segment::{Damage, Kinds};
 use crate::store::Store;
 use crate::sync_times::SyncClock;
 use crate::view::View;
@@ -173,6 +173,11 @@ impl Shared {
             bits: Some(CodeBits::Four),
         };
         self.identity.vectors.iter().map(options).collect()
+    }
+
+    /// What vectors a segment holds.
+    pub(crate) fn kinds<'a>(&self, dimensions: &'a [usize]) -> Kinds<'a> {
+        Kinds { dimensions, sparse: self.identity.sparse.len() }
     }
 
     /// Elements of the vectors, by number.

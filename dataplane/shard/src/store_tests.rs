@@ -11,7 +11,8 @@ const POINTS: u64 = 50;
 
 fn open(dir: &Path) -> Shard {
     let vectors = vec![VectorConfig { name: String::new(), size: 2, distance: Metric::Dot }];
-    let identity = Identity { collection: "c".into(), shard: "s".into(), vectors };
+    let identity =
+        Identity { collection: "c".into(), shard: "s".into(), vectors, sparse: Vec::new() };
     let limits = Limits { mutable_entries: 10, ..Limits::default() };
     Shard::open(dir, identity, Tuning { ef_construct: 20, ef: 20 }, limits).unwrap()
 }
@@ -36,7 +37,7 @@ fn check_payloads(shard: &Shard) {
         shard.retrieve(&ids, &Want { payload: WantPayload::All, ..Want::default() }).unwrap();
     for (id, record) in (0..POINTS).zip(&records) {
         let payload = serde_json::json!({"n": id}).as_object().cloned();
-        assert_eq!(record.parts, Parts { payload, vectors: None });
+        assert_eq!(record.parts, Parts { payload, ..Parts::default() });
     }
 }
 

@@ -5,11 +5,13 @@
 use shoal_vector::filter::Filter;
 use shoal_vector::op::Selector;
 use shoal_vector::payload::KeyPath;
-use shoal_vector::{Op, Payload, Point, PointId, PointVectors, VectorConfig};
+use shoal_vector::{Op, Payload, Point, PointId, SparseVector, SparseVectorConfig, VectorConfig};
 
 use crate::api::{SearchRequest, ShardError};
-use crate::limits::{MAX_OP_BYTES, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_POINTS_PER_OP};
-use crate::vectors::number_of;
+use crate::limits::{
+    MAX_OP_BYTES, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_POINTS_PER_OP, MAX_SPARSE_VALUES,
+};
+use crate::vectors::{number_of, sparse_number_of};
 
 type Valid = Result<(), ShardError>;
 
@@ -19,7 +21,7 @@ fn invalid(text: impl Into<String>) -> ShardError {
 
 /// Checks an op against the vectors of its collection. A router asks this about the whole op before it sends the first
 /// part of it, so that one wrong point does not leave the parts of other shards done.
-pub fn check_op(op: &Op, configs: &[VectorConfig]) -> Valid {
+pub fn check_op(op: &Op, configs: &[VectorConfig], sparse: &[SparseVectorConfig]) -> Valid {
     match op {
         Op::Upsert(points) => {
             check_count("points", points.len())?;
@@ -35,18 +37,27 @@ pub fn check_op(op: &Op, configs: &[VectorConfig]) -> Valid {
             check_payload(payload, "payload")?;
             check_selector(points)
         }
+        Op::UpsertWithSparse(points) => {
+            check_count("points", points.len())?;
+            points.iter().try_for_each(|point| {
+                check_sparse(point.point.id, &point.sparse, sparse)?;
+                check_point(&point.point, configs)
+            })
+        }
         Op::UpdateVectors(points) => {
             check_count("points", points.len())?;
             points.iter().try_for_each(|point| {
-                check_sparse(point)?;
+                check_sparse(point.id, &point.sparse, sparse)?;
                 check_vectors(point.id, &point.vectors, configs)
             })
         }
         Op::DeleteVectors { names, points } => {
-            names.iter().try_for_each(|name| match number_of(configs, name) {
-                Some(_) => Ok(()),
-                None => Err(invalid(no_such_vector(name))),
-            })?;
+            let is_known = |name: &&String| {
+                number_of(configs, name).is_some() || sparse_number_of(sparse, name).is_some()
+            };
+            if let Some(name) = names.iter().find(|name| !is_known(name)) {
+                return Err(invalid(no_such_vector(name)));
+            }
             check_selector(points)
         }
         Op::DeletePayload { keys, points } => {
@@ -66,16 +77,29 @@ pub fn check_encoded(op: &[u8]) -> Valid {
     }
 }
 
-/// Checks a query's vector; returns its number.
+/// Checks a query's vector; returns the number of what it is compared with, among vectors of its kind.
 pub(crate) fn check_query(
     request: &SearchRequest,
     configs: &[VectorConfig],
+    sparse: &[SparseVectorConfig],
 ) -> Result<usize, ShardError> {
-    let number = number_of(configs, &request.using);
-    let number = number.ok_or_else(|| invalid(no_such_vector(&request.using)))?;
-    check_values(&request.vector, &configs[number], "vector")?;
-    Ok(number)
+    let using = &request.using;
+    match (number_of(configs, using), sparse_number_of(sparse, using), &request.sparse) {
+        (Some(number), _, None) => {
+            check_values(&request.vector, &configs[number], "vector")?;
+            Ok(number)
+        }
+        (None, Some(number), Some(query)) => {
+            check_sparse_values(query, "vector")?;
+            Ok(number)
+        }
+        (None, None, _) => Err(invalid(no_such_vector(using))),
+        _ => Err(invalid(WRONG_KIND)),
+    }
 }
+
+/// What is said of a list of numbers where a sparse vector should stand, and the other way round.
+pub const WRONG_KIND: &str = "Conversion between sparse and regular vectors failed";
 
 /// What is said about a name that no vector of the collection has.
 pub(crate) fn no_such_vector(name: &str) -> String {
@@ -102,12 +126,31 @@ fn check_point(point: &Point, configs: &[VectorConfig]) -> Valid {
     check_payload(&point.payload, &format!("payload of point {}", point.id))
 }
 
-/// No collection has sparse vectors yet, so none has one of that name.
-fn check_sparse(point: &PointVectors) -> Valid {
-    match point.sparse.first() {
-        Some((name, _)) => Err(invalid(no_such_vector(name))),
-        None => Ok(()),
+fn check_sparse(
+    id: PointId,
+    vectors: &[(String, SparseVector)],
+    configs: &[SparseVectorConfig],
+) -> Valid {
+    for (i, (name, vector)) in vectors.iter().enumerate() {
+        if sparse_number_of(configs, name).is_none() {
+            return Err(invalid(no_such_vector(name)));
+        }
+        if vectors[..i].iter().any(|(other, _)| other == name) {
+            return Err(invalid(format!("point {id}: vector `{name}` is there twice")));
+        }
+        check_sparse_values(vector, &format!("vector `{name}` of point {id}"))?;
     }
+    Ok(())
+}
+
+fn check_sparse_values(vector: &SparseVector, place: &str) -> Valid {
+    if vector.len() > MAX_SPARSE_VALUES {
+        return Err(invalid(format!(
+            "{place}: {} values, at most {MAX_SPARSE_VALUES} are taken",
+            vector.len()
+        )));
+    }
+    vector.check().map_err(|error| invalid(format!("{place}: {error}")))
 }
 
 fn check_vectors(id: PointId, vectors: &[(String, Vec<f32>)], configs: &[VectorConfig]) -> Valid {
@@ -180,12 +223,16 @@ fn check_selector(selector: &Selector) -> Valid {
 
 #[cfg(test)]
 mod tests {
-    use shoal_vector::Metric;
+    use shoal_vector::{Metric, PointVectors, PointWithSparse};
 
     use super::*;
 
     fn config() -> VectorConfig {
         VectorConfig { name: String::new(), size: 4, distance: Metric::Dot }
+    }
+
+    fn sparse() -> SparseVectorConfig {
+        SparseVectorConfig { name: "s".into() }
     }
 
     fn point(vector: Vec<f32>, payload: &str) -> Point {
@@ -197,7 +244,7 @@ mod tests {
     }
 
     fn error(op: Op) -> String {
-        check_op(&op, &[config()]).unwrap_err().to_string()
+        check_op(&op, &[config()], &[sparse()]).unwrap_err().to_string()
     }
 
     fn upsert(point: Point) -> Op {
@@ -225,7 +272,7 @@ mod tests {
         let named = Point { vectors: vec![("other".into(), vec![0.0; 4])], ..point(vec![], "") };
         assert_eq!(error(upsert(named)), "Not existing vector name error: other");
         let none = Point { vectors: vec![], ..point(vec![], "") };
-        assert!(check_op(&upsert(none), &[config()]).is_ok(), "a point may lack any vector");
+        assert!(check_op(&upsert(none), &[config()], &[]).is_ok(), "a point may lack any vector");
         let vector = || (String::new(), vec![0.0; 4]);
         let twice = Point { vectors: vec![vector(), vector()], ..point(vec![], "") };
         assert_eq!(error(upsert(twice)), "point 7: vector `` is there twice");
@@ -248,8 +295,37 @@ mod tests {
     }
 
     #[test]
+    fn sparse_vectors_must_be_of_the_collection_and_whole() {
+        let with = |sparse: &[(&str, SparseVector)]| {
+            let sparse = sparse.iter().map(|(name, v)| ((*name).to_owned(), v.clone())).collect();
+            let point = point(vec![0.0; 4], "");
+            let op = Op::UpsertWithSparse(vec![PointWithSparse { point, sparse }]);
+            check_op(&op, &[config()], &[self::sparse()]).map_err(|error| error.to_string())
+        };
+        let vector = |json: &str| serde_json::from_str::<SparseVector>(json).unwrap();
+        let good = || vector(r#"{"indices": [1, 5], "values": [0.5, -1]}"#);
+        assert_eq!(with(&[("s", good())]), Ok(()));
+        for (vectors, text) in [
+            (vec![("t", good())], "Not existing vector name error: t"),
+            (vec![("", good())], "Not existing vector name error: "),
+            (vec![("s", good()), ("s", good())], "twice"),
+            (vec![("s", vector(r#"{"indices": [5, 1], "values": [1, 1]}"#))], "ascending"),
+            (vec![("s", vector(r#"{"indices": [5], "values": []}"#))], "1 != 0"),
+        ] {
+            let error = with(&vectors).unwrap_err();
+            assert!(error.contains(text), "{error}");
+        }
+        let many = SparseVector::new(
+            (0..=MAX_SPARSE_VALUES as u32).collect(),
+            vec![1.0; MAX_SPARSE_VALUES + 1],
+        );
+        assert!(with(&[("s", many.unwrap())]).unwrap_err().contains("at most"));
+    }
+
+    #[test]
     fn payloads_must_be_objects_within_bounds() {
-        let with = |payload: &str| check_op(&upsert(point(vec![0.0; 4], payload)), &[config()]);
+        let with =
+            |payload: &str| check_op(&upsert(point(vec![0.0; 4], payload)), &[config()], &[]);
         let nested = |levels: usize| {
             format!("{{\"a\":{}1{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1))
         };

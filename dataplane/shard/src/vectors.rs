@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use shoal_vector::codes::Rotation;
-use shoal_vector::{Metric, VectorConfig};
+use shoal_vector::{Metric, SparseVector, SparseVectorConfig, VectorConfig};
 
 /// A vector, preprocessed by its metric.
 pub(crate) type Dense = Arc<[f32]>;
@@ -38,12 +38,19 @@ pub(crate) fn number_of(configs: &[VectorConfig], name: &str) -> Option<usize> {
     configs.iter().position(|config| config.name == name)
 }
 
+/// The number of a sparse vector's name: they are numbered for themselves.
+pub(crate) fn sparse_number_of(configs: &[SparseVectorConfig], name: &str) -> Option<usize> {
+    configs.iter().position(|config| config.name == name)
+}
+
 /// See the file's comment. A point may lack any of them, also all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Vectors {
     first: Option<Dense>,
     /// From number 1 on; shorter where the point lacks the last ones.
     others: Box<[Option<Dense>]>,
+    /// Sparse vectors by their number; shorter where the point lacks the last ones.
+    sparse: Box<[Option<Arc<SparseVector>>]>,
 }
 
 impl Vectors {
@@ -62,20 +69,52 @@ impl Vectors {
         self.first.as_ref().map(|vector| (0, vector)).into_iter().chain(others)
     }
 
-    /// The same, with others in place of those of their numbers.
-    pub(crate) fn with(&self, others: impl Iterator<Item = (usize, Dense)>) -> Self {
-        self.iter().map(|(number, vector)| (number, vector.clone())).chain(others).collect()
+    /// The sparse vector of a number, if the point has it.
+    pub(crate) fn sparse(&self, number: usize) -> Option<&Arc<SparseVector>> {
+        self.sparse.get(number)?.as_ref()
+    }
+
+    /// Sparse vectors that the point has, ascending by number.
+    pub(crate) fn iter_sparse(&self) -> impl Iterator<Item = (usize, &Arc<SparseVector>)> {
+        let numbered = self.sparse.iter().enumerate();
+        numbered.filter_map(|(number, vector)| Some((number, vector.as_ref()?)))
+    }
+
+    /// The same, with sparse vectors in place of those of their numbers.
+    pub(crate) fn with_sparse(
+        self,
+        sparse: impl IntoIterator<Item = (usize, Arc<SparseVector>)>,
+    ) -> Self {
+        let mut all = self.sparse.into_vec();
+        for (number, vector) in sparse {
+            if all.len() <= number {
+                all.resize(number + 1, None);
+            }
+            all[number] = Some(vector);
+        }
+        Self { sparse: all.into(), ..self }
+    }
+
+    /// The same, with those that `others` has in place of those of the same numbers.
+    pub(crate) fn with(&self, others: &Self) -> Self {
+        let dense = self.iter().chain(others.iter());
+        let dense: Self = dense.map(|(number, vector)| (number, vector.clone())).collect();
+        let sparse = self.iter_sparse().chain(others.iter_sparse());
+        dense.with_sparse(sparse.map(|(number, vector)| (number, vector.clone())))
     }
 
     /// The same, without those of some numbers.
-    pub(crate) fn without(&self, numbers: &[usize]) -> Self {
-        let kept = self.iter().filter(|(number, _)| !numbers.contains(number));
-        kept.map(|(number, vector)| (number, vector.clone())).collect()
+    pub(crate) fn without(&self, dense: &[usize], sparse: &[usize]) -> Self {
+        let kept = self.iter().filter(|(number, _)| !dense.contains(number));
+        let kept: Self = kept.map(|(number, vector)| (number, vector.clone())).collect();
+        let sparse = self.iter_sparse().filter(|(number, _)| !sparse.contains(number));
+        kept.with_sparse(sparse.map(|(number, vector)| (number, vector.clone())))
     }
 
     /// Bytes of the numbers in them.
     pub(crate) fn bytes(&self) -> usize {
-        self.iter().map(|(_, vector)| size_of_val(&**vector)).sum()
+        let dense: usize = self.iter().map(|(_, vector)| size_of_val(&**vector)).sum();
+        dense + self.iter_sparse().map(|(_, vector)| vector.bytes()).sum::<usize>()
     }
 }
 
@@ -94,7 +133,7 @@ impl FromIterator<(usize, Dense)> for Vectors {
                 }
             }
         }
-        Self { first, others: others.into() }
+        Self { first, others: others.into(), sparse: Box::default() }
     }
 }
 
@@ -110,14 +149,26 @@ mod tests {
         assert_eq!((some.get(1), some.get(3)), (None, None));
         let numbers: Vec<usize> = some.iter().map(|(number, _)| number).collect();
         assert_eq!((numbers, some.bytes()), (vec![0, 2], 8));
-        let changed = some.with([(1, dense(4.0)), (2, dense(5.0))].into_iter());
+        let others: Vectors = [(1, dense(4.0)), (2, dense(5.0))].into_iter().collect();
+        let changed = some.with(&others);
         assert_eq!((changed.get(0), changed.get(1)), (Some(&dense(0.0)), Some(&dense(4.0))));
         assert_eq!(
-            (changed.without(&[1, 0]).iter().count(), changed.get(2)),
+            (changed.without(&[1, 0], &[]).iter().count(), changed.get(2)),
             (1, Some(&dense(5.0)))
         );
         let one: Vectors = [(0, dense(1.0)), (0, dense(3.0))].into_iter().collect();
         assert_eq!((one.get(0), one.others.len()), (Some(&dense(3.0)), 0));
         assert_eq!(Vectors::default().iter().count(), 0);
+    }
+
+    #[test]
+    fn sparse_vectors_have_numbers_of_their_own() {
+        let sparse = |index| Arc::new(SparseVector::new(vec![index], vec![1.0]).unwrap());
+        let one = Vectors::default().with_sparse([(1, sparse(7))]);
+        assert_eq!((one.sparse(0), one.sparse(1), one.get(1)), (None, Some(&sparse(7)), None));
+        let two = one.with(&Vectors::default().with_sparse([(0, sparse(8)), (1, sparse(9))]));
+        let numbers: Vec<usize> = two.iter_sparse().map(|(number, _)| number).collect();
+        assert_eq!((numbers, two.bytes(), two.sparse(1)), (vec![0, 1], 16, Some(&sparse(9))));
+        assert_eq!(two.without(&[0], &[1]).iter_sparse().count(), 1);
     }
 }

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
-use shoal_vector::PointId;
+use shoal_vector::sparse::dot;
+use shoal_vector::{PointId, SparseVector, SparseVectorConfig};
 
 use crate::mutable::{Entry, MutableSegment, Put};
 use crate::segment::{Damage, PayloadCache, Segment, Spot};
@@ -69,6 +70,8 @@ impl Placed {
 pub(crate) struct View {
     /// By number of the vector.
     pub(crate) shapes: Arc<[Shape]>,
+    /// By number of the sparse vector.
+    pub(crate) sparse: Arc<[SparseVectorConfig]>,
     /// While the log is replayed, points are not connected: a shard that starts has no time for it.
     pub(crate) replaying: bool,
     pub(crate) mutable: MutableSegment,
@@ -110,6 +113,34 @@ impl<'v> Located<'v> {
         match self.home {
             Home::Memory(put) => put.vectors.get(number).map(|vector| &**vector),
             Home::Segment(placed, spot) => placed.segment.vector(number, spot.ordinal),
+        }
+    }
+
+    /// The product of a query with the sparse vector of a number; `None` if they share no dimension, or the point lacks it.
+    pub(crate) fn product(&self, number: usize, query: &SparseVector) -> Option<f32> {
+        match self.home {
+            Home::Memory(put) => dot(query.pairs(), put.vectors.sparse(number)?.pairs()),
+            Home::Segment(placed, spot) => {
+                dot(query.pairs(), placed.segment.sparse_pairs(number, spot.ordinal)?)
+            }
+        }
+    }
+
+    /// The sparse vector of a number, if the point has it.
+    pub(crate) fn sparse(&self, number: usize) -> Option<SparseVector> {
+        match self.home {
+            Home::Memory(put) => put.vectors.sparse(number).map(|vector| (**vector).clone()),
+            Home::Segment(placed, spot) => placed.segment.sparse(number, spot.ordinal),
+        }
+    }
+
+    /// Whether the point has the sparse vector of a number.
+    pub(crate) fn has_sparse(&self, number: usize) -> bool {
+        match self.home {
+            Home::Memory(put) => put.vectors.sparse(number).is_some(),
+            Home::Segment(placed, spot) => {
+                placed.segment.sparse_pairs(number, spot.ordinal).is_some()
+            }
         }
     }
 

@@ -59,6 +59,7 @@ fn nearest(shard: &Shard, vector: [f32; 2]) -> Vec<PointId> {
     let request = SearchRequest {
         using: String::new(),
         vector: vector.to_vec(),
+        sparse: None,
         filter: None,
         k: 5,
         ef: None,

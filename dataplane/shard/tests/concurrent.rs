@@ -70,6 +70,7 @@ fn reader(shard: &Shard) {
         let request = SearchRequest {
             using: String::new(),
             vector: vec![90.0, 40.0],
+            sparse: None,
             filter: (round % 2 == 0).then(|| filter.clone()),
             k: 50,
             ef: None,

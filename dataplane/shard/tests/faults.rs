@@ -18,7 +18,7 @@ use shoal_shard::api::{
 };
 use shoal_shard::{Cancel, Limits, OpenError, Shard, encode_op};
 use shoal_vector::op::Selector;
-use shoal_vector::{Filter, Metric, Op, Point, PointId, VectorConfig};
+use shoal_vector::{Filter, Metric, Op, Point, PointId, SparseVectorConfig, VectorConfig};
 
 fn upsert(id: u64, payload: &str) -> Op {
     Op::Upsert(vec![point(id, &[1.0, id as f32], payload)])
@@ -42,6 +42,7 @@ fn request(vector: Vec<f32>, k: usize) -> SearchRequest {
     SearchRequest {
         using: String::new(),
         vector,
+        sparse: None,
         filter: None,
         k,
         ef: None,
@@ -85,6 +86,37 @@ fn a_shard_that_is_dropped_and_not_closed_lets_go_of_its_folder_and_loses_nothin
     wait_until("the folder is free", || {
         open_default(dir.path()).is_ok_and(|shard| shard.count(None).unwrap() == 45)
     });
+}
+
+/// Written by version 1, for [`benched`].
+const IDENTITY_1: &[u8] = include_bytes!("fixtures/version-1.identity");
+
+fn benched() -> Identity {
+    Identity {
+        collection: "bench".into(),
+        shard: "bench-0".into(),
+        ..identity(384, Metric::Cosine)
+    }
+}
+
+#[test]
+fn an_identity_of_version_1_is_one_without_sparse_vectors() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path(), benched(), Limits::default()).close();
+    // The disk's id is in the other files too, so this one is given theirs.
+    let now = std::fs::read(dir.path().join("identity")).unwrap();
+    let mut before = IDENTITY_1.to_vec();
+    before[16..32].copy_from_slice(&now[16..32]);
+    let crc = crc32c::crc32c(&before[..60]).to_le_bytes();
+    before[60..64].copy_from_slice(&crc);
+    std::fs::write(dir.path().join("identity"), before).unwrap();
+    let sparse = vec![SparseVectorConfig { name: "s".into() }];
+    let refused =
+        Shard::open(dir.path(), Identity { sparse, ..benched() }, tuning(), Limits::default());
+    assert!(matches!(refused, Err(OpenError::WrongIdentity { .. })));
+    let shard = open(dir.path(), benched(), Limits::default());
+    assert_eq!(shard.identity(), &benched());
+    shard.close();
 }
 
 #[test]

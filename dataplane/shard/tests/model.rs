@@ -17,9 +17,12 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use shoal_shard::Shard;
-use shoal_shard::api::{Parts, Record, ScrollRequest, SearchRequest, Want, WantVectors};
+use shoal_shard::api::{Identity, Parts, Record, ScrollRequest, SearchRequest, Want, WantVectors};
 use shoal_vector::op::Selector;
-use shoal_vector::{Filter, Metric, Op, PointId, PointVectors, VectorConfig};
+use shoal_vector::{
+    Filter, Metric, Op, PointId, PointVectors, PointWithSparse, SparseVector, SparseVectorConfig,
+    VectorConfig,
+};
 
 const METRICS: [Metric; 4] = [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan];
 
@@ -52,6 +55,32 @@ fn random_configs(rng: &mut StdRng) -> Vec<VectorConfig> {
         distance: *METRICS.choose(rng).unwrap(),
     };
     names.iter().map(config).collect()
+}
+
+/// The names of the sparse vectors of every collection here, in another order than the model's.
+const SPARSE: [&str; 2] = ["t", "s"];
+
+fn identity_with_sparse(configs: &[VectorConfig]) -> Identity {
+    let sparse = SPARSE.map(|name| SparseVectorConfig { name: name.to_owned() });
+    Identity { sparse: sparse.to_vec(), ..identity_of(configs.to_vec()) }
+}
+
+/// Few dimensions and values that add up without rounding, so that shared ones and ties are frequent.
+fn random_sparse_vector(rng: &mut StdRng) -> SparseVector {
+    let mut indices: Vec<u32> = vec![0, 1, 2, 70, 5000, u32::MAX];
+    indices.retain(|_| rng.random_ratio(1, 3));
+    let values = indices.iter().map(|_| f32::from(rng.random_range(-2i8..4))).collect();
+    SparseVector::new(indices, values).unwrap()
+}
+
+fn random_sparse(rng: &mut StdRng) -> Vec<(String, SparseVector)> {
+    let mut vectors = Vec::new();
+    for name in SPARSE {
+        if rng.random_ratio(2, 3) {
+            vectors.push((name.to_owned(), random_sparse_vector(rng)));
+        }
+    }
+    vectors
 }
 
 /// Some of a point's vectors, in any order.
@@ -106,7 +135,13 @@ fn random_op(configs: &[VectorConfig], rng: &mut StdRng) -> Op {
                 vectors: random_vectors(configs, rng),
                 payload: random_payload(rng),
             });
-            Op::Upsert(points.collect())
+            let points: Vec<_> = points.collect();
+            if rng.random_ratio(1, 3) {
+                return Op::Upsert(points);
+            }
+            let points = points.into_iter();
+            let points = points.map(|point| PointWithSparse { point, sparse: random_sparse(rng) });
+            Op::UpsertWithSparse(points.collect())
         }
         5 => Op::Delete(random_selector(rng)),
         6 => Op::SetPayload {
@@ -127,12 +162,15 @@ fn random_op(configs: &[VectorConfig], rng: &mut StdRng) -> Op {
             let points = random_ids(rng).into_iter();
             let points = points.map(|id| {
                 let vectors = random_vectors(configs, rng);
-                PointVectors { id, vectors, sparse: Vec::new() }
+                PointVectors { id, vectors, sparse: random_sparse(rng) }
             });
             Op::UpdateVectors(points.collect())
         }
         _ => Op::DeleteVectors {
-            names: vec![configs.choose(rng).unwrap().name.clone()],
+            names: match rng.random_ratio(1, 2) {
+                true => vec![configs.choose(rng).unwrap().name.clone()],
+                false => vec![(*SPARSE.choose(rng).unwrap()).to_owned()],
+            },
             points: random_selector(rng),
         },
     }
@@ -140,12 +178,16 @@ fn random_op(configs: &[VectorConfig], rng: &mut StdRng) -> Op {
 
 /// Compares all that can be read.
 fn compare(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str) {
+    compare_sparse(shard, model, rng, context);
     let all = ScrollRequest { filter: None, from: None, limit: 1000, want: everything() };
     let records = shard.scroll(&all).unwrap();
-    let found: Vec<_> = records.iter().map(|record| (record.id, record.parts.clone())).collect();
+    let mut found: Vec<_> =
+        records.iter().map(|record| (record.id, record.parts.clone())).collect();
+    found.iter_mut().for_each(|(_, parts)| parts.sparse.sort_by(|(a, _), (b, _)| a.cmp(b)));
     let expected = model.points.iter().map(|(id, (vectors, payload))| {
         let (payload, vectors) = (Some(payload.clone()), Some(vectors.clone()));
-        (*id, Parts { payload, vectors })
+        let sparse = model.sparse.get(id).cloned().unwrap_or_default();
+        (*id, Parts { payload, vectors, sparse })
     });
     assert_eq!(found, expected.collect::<Vec<_>>(), "scroll, {context}");
     assert_eq!(shard.count(None).unwrap(), model.points.len() as u64, "count, {context}");
@@ -177,7 +219,7 @@ fn compare(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str) {
     let expected = ids.into_iter().filter_map(|id| {
         let mut vectors = model.points.get(&id)?.0.clone();
         vectors.retain(|(name, _)| *name == using.name);
-        Some(Record { id, parts: Parts { payload: None, vectors: Some(vectors) } })
+        Some(Record { id, parts: Parts { vectors: Some(vectors), ..Parts::default() } })
     });
     assert_eq!(got, expected.collect::<Vec<_>>(), "retrieve, {context}");
 
@@ -187,6 +229,7 @@ fn compare(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str) {
         let request = SearchRequest {
             using: using.name.clone(),
             vector: vector.clone(),
+            sparse: None,
             filter: filter.clone(),
             k,
             ef: None,
@@ -204,25 +247,53 @@ fn compare(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str) {
     }
 }
 
+/// Compares what is found by sparse vectors.
+fn compare_sparse(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str) {
+    let using = *SPARSE.choose(rng).unwrap();
+    let query = random_sparse_vector(rng);
+    let k = rng.random_range(1..12);
+    for filter in [None, Some(random_filter(rng))] {
+        let request = SearchRequest {
+            using: using.to_owned(),
+            vector: Vec::new(),
+            sparse: Some(query.clone()),
+            filter: filter.clone(),
+            k,
+            ef: None,
+            exact: false,
+            score_threshold: None,
+            want: Want::default(),
+        };
+        let found = shard.search(&request).unwrap();
+        let found: Vec<_> = found.iter().map(|found| (found.hit.id, found.hit.score)).collect();
+        let ids: Vec<PointId> = match &filter {
+            Some(filter) => model.matching(filter).collect(),
+            None => model.points.keys().copied().collect(),
+        };
+        let expected = model.nearest_sparse(using, &query, k, ids.into_iter());
+        assert_eq!(found, expected, "sparse search of {query:?}, {context}");
+    }
+}
+
 fn run(seed: u64, dir: &Path) {
     let mut rng = StdRng::seed_from_u64(seed);
     let configs = random_configs(&mut rng);
     let limits = small_limits(rng.random_range(3..30));
     let mut model = Model::new(configs.clone());
     let data = dir.join("data");
-    let mut shard = open(&data, identity_of(configs.clone()), limits.clone());
+    let mut shard = open(&data, identity_with_sparse(&configs), limits.clone());
     for step in 0..rng.random_range(20..90) {
         let context = format!("seed {seed}, step {step}");
         match rng.random_range(0..20) {
             0 => {
                 shard.close();
-                shard = open(&data, identity_of(configs.clone()), limits.clone());
+                shard = open(&data, identity_with_sparse(&configs), limits.clone());
             }
             // The disk as a crash at this moment would leave it, whatever the flusher is at.
             1 => {
                 let copy = dir.join(format!("copy-{step}"));
                 crash_copy(&data, &copy);
-                let crashed = open(&copy, identity_of(configs.clone()), limits.clone());
+                let crashed = open(&copy, identity_with_sparse(&configs), limits.clone());
                 compare(&crashed, &model, &mut rng, &format!("a copy, {context}"));
                 crashed.close();
             }
@@ -236,7 +307,7 @@ fn run(seed: u64, dir: &Path) {
     }
     compare(&shard, &model, &mut rng, &format!("seed {seed}, at the end"));
     shard.close();
-    let shard = open(&data, identity_of(configs), limits);
+    let shard = open(&data, identity_with_sparse(&configs), limits);
     compare(&shard, &model, &mut rng, &format!("seed {seed}, opened again"));
     shard.close();
 }

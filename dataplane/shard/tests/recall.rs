@@ -61,6 +61,7 @@ fn recall(shard: &Shard, using: &str, clusters: &Clusters, rng: &mut StdRng) -> 
         let mut request = SearchRequest {
             using: using.to_owned(),
             vector: clusters.vector(rng),
+            sparse: None,
             filter: None,
             k: 10,
             ef: None,

@@ -19,7 +19,7 @@ pub use id::PointId;
 pub use metric::Metric;
 pub use op::Op;
 pub use payload::Payload;
-pub use point::{Point, PointVectors, VectorConfig};
+pub use point::{Point, PointVectors, PointWithSparse, SparseVectorConfig, VectorConfig};
 pub use sparse::SparseVector;
 
 /// Greatest number of dimensions a vector may have, as in Qdrant.

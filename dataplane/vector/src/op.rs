@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Filter, Point, PointId, PointVectors};
+use crate::{Filter, Point, PointId, PointVectors, PointWithSparse, SparseVector};
 
 /// Which points an op touches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +58,8 @@ pub enum Op {
         /// Whose vectors.
         points: Selector,
     },
+    /// As [`Op::Upsert`], of points some of which have sparse vectors.
+    UpsertWithSparse(Vec<PointWithSparse>),
 }
 
 impl Op {
@@ -68,14 +70,17 @@ impl Op {
         };
         let point =
             |point: &Point| point.payload.len() + vectors(&point.vectors) + size_of::<Point>();
+        let sparse = |sparse: &[(String, SparseVector)]| -> usize {
+            sparse.iter().map(|(_, vector)| vector.bytes()).sum()
+        };
         match self {
             Op::Upsert(points) => points.iter().map(point).sum(),
+            Op::UpsertWithSparse(points) => {
+                points.iter().map(|p| point(&p.point) + sparse(&p.sparse)).sum()
+            }
             Op::UpdateVectors(points) => {
-                let sparse =
-                    |p: &PointVectors| -> usize { p.sparse.iter().map(|(_, v)| v.bytes()).sum() };
-                let point =
-                    |p: &PointVectors| vectors(&p.vectors) + sparse(p) + size_of::<PointVectors>();
-                points.iter().map(point).sum()
+                let point = |p: &PointVectors| vectors(&p.vectors) + sparse(&p.sparse);
+                points.iter().map(|p| point(p) + size_of::<PointVectors>()).sum()
             }
             Op::SetPayload { payload, points, .. } | Op::OverwritePayload { payload, points } => {
                 payload.len() + points.bytes()

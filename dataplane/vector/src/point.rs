@@ -16,6 +16,13 @@ pub struct VectorConfig {
     pub distance: Metric,
 }
 
+/// One of a collection's sparse vectors. They are compared by their product.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SparseVectorConfig {
+    /// The vector's name; no vector of the collection has the same.
+    pub name: String,
+}
+
 /// A point as it is written: an id, vectors by name, and a payload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
@@ -25,6 +32,15 @@ pub struct Point {
     pub vectors: Vec<(String, Vec<f32>)>,
     /// The payload as JSON text of one object; empty for no payload. Bytes, because a write path has no need to look inside.
     pub payload: Vec<u8>,
+}
+
+/// A point with sparse vectors too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointWithSparse {
+    /// The point, with its other vectors.
+    pub point: Point,
+    /// Sparse vectors by name.
+    pub sparse: Vec<(String, SparseVector)>,
 }
 
 /// Vectors that a point is given beside those it has.

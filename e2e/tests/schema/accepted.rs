@@ -56,6 +56,22 @@ async fn vectors_may_be_written_in_another_order_and_tuned_each_for_itself() {
     let mut list: Vec<Value> = [unnamed, named].into_iter().chain(most).collect();
     place.apply("one", vectors(list.clone(), false)).await.expect("sixteen vectors");
     place.apply("one", vectors(list.clone(), true)).await.expect("in another order");
+    let sparse = |turned: bool| {
+        let mut names: Vec<Value> =
+            (0..16).map(|n| json!({"name": format!("{n}{}", "y".repeat(62))})).collect();
+        if turned {
+            names.reverse();
+        }
+        let mut spec = vectors(list.clone(), turned);
+        spec["sparseVectors"] = json!(names);
+        spec
+    };
+    place.apply("two", sparse(false)).await.expect("sixteen sparse vectors");
+    place.apply("two", sparse(true)).await.expect("in another order");
+    let mut none = least();
+    none["sparseVectors"] = json!([]);
+    place.apply("three", none).await.expect("no sparse vectors");
+    place.apply("three", least()).await.expect("which is the default");
     list[1]["index"] = json!({"ef": 100});
     list[0]["name"] = "".into();
     place.apply("one", vectors(list, false)).await.expect("tuned");

@@ -47,6 +47,24 @@ async fn a_spec_that_cannot_work_is_refused_when_it_is_created() {
             &["spec.vectors", "at most 16"],
         ),
         (
+            "a sparse vector of the name of another",
+            least_and(json!({"sparseVectors": [{"name": "s"}, {"name": "s"}]})),
+            &["spec.sparseVectors", "two vectors have one name"],
+        ),
+        (
+            "a sparse vector of a vector's name",
+            json!({
+                "vectors": [{"name": "s", "size": 4, "distance": "Dot"}],
+                "sparseVectors": [{"name": "s"}],
+            }),
+            &["spec.sparseVectors", "that no other vector has"],
+        ),
+        (
+            "a sparse vector without a name",
+            least_and(json!({"sparseVectors": [{"name": ""}]})),
+            &["spec.sparseVectors[0].name", "at least 1"],
+        ),
+        (
             "a name that is too long",
             vector(json!({"name": "x".repeat(65)})),
             &["spec.vectors[0].name", "64"],
@@ -161,6 +179,11 @@ async fn what_stored_points_rest_on_cannot_change() {
     let both = || json!({"vectors": [a, b]});
     let resized = json!({"name": "b", "size": 4, "distance": "Dot"});
     let renamed = json!({"name": "c", "size": 3, "distance": "Dot"});
+    let sparse = |names: &[&str]| {
+        let names: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+        least_and(json!({"sparseVectors": names}))
+    };
+    let sparse_stay: &[&str] = &["spec.sparseVectors", "can be neither", "make a new collection"];
     let class_stays: &[&str] = &["spec.storage.storageClassName", "cannot change"];
     let name_stays: &[&str] = &["spec.name", "cannot change"];
     let cases: Vec<(&str, Value, Value, &[&str])> = vec![
@@ -171,6 +194,10 @@ async fn what_stored_points_rest_on_cannot_change() {
         ("vector-removed", both(), vector(a.clone()), vectors_stay),
         ("vector-resized", both(), json!({"vectors": [a, resized]}), vectors_stay),
         ("vector-renamed", both(), json!({"vectors": [a, renamed]}), vectors_stay),
+        ("sparse-added", least(), sparse(&["s"]), sparse_stay),
+        ("sparse-removed", sparse(&["s"]), least(), sparse_stay),
+        ("sparse-renamed", sparse(&["s"]), sparse(&["t"]), sparse_stay),
+        ("sparse-one-more", sparse(&["s"]), sparse(&["s", "t"]), sparse_stay),
         (
             "name-changed",
             least_and(json!({"name": "a"})),

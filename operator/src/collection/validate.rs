@@ -47,6 +47,8 @@ pub struct Valid {
     pub fingerprint: String,
     /// The vectors, by name.
     pub vectors: Vec<VectorSpec>,
+    /// Names of the sparse vectors, in order.
+    pub sparse_vectors: Vec<String>,
     /// Shards to start with.
     pub initial_shards: u32,
     /// Copies of each shard.
@@ -95,12 +97,13 @@ impl Default for Router {
 /// Names the disks' content: the client-facing name and the vectors, in whatever order they are written. A disk with another
 /// one is never touched.
 pub fn fingerprint(collection: &VectorCollection) -> String {
-    let vectors = by_name(&collection.spec.vectors).into_iter().map(|v| {
-        // Escaped, so that no two lists read the same.
-        let name = v.name.replace('\\', "\\\\").replace('/', "\\/");
-        format!("/{name}/{}/{}", v.size, distance_name(v.distance))
-    });
-    in_sync::hash_text(&(collection.client_name().to_owned() + &vectors.collect::<String>()))
+    let vectors = by_name(&collection.spec.vectors)
+        .into_iter()
+        .map(|v| format!("/{}/{}/{}", escaped(&v.name), v.size, distance_name(v.distance)));
+    let sparse = sparse_by_name(collection).into_iter();
+    let sparse = sparse.map(|name| format!("/sparse/{}", escaped(&name)));
+    let text: String = vectors.chain(sparse).collect();
+    in_sync::hash_text(&(collection.client_name().to_owned() + &text))
 }
 
 /// Parses a collection. The problem names the field and says what to do.
@@ -136,6 +139,7 @@ pub fn validate(collection: &VectorCollection) -> Result<Valid, Problem> {
         client_name,
         fingerprint: fingerprint(collection),
         vectors: vectors(&spec.vectors)?,
+        sparse_vectors: sparse_vectors(collection)?,
         initial_shards,
         replicas,
         image: image(spec.image.as_deref())?,
@@ -184,6 +188,34 @@ fn vectors(given: &[VectorSpec]) -> Result<Vec<VectorSpec>, Problem> {
     Ok(by_name(given))
 }
 
+/// Names of the sparse vectors, in order.
+fn sparse_by_name(collection: &VectorCollection) -> Vec<String> {
+    let given = collection.spec.sparse_vectors.iter().flatten();
+    let mut names: Vec<String> = given.map(|sparse| sparse.name.clone()).collect();
+    names.sort_unstable();
+    names
+}
+
+fn sparse_vectors(collection: &VectorCollection) -> Result<Vec<String>, Problem> {
+    let names = sparse_by_name(collection);
+    require(names.len() <= MAX_VECTORS, || {
+        format!("spec.sparseVectors has {} items: give at most {MAX_VECTORS}", names.len())
+    })?;
+    for (i, name) in names.iter().enumerate() {
+        let taken = names[..i].contains(name)
+            || collection.spec.vectors.iter().any(|vector| vector.name == *name);
+        require(!name.is_empty() && !taken, || {
+            format!("spec.sparseVectors: `{name}` is empty or there twice: use another name")
+        })?;
+    }
+    Ok(names)
+}
+
+/// A name as the fingerprint has it: so that no two lists read the same.
+fn escaped(name: &str) -> String {
+    name.replace('\\', "\\\\").replace('/', "\\/")
+}
+
 /// The order in which a user writes vectors says nothing, so that a change of it changes no pod.
 fn by_name(vectors: &[VectorSpec]) -> Vec<VectorSpec> {
     let mut vectors = vectors.to_vec();
@@ -216,7 +248,7 @@ pub fn distance_name(distance: Distance) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use shoal_crds::collection::{Router as Asked, ShardPods, Sharding, Storage};
+    use shoal_crds::collection::{Router as Asked, ShardPods, Sharding, SparseVectorSpec, Storage};
 
     use super::*;
     use crate::collection::testing::collection;
@@ -298,6 +330,19 @@ mod tests {
         assert_eq!(validate(&other), Ok(valid.clone()));
         let names: Vec<&str> = valid.vectors.iter().map(|v| v.name.as_str()).collect();
         assert_eq!(names, ["", "a", "b"]);
+        let sparse = |names: &[&str]| {
+            let spec = |name: &&str| SparseVectorSpec { name: (*name).to_owned() };
+            let mut given = one.clone();
+            given.spec.sparse_vectors = Some(names.iter().map(spec).collect());
+            given
+        };
+        assert_eq!(fingerprint(&sparse(&["s", "t"])), fingerprint(&sparse(&["t", "s"])));
+        assert_ne!(fingerprint(&sparse(&["s"])), fingerprint(&one));
+        assert_eq!(fingerprint(&sparse(&[])), fingerprint(&one));
+        for wrong in [&["s", "s"][..], &["a"], &[""]] {
+            let problem = validate(&sparse(wrong)).expect_err("refused");
+            assert!(problem.message.contains("spec.sparseVectors"), "{}", problem.message);
+        }
         let mut glued = one.clone();
         glued.spec.vectors = vec![named("/3/Cosine/a"), named("b")];
         assert_ne!(fingerprint(&glued), fingerprint(&one));

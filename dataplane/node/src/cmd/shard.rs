@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use shoal_shard::api::{Identity, Tuning, Tunings};
 use shoal_shard::{Limits, Shard};
-use shoal_vector::VectorConfig;
+use shoal_vector::{SparseVectorConfig, VectorConfig};
 
 use super::secrets;
 use crate::admin;
@@ -42,6 +42,9 @@ pub struct ShardArgs {
     /// The collection's vectors as JSON, such as [{"name":"","size":384,"distance":"Cosine"}].
     #[arg(long, env = "SHOAL_VECTORS", value_parser = parse_vectors)]
     pub vectors: Vectors,
+    /// Names of the collection's sparse vectors as JSON, such as [{"name":"words"}].
+    #[arg(long, env = "SHOAL_SPARSE_VECTORS", value_parser = parse_sparse)]
+    pub sparse_vectors: Option<SparseVectors>,
     /// Candidates considered for each point while a segment is built.
     #[arg(long, env = "SHOAL_EF_CONSTRUCT", default_value_t = shoal_crds::defaults::EF_CONSTRUCT)]
     pub ef_construct: u32,
@@ -71,6 +74,14 @@ fn parse_vectors(text: &str) -> Result<Vectors, String> {
         true => Err("at least one vector is needed".to_owned()),
         false => Ok(Vectors(vectors)),
     }
+}
+
+/// The sparse vectors of a collection.
+#[derive(Clone, Debug, Default)]
+pub struct SparseVectors(pub Vec<SparseVectorConfig>);
+
+fn parse_sparse(text: &str) -> Result<SparseVectors, String> {
+    serde_json::from_str(text).map(SparseVectors).map_err(|error| error.to_string())
 }
 
 /// Tuning of single vectors.
@@ -128,8 +139,12 @@ pub async fn run(args: ShardArgs) -> anyhow::Result<()> {
 
 async fn open(args: ShardArgs) -> anyhow::Result<(String, LocalShard)> {
     let (name, collection) = (args.shard.clone(), args.collection.clone());
-    let identity =
-        Identity { collection: args.collection, shard: args.shard, vectors: args.vectors.0 };
+    let identity = Identity {
+        collection: args.collection,
+        shard: args.shard,
+        vectors: args.vectors.0,
+        sparse: args.sparse_vectors.unwrap_or_default().0,
+    };
     let tuning = |ef_construct: u32, ef: u32| Tuning {
         ef_construct: ef_construct as usize,
         ef: ef as usize,
@@ -170,8 +185,12 @@ mod tests {
 
     fn open_in(dir: &Path) -> LocalShard {
         let vector = VectorConfig { name: String::new(), size: 2, distance: Metric::Dot };
-        let identity =
-            Identity { collection: "c".into(), shard: "c-0".into(), vectors: vec![vector] };
+        let identity = Identity {
+            collection: "c".into(),
+            shard: "c-0".into(),
+            vectors: vec![vector],
+            sparse: vec![],
+        };
         let tuning = Tuning { ef_construct: 10, ef: 10 };
         let limits = Limits { mutable_entries: 2, ..Limits::default() };
         let shard = Shard::open(dir, identity, tuning, limits).unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shoal_shard::api::ShardError;
-use shoal_vector::{PointId, VectorConfig};
+use shoal_vector::{PointId, SparseVectorConfig, VectorConfig};
 
 /// What `PUT /collections/{name}` asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +12,8 @@ pub struct CreateCollection {
     pub name: String,
     /// Its vectors, each by another name.
     pub vectors: Vec<VectorConfig>,
+    /// Its sparse vectors, each by another name too.
+    pub sparse: Vec<SparseVectorConfig>,
     /// Candidates considered for each point while a segment is built; `None` for the default.
     pub ef_construct: Option<u32>,
     /// Number of shards; `None` for the default.

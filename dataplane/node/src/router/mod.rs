@@ -20,7 +20,7 @@ use shoal_proto::routing::RoutingTable;
 use shoal_shard::api::{
     FoundPoint, OpOrigin, Record, ScrollRequest, SearchRequest, Want, WriteAck, merge,
 };
-use shoal_vector::{Filter, Metric, Op, PointId, VectorConfig};
+use shoal_vector::{Filter, Metric, Op, PointId, SparseVectorConfig, VectorConfig};
 
 use api::{Answer, CollectionInfo, CreateCollection, Page, RouteError};
 pub use limits::Deadlines;
@@ -38,6 +38,8 @@ pub struct Collection {
     pub name: String,
     /// Its vectors.
     pub vectors: Vec<VectorConfig>,
+    /// Its sparse vectors.
+    pub sparse: Vec<SparseVectorConfig>,
     /// Candidates considered for each point while a segment is built.
     pub ef_construct: u32,
     /// Which shard holds which slot.
@@ -229,7 +231,7 @@ impl Router {
 /// The encoded parts of an op, by position of their shard. All of it is checked before there is a part to send: shards check
 /// again, but only what is theirs.
 fn encode_parts(collection: &Collection, op: Op) -> Result<Vec<(usize, Bytes)>, RouteError> {
-    shoal_shard::check_op(&op, &collection.vectors)?;
+    shoal_shard::check_op(&op, &collection.vectors, &collection.sparse)?;
     let encode = |(position, part)| {
         let bytes = shoal_shard::encode_op(&part);
         shoal_shard::check_encoded(&bytes)?;
@@ -245,6 +247,9 @@ fn not_read_yet() -> RouteError {
 
 /// How vectors of a name are compared.
 fn metric(collection: &Collection, name: &str) -> Result<Metric, RouteError> {
+    if collection.sparse.iter().any(|vector| vector.name == name) {
+        return Ok(Metric::Dot);
+    }
     let vector = collection.vectors.iter().find(|vector| vector.name == name);
     let unknown = || RouteError::Invalid(format!("Not existing vector name error: {name}"));
     vector.map(|vector| vector.distance).ok_or_else(unknown)

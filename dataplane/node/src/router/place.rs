@@ -14,6 +14,10 @@ pub(super) fn split(op: Op, table: &RoutingTable) -> Vec<(usize, Op)> {
             let parts = by_shard(points, table, |point| point.id);
             parts.into_iter().map(|(shard, points)| (shard, Op::Upsert(points))).collect()
         }
+        Op::UpsertWithSparse(points) => {
+            let parts = by_shard(points, table, |point| point.point.id);
+            parts.into_iter().map(|(shard, points)| (shard, Op::UpsertWithSparse(points))).collect()
+        }
         Op::Delete(points) => split_selector(points, table, Op::Delete),
         Op::SetPayload { payload, key, points } => split_selector(points, table, |points| {
             Op::SetPayload { payload: payload.clone(), key: key.clone(), points }

@@ -104,7 +104,7 @@ impl Telemetry {
     /// An op was asked for; say [`WriteTimer::done`] when it is acked.
     pub(crate) fn write_started(&self, op: &Op) -> WriteTimer<'_> {
         let op = match op {
-            Op::Upsert(_) => "upsert",
+            Op::Upsert(_) | Op::UpsertWithSparse(_) => "upsert",
             Op::Delete(_) => "delete",
             Op::SetPayload { .. } => "set_payload",
             Op::OverwritePayload { .. } => "overwrite_payload",

@@ -18,7 +18,7 @@ use kube::runtime::reflector::{self, Store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
-use shoal_crds::collection::{DeletionPolicy, Index, Sharding, VectorSpec};
+use shoal_crds::collection::{DeletionPolicy, Index, Sharding, SparseVectorSpec, VectorSpec};
 use shoal_crds::{VectorCollection, VectorCollectionSpec, labels};
 
 use super::objects::{Objects, Progress, Reach, distance, owners, progress};
@@ -252,9 +252,13 @@ fn object(name: &str, request: &CreateCollection) -> VectorCollection {
         distance: distance(config.distance),
         index: index.clone(),
     };
+    let sparse =
+        |config: &shoal_vector::SparseVectorConfig| SparseVectorSpec { name: config.name.clone() };
     let spec = VectorCollectionSpec {
         name: Some(request.name.clone()),
         vectors: request.vectors.iter().map(vector).collect(),
+        sparse_vectors: (!request.sparse.is_empty())
+            .then(|| request.sparse.iter().map(sparse).collect()),
         sharding: request.shards.map(|shards| Sharding { initial_shards: Some(shards) }),
         deletion_policy: Some(DeletionPolicy::Delete),
         ..VectorCollectionSpec::default()

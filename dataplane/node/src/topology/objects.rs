@@ -11,7 +11,7 @@ use shoal_crds::collection::{Distance, Routing};
 use shoal_crds::{conditions, labels};
 use shoal_proto::routing::{RoutingError, RoutingTable};
 use shoal_shard::api::ShardError;
-use shoal_vector::{Metric, VectorConfig};
+use shoal_vector::{Metric, SparseVectorConfig, VectorConfig};
 
 use super::Snapshot;
 use crate::router::shard_client::ShardClient;
@@ -101,6 +101,7 @@ impl Objects {
         let collection = Collection {
             name: object.client_name().to_owned(),
             vectors: vectors(object),
+            sparse: sparse(object),
             ef_construct: object
                 .spec
                 .vectors
@@ -209,6 +210,13 @@ fn vectors(object: &VectorCollection) -> Vec<VectorConfig> {
         },
     };
     object.spec.vectors.iter().map(config).collect()
+}
+
+fn sparse(object: &VectorCollection) -> Vec<SparseVectorConfig> {
+    let config = |vector: &shoal_crds::collection::SparseVectorSpec| SparseVectorConfig {
+        name: vector.name.clone(),
+    };
+    object.spec.sparse_vectors.iter().flatten().map(config).collect()
 }
 
 /// The other way round, for an object to be made.

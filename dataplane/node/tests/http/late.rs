@@ -52,8 +52,12 @@ struct HalfDown {
 async fn half_down(search: Duration) -> HalfDown {
     let dir = tempfile::tempdir().unwrap();
     let vectors = vec![VectorConfig { name: String::new(), size: 2, distance: Metric::Dot }];
-    let identity =
-        Identity { collection: "c".into(), shard: "c-0".into(), vectors: vectors.clone() };
+    let identity = Identity {
+        collection: "c".into(),
+        shard: "c-0".into(),
+        vectors: vectors.clone(),
+        sparse: vec![],
+    };
     let tuning = Tuning { ef_construct: 10, ef: 10 };
     let shard = Shard::open(dir.path(), identity, tuning, Limits::default()).unwrap();
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -66,8 +70,14 @@ async fn half_down(search: Duration) -> HalfDown {
         ShardClient::Local(LocalShard::new("c-0".to_owned(), shard, ReadPool::new(2))),
         ShardClient::Remote(RemoteShard::new("c", "c-1", 1, &address, token).unwrap()),
     ];
-    let collection =
-        Collection { name: "c".to_owned(), vectors, ef_construct: 10, routing, shards };
+    let collection = Collection {
+        name: "c".to_owned(),
+        vectors,
+        sparse: vec![],
+        ef_construct: 10,
+        routing,
+        shards,
+    };
     let snapshot: Snapshot = [("c".to_owned(), Arc::new(collection))].into();
     let deadlines = Deadlines { search, read: NEVER, write: NEVER };
     let server = Server::over(Fixed(Arc::new(snapshot)), deadlines);

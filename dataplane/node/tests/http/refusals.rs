@@ -71,8 +71,6 @@ async fn what_is_not_there_yet_is_refused_by_its_name() {
         ),
         (r#"{"query": {"relevance_feedback": {"target": 1}}}"#, "relevance_feedback"),
         (r#"{"query": {"nearest": 1, "mmr": {"diversity": 0.5}}}"#, "mmr"),
-        (r#"{"query": {"indices": [1], "values": [0.5]}}"#, "sparse"),
-        (r#"{"query": {"nearest": {"indices": [1], "values": [0.5]}}}"#, "sparse"),
         (r#"{"query": [[1, 2, 3, 4]]}"#, "multivectors"),
         (r#"{"query": {"text": "a city", "model": "m"}}"#, "inference"),
         (r#"{"limit": 3}"#, "without `query`"),
@@ -88,9 +86,16 @@ async fn what_is_not_there_yet_is_refused_by_its_name() {
         server.refused("POST", QUERY, body, 501, feature).await;
         server.refused("POST", QUERY, body, 501, "is not supported yet").await;
     }
+    // What is no dense vector does not fit a dense one.
     let sparse =
         r#"{"vector": {"name": "", "vector": {"indices": [1], "values": [0.5]}}, "limit": 1}"#;
-    server.refused("POST", "/collections/cities/points/search", sparse, 501, "sparse").await;
+    server.refused("POST", "/collections/cities/points/search", sparse, 400, "sparse").await;
+    for query in [
+        r#"{"query": {"indices": [1], "values": [0.5]}}"#,
+        r#"{"query": {"nearest": {"indices": [1], "values": [0.5]}}}"#,
+    ] {
+        server.refused("POST", QUERY, query, 400, "sparse").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

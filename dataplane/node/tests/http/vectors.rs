@@ -1,4 +1,4 @@
-//! Several vectors a point, each under a name.
+//! Several vectors a point, each under a name, some of them sparse.
 
 use serde_json::{Value, json};
 
@@ -222,4 +222,121 @@ async fn a_batch_with_a_wrong_change_makes_none_of_them() {
     let count = server.ok("POST", &format!("{POINTS}/count"), json!({})).await;
     assert_eq!(count["count"], 4);
     assert_eq!(server.ok("POST", &batch, json!({"operations": []})).await, json!([]));
+}
+
+const WORDS: &str = "/collections/words/points";
+
+/// Texts on two shards, with weights of words.
+async fn words() -> Server {
+    let server = Server::new();
+    let body = json!({
+        "vectors": {"size": 2, "distance": "Dot"},
+        "sparse_vectors": {"weights": {"index": {"on_disk": true}}},
+        "shard_number": 2,
+    });
+    server.ok("PUT", "/collections/words", body).await;
+    let weights = |indices: Value, values: Value| json!({"indices": indices, "values": values});
+    let points = json!({"points": [
+        {"id": 1, "vector": {"": [1, 0], "weights": weights(json!([7, 4_294_967_295u32]), json!([1, 2]))}},
+        {"id": 2, "vector": {"weights": weights(json!([9, 7]), json!([0.5, 3]))}, "payload": {"a": 1}},
+        {"id": 3, "vector": [0, 1]},
+        {"id": 4, "vector": {"weights": weights(json!([100]), json!([9]))}},
+        {"id": 5, "vector": {"weights": weights(json!([]), json!([]))}},
+    ]});
+    server.ok("PUT", &format!("{WORDS}?wait=true"), points).await;
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn points_are_found_by_the_product_of_sparse_vectors() {
+    let server = words().await;
+    let query = format!("{WORDS}/query");
+    let seven = json!({"indices": [7], "values": [2]});
+    for (body, expected) in [
+        (json!({"query": seven, "using": "weights"}), vec![2, 1]),
+        (json!({"query": {"nearest": seven}, "using": "weights", "limit": 1}), vec![2]),
+        (
+            json!({"query": {"indices": [4_294_967_295u32, 9], "values": [5, 1]}, "using": "weights"}),
+            vec![1, 2],
+        ),
+        (json!({"query": {"indices": [8], "values": [1]}, "using": "weights"}), vec![]),
+        (json!({"query": seven, "using": "weights", "score_threshold": 3}), vec![2]),
+        (
+            json!({"query": seven, "using": "weights", "filter": {"must_not": {"has_id": [2]}}}),
+            vec![1],
+        ),
+        // Like a point: not the point itself.
+        (json!({"query": 1, "using": "weights"}), vec![2]),
+    ] {
+        let found = server.ok("POST", &query, body.clone()).await;
+        assert_eq!(ids(&found["points"]), expected, "{body}");
+    }
+    let body = json!({"vector": {"name": "weights", "vector": seven}, "limit": 5, "with_vector": ["weights"]});
+    let found = server.ok("POST", &format!("{WORDS}/search"), body).await;
+    assert_eq!((&found[0]["score"], &found[1]["score"]), (&json!(6.0), &json!(2.0)));
+    assert_eq!(found[0]["vector"], json!({"weights": {"indices": [7, 9], "values": [3.0, 0.5]}}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sparse_vectors_are_stored_returned_changed_and_removed() {
+    let server = words().await;
+    let info = server.ok("GET", "/collections/words", Value::Null).await;
+    assert_eq!(info["config"]["params"]["sparse_vectors"], json!({"weights": {}}));
+    let read = async || {
+        let body = json!({"ids": [1, 2, 3, 5], "with_vector": true, "with_payload": false});
+        let points = server.ok("POST", WORDS, body).await;
+        points.as_array().unwrap().iter().map(|point| point["vector"].clone()).collect::<Vec<_>>()
+    };
+    let two = json!({"weights": {"indices": [7, 9], "values": [3.0, 0.5]}});
+    let one = json!({"": [1.0, 0.0], "weights": {"indices": [7, 4_294_967_295u32], "values": [1.0, 2.0]}});
+    let empty = json!({"weights": {"indices": [], "values": []}});
+    assert_eq!(read().await, [one, two, json!([0.0, 1.0]), empty]);
+    let change = json!({"points": [
+        {"id": 2, "vector": {"": [5, 5]}},
+        {"id": 3, "vector": {"weights": {"indices": [1], "values": [1]}}},
+    ]});
+    server.ok("PUT", &format!("{WORDS}/vectors?wait=true"), change).await;
+    let remove = json!({"points": [1, 5], "vector": ["weights"]});
+    server.ok("POST", &format!("{WORDS}/vectors/delete?wait=true"), remove).await;
+    let both = |dense: Value, indices: Value, values: Value| json!({"": dense, "weights": {"indices": indices, "values": values}});
+    assert_eq!(
+        read().await,
+        [
+            json!([1.0, 0.0]),
+            both(json!([5.0, 5.0]), json!([7, 9]), json!([3.0, 0.5])),
+            both(json!([0.0, 1.0]), json!([1]), json!([1.0])),
+            json!({}),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_sparse_vector_or_not_one_of_the_collection_is_refused() {
+    let server = words().await;
+    let kinds = "Wrong input: Conversion between sparse and regular vectors failed";
+    for (vector, status, words) in [
+        (r#"{"weights": [1, 2]}"#, 400, kinds),
+        (r#"{"": {"indices": [1], "values": [1]}}"#, 400, kinds),
+        (
+            r#"{"other": {"indices": [1], "values": [1]}}"#,
+            400,
+            "Not existing vector name error: other",
+        ),
+        (
+            r#"{"weights": {"indices": [1, 1], "values": [1, 1]}}"#,
+            422,
+            "points[0].vector.weights.indices: must be unique",
+        ),
+        (r#"{"weights": {"indices": [1, 2], "values": [1]}}"#, 422, "must be the same length"),
+        (r#"{"weights": {"indices": [1], "values": [1e39]}}"#, 400, "32-bit float"),
+    ] {
+        let body = format!(r#"{{"points": [{{"id": 9, "vector": {vector}}}]}}"#);
+        server.refused("PUT", WORDS, &body, status, words).await;
+    }
+    let query = format!("{WORDS}/query");
+    server.refused("POST", &query, r#"{"query": [1, 2], "using": "weights"}"#, 400, kinds).await;
+    let sparse = r#"{"query": {"indices": [1], "values": [1]}}"#;
+    server.refused("POST", &query, sparse, 400, kinds).await;
+    let lacking = r#"{"query": 3, "using": "weights"}"#;
+    server.refused("POST", &query, lacking, 400, "Point 3 has no vector named `weights`").await;
 }

@@ -106,9 +106,10 @@ fn write(shared: &Shared, content: SegmentContent) -> Result<Arc<Segment>, OpenE
     let vectors: usize = content.puts.iter().map(|(_, put)| put.vectors.bytes()).sum();
     room::check(&path, vectors as u64, disk::free_bytes(&shared.dir))?;
     let options = shared.build_options();
-    env::in_background(|| write_segment(&path, shared.disk_id, &content, &options))?;
+    let sparse = shared.identity.sparse.len();
+    env::in_background(|| write_segment(&path, shared.disk_id, &content, &options, sparse))?;
     drop(content);
-    let segment = Segment::open(&path, number, shared.disk_id, &shared.dimensions())?;
+    let segment = Segment::open(&path, number, shared.disk_id, shared.kinds(&shared.dimensions()))?;
     segment.warm();
     Ok(Arc::new(segment))
 }

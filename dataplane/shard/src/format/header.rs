@@ -25,7 +25,9 @@ impl FileKind {
     /// The version of this kind of file that this program writes; it reads those from [`oldest`](Self::oldest) on.
     pub(crate) const fn version(self) -> u16 {
         match self {
-            FileKind::Identity | FileKind::Manifest | FileKind::Wal => 1,
+            FileKind::Manifest | FileKind::Wal => 1,
+            // 2: sparse vectors.
+            FileKind::Identity => 2,
             // 2: graphs of blocks. 3: several vectors a point.
             FileKind::Segment => 3,
         }

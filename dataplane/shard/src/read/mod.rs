@@ -4,11 +4,13 @@ mod parts;
 mod scan;
 mod scroll;
 mod search;
+mod sparse;
 
 pub(crate) use parts::{Projection, retrieve};
 pub(crate) use scan::{count, matching_ids};
 pub(crate) use scroll::scroll;
 pub(crate) use search::search;
+pub(crate) use sparse::search_sparse;
 
 use crate::cancel::Cancelled;
 use crate::segment::Damage;

@@ -1,7 +1,7 @@
 //! What a reader wants back of each point.
 
 use shoal_vector::payload::{self, KeyPath};
-use shoal_vector::{Payload, PointId, VectorConfig};
+use shoal_vector::{Payload, PointId, SparseVectorConfig, VectorConfig};
 
 use super::ReadError;
 use super::scan::read_payload;
@@ -12,7 +12,7 @@ use crate::limits::MAX_ANSWER_BYTES;
 use crate::segment::{Damage, PayloadCache};
 use crate::store::Store;
 use crate::validate::no_such_vector;
-use crate::vectors::number_of;
+use crate::vectors::{number_of, sparse_number_of};
 use crate::view::{Located, View};
 
 /// A [`Want`] made ready: key paths are parsed once a request.
@@ -20,6 +20,8 @@ pub(crate) struct Projection<'a> {
     payload: WantedPayload,
     /// Numbers and names of the wanted vectors.
     vectors: Option<Vec<(usize, &'a str)>>,
+    /// The same, of sparse vectors.
+    sparse: Vec<(usize, &'a str)>,
     store: &'a Store,
     cancel: &'a Cancel,
     cache: PayloadCache,
@@ -39,6 +41,7 @@ impl<'a> Projection<'a> {
     pub(crate) fn new(
         want: &Want,
         configs: &'a [VectorConfig],
+        sparse_configs: &'a [SparseVectorConfig],
         store: &'a Store,
         cancel: &'a Cancel,
     ) -> Result<Self, ReadError> {
@@ -51,20 +54,26 @@ impl<'a> Projection<'a> {
             WantPayload::Exclude(keys) => WantedPayload::Exclude(paths(keys)?),
         };
         let all = || configs.iter().map(|config| config.name.as_str()).enumerate();
-        let vectors = match &want.vectors {
-            WantVectors::No => None,
-            WantVectors::All => Some(all().collect()),
+        let all_sparse = || sparse_configs.iter().map(|config| config.name.as_str()).enumerate();
+        let (vectors, sparse) = match &want.vectors {
+            WantVectors::No => (None, Vec::new()),
+            WantVectors::All => (Some(all().collect()), all_sparse().collect()),
             WantVectors::Named(names) => {
-                let unknown = names.iter().find(|name| number_of(configs, name).is_none());
-                if let Some(name) = unknown {
+                let is_known = |name: &&String| {
+                    number_of(configs, name).is_some()
+                        || sparse_number_of(sparse_configs, name).is_some()
+                };
+                if let Some(name) = names.iter().find(|name| !is_known(name)) {
                     return Err(ReadError::Invalid(no_such_vector(name)));
                 }
-                Some(all().filter(|(_, name)| names.iter().any(|n| n == name)).collect())
+                let wanted = |(_, name): &(usize, &str)| names.iter().any(|n| n == name);
+                (Some(all().filter(wanted).collect()), all_sparse().filter(wanted).collect())
             }
         };
         Ok(Self {
             payload,
             vectors,
+            sparse,
             store,
             cancel,
             cache: PayloadCache::default(),
@@ -94,7 +103,10 @@ impl<'a> Projection<'a> {
             Some((name.to_owned(), located.vector(number)?.to_vec()))
         };
         let vectors = self.vectors.as_ref().map(|wanted| wanted.iter().filter_map(one).collect());
-        let parts = Parts { payload, vectors };
+        let one =
+            |&(number, name): &(usize, &str)| Some((name.to_owned(), located.sparse(number)?));
+        let sparse = self.sparse.iter().filter_map(one).collect();
+        let parts = Parts { payload, vectors, sparse };
         self.room = self.room.checked_sub(parts.bytes()).ok_or(ReadError::TooLong)?;
         Ok(parts)
     }

@@ -45,10 +45,20 @@ pub(crate) enum SectionKind {
     RowOrdinals = 33,
     /// Of a vector other than 0: u32 rows, by ordinal; the greatest u32 for a point that lacks the vector.
     OrdinalRows = 34,
+    /// Of a sparse vector: u64 places of its pairs, by ordinal, and their end. The highest bit says that the point has it.
+    SparseStarts = 48,
+    /// Of a sparse vector: pairs of index u32 and value f32, ascending by index.
+    SparsePairs = 49,
+    /// Of a sparse vector: u32 dimensions that any has a value in, ascending.
+    SparseDimensions = 50,
+    /// Of a sparse vector: u64 places of each dimension's postings, and their end.
+    SparseOffsets = 51,
+    /// Of a sparse vector: pairs of ordinal u32 and value f32, ascending by ordinal.
+    SparsePostings = 52,
 }
 
 impl SectionKind {
-    const ALL: [SectionKind; 16] = [
+    const ALL: [SectionKind; 21] = [
         SectionKind::Summary,
         SectionKind::Ids,
         SectionKind::Seqs,
@@ -65,6 +75,11 @@ impl SectionKind {
         SectionKind::VectorInfo,
         SectionKind::RowOrdinals,
         SectionKind::OrdinalRows,
+        SectionKind::SparseStarts,
+        SectionKind::SparsePairs,
+        SectionKind::SparseDimensions,
+        SectionKind::SparseOffsets,
+        SectionKind::SparsePostings,
     ];
 
     /// Those that are about all vectors or none.
@@ -80,8 +95,8 @@ impl SectionKind {
         SectionKind::Places,
     ];
 
-    /// The number on disk, of the section for a vector where there is one for each: the vector's number is in the upper
-    /// half, so that those of vector 0 are what they were when it was the only one.
+    /// The number on disk, of the section for a vector where there is one for each: the vector's number (dense and sparse ones
+    /// are numbered apart) is in the upper half, so that those of vector 0 are what they were when it was the only one.
     pub(crate) fn number(self, vector: usize) -> u32 {
         self as u32 | (vector as u32) << 16
     }
@@ -102,6 +117,8 @@ impl SectionKind {
                 | SectionKind::OwnSteps
                 | SectionKind::Seqs
                 | SectionKind::PayloadBlocks
+                | SectionKind::SparsePairs
+                | SectionKind::SparsePostings
         )
     }
 }

@@ -10,10 +10,11 @@ mod graph_info;
 mod layout;
 mod payloads;
 mod reader;
+mod sparse;
 mod writer;
 
 pub(crate) use payloads::PayloadCache;
-pub(crate) use reader::{Segment, Spot};
+pub(crate) use reader::{Kinds, Segment, Spot};
 pub(crate) use writer::{SegmentContent, write_segment};
 
 /// A segment file does not hold what was written to it.

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytemuck::try_cast_slice;
 use memmap2::Mmap;
-use shoal_vector::{Metric, PointId};
+use shoal_vector::{Metric, PointId, SparseVector};
 use uuid::Uuid;
 
 use super::Damage;
@@ -15,9 +16,11 @@ use super::layout::{
     ID_BYTES, ID_SEQ_BYTES, SectionEntry, SectionKind, Summary, decode_directory, u64_at,
 };
 use super::payloads::{Blocks as PayloadBlocks, PayloadCache};
+use super::sparse::Sparse;
 use crate::error::OpenError;
 use crate::format::{FileKind, Header, HeaderError};
 use crate::graph::GraphRef;
+use crate::inverted::Sums;
 use crate::vectors::Vectors;
 
 #[cfg(target_endian = "big")]
@@ -41,16 +44,27 @@ pub(crate) struct Segment {
     summary: Summary,
     /// By number of the vector.
     dense: Vec<Dense>,
+    /// By number of the sparse vector.
+    sparse: Vec<Sparse>,
+}
+
+/// What vectors the points of a collection may have.
+#[derive(Clone, Copy)]
+pub(crate) struct Kinds<'a> {
+    /// Dimensions, by number of the vector.
+    pub(crate) dimensions: &'a [usize],
+    /// How many sparse ones.
+    pub(crate) sparse: usize,
 }
 
 impl Segment {
-    /// Opens a segment and verifies what readers rely on; [`Segment::verify`] does the rest. `dimensions` are those of the
-    /// collection's vectors, by number.
+    /// Opens a segment and verifies what readers rely on; [`Segment::verify`] does the rest. `kinds` are the
+    /// collection's vectors.
     pub(crate) fn open(
         path: &Path,
         number: u64,
         disk_id: Uuid,
-        dimensions: &[usize],
+        kinds: Kinds<'_>,
     ) -> Result<Self, OpenError> {
         let corrupt = |detail: String| OpenError::corrupt(path, detail);
         let file = File::open(path).map_err(OpenError::io(path))?;
@@ -72,22 +86,26 @@ impl Segment {
                 None => return Err(corrupt(format!("section {kind:?} is missing"))),
             }
         }
-        let (summary, dense) = (Summary::default(), Vec::new());
+        let (summary, dense, sparse) = (Summary::default(), Vec::new(), Vec::new());
         let path = path.to_owned();
-        let mut segment = Self { number, path, map, directory, ranges, summary, dense };
-        let opened = segment.check(dimensions, header.version);
+        let mut segment = Self { number, path, map, directory, ranges, summary, dense, sparse };
+        let opened = segment.check(kinds, header.version);
         opened.map_err(|detail| OpenError::corrupt(&segment.path, detail))?;
         Ok(segment)
     }
 
-    fn check(&mut self, dimensions: &[usize], version: u16) -> Result<(), String> {
+    fn check(&mut self, kinds: Kinds<'_>, version: u16) -> Result<(), String> {
+        let Kinds { dimensions, sparse } = kinds;
         self.verify_sections(SectionKind::is_verified_at_open).map_err(|damage| damage.detail)?;
         self.check_shape(version)?;
-        if version < 3 && dimensions.len() != 1 {
-            return Err(format!("one vector a point instead of {}", dimensions.len()));
+        if version < 3 && (dimensions.len(), sparse) != (1, 0) {
+            return Err(format!("one vector a point instead of {}", dimensions.len() + sparse));
+        }
+        let points = self.summary.points;
+        for number in 0..sparse {
+            self.sparse.push(Sparse::open(&self.map, &self.directory, points, number)?);
         }
         for vector in dimensions.iter().copied().enumerate() {
-            let points = self.summary.points;
             let dense = Dense::open(&self.map, &self.directory, version, points, vector)?;
             self.dense.push(dense);
         }
@@ -187,7 +205,33 @@ impl Segment {
     /// A copy of all the vectors that the point of an ordinal has.
     pub(crate) fn vectors_of(&self, ordinal: u32) -> Vectors {
         let one = |number| Some((number, self.vector(number, ordinal)?.into()));
-        (0..self.vectors()).filter_map(one).collect()
+        let dense: Vectors = (0..self.vectors()).filter_map(one).collect();
+        let one = |number| Some((number, Arc::new(self.sparse(number, ordinal)?)));
+        dense.with_sparse((0..self.sparse.len()).filter_map(one))
+    }
+
+    /// The sparse vector of a number, if the point of this ordinal has it: indices and values, ascending.
+    pub(crate) fn sparse_pairs(
+        &self,
+        number: usize,
+        ordinal: u32,
+    ) -> Option<impl Iterator<Item = (u32, f32)> + use<'_>> {
+        self.sparse.get(number)?.vector(&self.map, ordinal)
+    }
+
+    /// The same, as a vector of its own; none where the file is damaged.
+    pub(crate) fn sparse(&self, number: usize, ordinal: u32) -> Option<SparseVector> {
+        let (indices, values) = self.sparse_pairs(number, ordinal)?.unzip();
+        SparseVector::new(indices, values).ok()
+    }
+
+    /// The products of a query with the sparse vectors of a number, by ordinal.
+    pub(crate) fn products(&self, number: usize, query: &SparseVector) -> Sums {
+        let mut sums = Sums::new(self.len() as usize);
+        if let Some(sparse) = self.sparse.get(number) {
+            sparse.add_up(&self.map, query, &mut sums);
+        }
+        sums
     }
 
     fn section(&self, kind: SectionKind) -> &[u8] {

@@ -6,17 +6,20 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use shoal_vector::codes::{CodeBits, Rotation};
-use shoal_vector::{Metric, PointId};
+use shoal_vector::sparse::dot;
+use shoal_vector::{Metric, PointId, SparseVector};
 use uuid::Uuid;
 
 use super::*;
 use crate::error::OpenError;
 use crate::graph::{self, Accepted, BuildOptions, Target};
 use crate::mutable::Put;
-use crate::vectors::Dense;
+use crate::vectors::{Dense, Vectors};
 
 const DISK: Uuid = Uuid::from_u128(3);
 const DIMENSIONS: usize = 5;
+/// Every collection here has as many sparse vectors.
+const SPARSE: usize = 2;
 /// Of a collection with three vectors, the first of which has those above.
 const SEVERAL: [usize; 3] = [DIMENSIONS, 3, 8];
 
@@ -68,11 +71,15 @@ fn write_with(path: &Path, content: &SegmentContent, dimensions: &[usize]) {
         bits: Some(CodeBits::Four),
     };
     let options: Vec<BuildOptions> = dimensions.iter().enumerate().map(options).collect();
-    write_segment(path, DISK, content, &options).unwrap();
+    write_segment(path, DISK, content, &options, SPARSE).unwrap();
 }
 
 fn open(path: &Path) -> Result<Segment, OpenError> {
-    Segment::open(path, 1, DISK, &[DIMENSIONS])
+    open_with(path, &[DIMENSIONS])
+}
+
+fn open_with(path: &Path, dimensions: &[usize]) -> Result<Segment, OpenError> {
+    Segment::open(path, 1, DISK, Kinds { dimensions, sparse: SPARSE })
 }
 
 fn check(segment: &Segment, content: &SegmentContent) {
@@ -96,6 +103,11 @@ fn check(segment: &Segment, content: &SegmentContent) {
         }
         let copied = segment.vectors_of(spot.ordinal);
         assert!(copied.iter().eq(put.vectors.iter()));
+        assert!(copied.iter_sparse().eq(put.vectors.iter_sparse()));
+        for number in 0..SPARSE {
+            let pairs = segment.sparse_pairs(number, spot.ordinal);
+            assert_eq!(pairs.is_some(), put.vectors.sparse(number).is_some());
+        }
         assert_eq!(segment.payload(&mut cache, spot.place).unwrap(), &*put.payload);
         assert!(segment.edit(*id).is_none() && !segment.has_tombstone(*id));
     }
@@ -127,15 +139,26 @@ fn a_segment_of_any_parts_reads_back() {
     }
 }
 
-/// Points of which each has those of three vectors whose bits are set in `which`.
+/// Sometimes empty.
+fn sparse_vector(n: u64) -> Arc<SparseVector> {
+    let mut indices = vec![n as u32 % 3, 20 + n as u32 % 2, 1000 + n as u32];
+    indices.truncate(n as usize % 4);
+    let values = indices.iter().map(|index| *index as f32 * 0.25).collect();
+    Arc::new(SparseVector::new(indices, values).unwrap())
+}
+
+/// Points of which each has those of three vectors, and then of two sparse ones, whose bits are set in `which`.
 fn lacking(puts: u64, which: impl Fn(u64) -> u64) -> SegmentContent {
     let mut content = content(puts, 5, 5, |n| format!("{{\"n\":{n}}}").into_bytes());
     for (place, (_, put)) in content.puts.iter_mut().enumerate() {
         let has = which(place as u64);
         let own = SEVERAL.into_iter().enumerate().filter(|(number, _)| has >> number & 1 == 1);
         let vectors = own.map(|(number, dimensions)| (number, vector(put.seq, dimensions)));
+        let vectors: Vectors = vectors.collect();
+        let sparse = (0..SPARSE).filter(|number| has >> (3 + number) & 1 == 1);
+        let vectors = vectors.with_sparse(sparse.map(|number| (number, sparse_vector(put.seq))));
         let (seq, payload) = (put.seq, put.payload.clone());
-        *put = Arc::new(Put { seq, vectors: vectors.collect(), payload });
+        *put = Arc::new(Put { seq, vectors, payload });
     }
     content
 }
@@ -143,16 +166,27 @@ fn lacking(puts: u64, which: impl Fn(u64) -> u64) -> SegmentContent {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
-    fn points_that_lack_any_of_several_vectors_read_back(which in prop::collection::vec(0u64..8, 0..60)) {
+    fn points_that_lack_any_of_several_vectors_read_back(which in prop::collection::vec(0u64..32, 0..60)) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("segment");
         let content = lacking(which.len() as u64, |n| which[n as usize]);
         write_with(&path, &content, &SEVERAL);
-        let segment = Segment::open(&path, 1, DISK, &SEVERAL).unwrap();
+        let segment = open_with(&path, &SEVERAL).unwrap();
         check(&segment, &content);
         for number in 0..3 {
             let have = which.iter().filter(|has| **has >> number & 1 == 1).count();
             prop_assert_eq!(segment.rows(number) as usize, have);
+        }
+        for number in 0..SPARSE {
+            let query = SparseVector::new(vec![1, 20, 999], vec![2.0, 0.5, 1.0]).unwrap();
+            let expected = content.puts.iter().filter_map(|(id, put)| {
+                let vector = put.vectors.sparse(number)?;
+                Some((segment.find(*id)?.ordinal, dot(query.pairs(), vector.pairs())?))
+            });
+            let mut expected: Vec<(u32, f32)> = expected.collect();
+            expected.sort_by_key(|(ordinal, _)| *ordinal);
+            let sums = segment.products(number, &query);
+            prop_assert_eq!(sums.scores().collect::<Vec<_>>(), expected);
         }
         prop_assert_eq!(read_all(&path, &SEVERAL), Ok(()));
     }
@@ -160,7 +194,7 @@ proptest! {
 
 /// What reading everything comes to: `Err` if damage was seen at any point.
 fn read_all(path: &Path, dimensions: &[usize]) -> Result<(), String> {
-    let segment = Segment::open(path, 1, DISK, dimensions).map_err(|error| error.to_string())?;
+    let segment = open_with(path, dimensions).map_err(|error| error.to_string())?;
     // Readers meet damage before the background check does: they must survive it.
     let mut cache = PayloadCache::default();
     for item in 0..segment.len() + segment.edits() {
@@ -175,6 +209,14 @@ fn read_all(path: &Path, dimensions: &[usize]) -> Result<(), String> {
         for near in graph::search(graph, &target, 10, 10, Accepted::Living { dead: &dead }) {
             segment.id(segment.ordinal_of(number, near.node));
         }
+    }
+    for number in 0..SPARSE {
+        let query =
+            SparseVector::new(vec![1, 20, 1003], vec![1.0; 3]).map_err(|e| e.to_string())?;
+        for (ordinal, _) in segment.products(number, &query).scores() {
+            segment.id(ordinal);
+        }
+        (0..segment.len()).for_each(|ordinal| drop(segment.sparse(number, ordinal)));
     }
     segment.verify().map_err(|damage| damage.to_string())
 }
@@ -219,9 +261,12 @@ fn a_segment_of_another_disk_or_dimension_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("segment");
     write(&path, &content(10, 0, 0, |_| vec![]));
-    assert!(Segment::open(&path, 1, Uuid::from_u128(4), &[DIMENSIONS]).is_err());
+    let kinds = Kinds { dimensions: &[DIMENSIONS], sparse: SPARSE };
+    assert!(Segment::open(&path, 1, Uuid::from_u128(4), kinds).is_err());
+    let more = Kinds { sparse: SPARSE + 1, ..kinds };
+    assert!(Segment::open(&path, 1, DISK, more).is_err());
     for others in [&[DIMENSIONS + 1][..], &SEVERAL] {
-        assert!(Segment::open(&path, 1, DISK, others).is_err());
+        assert!(open_with(&path, others).is_err());
     }
 }
 
@@ -256,8 +301,9 @@ fn of_version(bytes: &[u8]) -> Segment {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("segment");
     fs::write(&path, bytes).unwrap();
-    assert!(Segment::open(&path, 1, DISK, &SEVERAL).is_err());
-    let segment = open(&path).unwrap();
+    assert!(open_with(&path, &SEVERAL).is_err() && open(&path).is_err());
+    let kinds = Kinds { dimensions: &[DIMENSIONS], sparse: 0 };
+    let segment = Segment::open(&path, 1, DISK, kinds).unwrap();
     check(&segment, &content(24, 5, 5, |n| format!("{{\"n\":{n}}}").into_bytes()));
     for place in 0..segment.len() {
         let spot = segment.at_place(place);

@@ -14,6 +14,7 @@ use super::dense::{NO_ROW, VectorInfo};
 use super::graph_info::GraphInfo;
 use super::layout::{ALIGN, SectionEntry, SectionKind, Summary, encode_directory};
 use super::payloads::BlockWriter;
+use super::sparse::{Pair, Written};
 use crate::disk;
 use crate::error::OpenError;
 use crate::format::{FileKind, HEADER_BYTES, Header};
@@ -46,12 +47,13 @@ impl SegmentContent {
 }
 
 /// Builds the graphs and writes the file. Takes seconds; nobody waits for it. `options` are those of the collection's
-/// vectors, by number.
+/// vectors, by number; `sparse` is how many sparse ones there are.
 pub(crate) fn write_segment(
     path: &Path,
     disk_id: Uuid,
     content: &SegmentContent,
     options: &[BuildOptions],
+    sparse: usize,
 ) -> Result<(), OpenError> {
     let failed = |error: io::Error| OpenError::io(path)(error);
     if content.puts.len() > MAX_SEGMENT_POINTS {
@@ -71,6 +73,9 @@ pub(crate) fn write_segment(
         write_points(&mut out, content, &order, dimensions)?;
         for (number, (rows, options)) in rows.iter().zip(options).enumerate() {
             write_vectors(&mut out, content, (number, rows), &order, options.dimensions)?;
+        }
+        for number in 0..sparse {
+            write_sparse(&mut out, content, number, &order)?;
         }
         write_payloads(&mut out, content)?;
         out.finish()
@@ -179,6 +184,23 @@ fn write_vectors(
     out.section_of(number, SectionKind::GraphInfo, [info])?;
     out.section_of(number, SectionKind::Blocks, [graph::bytes_of(&graph.blocks)])?;
     out.section_of(number, SectionKind::OwnSteps, [bytemuck::cast_slice::<_, u8>(&graph.own)])
+}
+
+fn write_sparse(
+    out: &mut Sections<'_>,
+    content: &SegmentContent,
+    number: usize,
+    order: &Order,
+) -> io::Result<()> {
+    let by_ordinal = order.places.iter().filter_map(|&place| content.puts.get(place as usize));
+    let written = Written::new(number, by_ordinal.map(|(_, put)| &**put));
+    let (long, short) = (bytemuck::cast_slice::<u64, u8>, bytemuck::cast_slice::<u32, u8>);
+    let pairs = bytemuck::cast_slice::<Pair, u8>;
+    out.section_of(number, SectionKind::SparseStarts, [long(&written.starts)])?;
+    out.section_of(number, SectionKind::SparsePairs, [pairs(&written.pairs)])?;
+    out.section_of(number, SectionKind::SparseDimensions, [short(&written.dimensions)])?;
+    out.section_of(number, SectionKind::SparseOffsets, [long(&written.offsets)])?;
+    out.section_of(number, SectionKind::SparsePostings, [pairs(&written.postings)])
 }
 
 fn write_payloads(out: &mut Sections<'_>, content: &SegmentContent) -> io::Result<()> {

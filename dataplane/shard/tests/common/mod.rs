@@ -17,14 +17,17 @@ use shoal_shard::api::{
 use shoal_shard::{Limits, Shard, encode_op};
 use shoal_vector::op::Selector;
 use shoal_vector::payload::{KeyPath, merge, remove};
-use shoal_vector::{Hit, Metric, Op, Payload, Point, PointId, VectorConfig};
+use shoal_vector::{
+    Hit, Metric, Op, Payload, Point, PointId, PointWithSparse, SparseVector, VectorConfig,
+};
 
 pub(crate) fn identity(size: usize, distance: Metric) -> Identity {
     identity_of(vec![VectorConfig { name: String::new(), size, distance }])
 }
 
 pub(crate) fn identity_of(vectors: Vec<VectorConfig>) -> Identity {
-    Identity { collection: "words".into(), shard: "words-0".into(), vectors }
+    let sparse = Vec::new();
+    Identity { collection: "words".into(), shard: "words-0".into(), vectors, sparse }
 }
 
 pub(crate) fn tuning() -> Tuning {
@@ -120,6 +123,7 @@ fn copy_dir(from: &Path, to: &Path) {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Model {
     pub(crate) vectors: Vec<VectorConfig>,
+    pub(crate) sparse: BTreeMap<PointId, Vec<(String, SparseVector)>>,
     pub(crate) points: BTreeMap<PointId, Stored>,
 }
 
@@ -128,7 +132,7 @@ pub(crate) type Stored = (Vec<(String, Vec<f32>)>, Payload);
 
 impl Model {
     pub(crate) fn new(vectors: Vec<VectorConfig>) -> Self {
-        Self { vectors, points: BTreeMap::new() }
+        Self { vectors, sparse: BTreeMap::new(), points: BTreeMap::new() }
     }
 
     /// Vectors as they are stored: those given, and else those there were.
@@ -153,11 +157,21 @@ impl Model {
                 for point in points {
                     let vectors = self.stored(&point.vectors, &[]);
                     self.points.insert(point.id, (vectors, parse(&point.payload)));
+                    self.sparse.remove(&point.id);
+                }
+            }
+            Op::UpsertWithSparse(points) => {
+                for PointWithSparse { point, sparse } in points {
+                    self.apply(&Op::Upsert(vec![point.clone()]));
+                    let mut sparse = sparse.clone();
+                    sparse.sort_by(|(a, _), (b, _)| a.cmp(b));
+                    self.sparse.insert(point.id, sparse);
                 }
             }
             Op::Delete(selector) => {
                 for id in self.select(selector) {
                     self.points.remove(&id);
+                    self.sparse.remove(&id);
                 }
             }
             Op::SetPayload { payload, key, points } => {
@@ -178,12 +192,18 @@ impl Model {
                     let Some((before, _)) = self.points.get(&point.id) else { continue };
                     let vectors = self.stored(&point.vectors, before);
                     self.points.get_mut(&point.id).unwrap().0 = vectors;
+                    let sparse = self.sparse.entry(point.id).or_default();
+                    sparse.retain(|(name, _)| point.sparse.iter().all(|(new, _)| new != name));
+                    sparse.extend(point.sparse.iter().cloned());
+                    sparse.sort_by(|(a, _), (b, _)| a.cmp(b));
                 }
             }
             Op::DeleteVectors { names, points } => {
                 for id in self.select(points) {
                     let (vectors, _) = self.points.get_mut(&id).unwrap();
                     vectors.retain(|(name, _)| !names.contains(name));
+                    let sparse = self.sparse.entry(id).or_default();
+                    sparse.retain(|(name, _)| !names.contains(name));
                 }
             }
         }
@@ -209,6 +229,29 @@ impl Model {
             filter.matches(*id, payload).unwrap().then_some(*id)
         };
         self.points.iter().filter_map(matches)
+    }
+
+    /// Ids and scores of the best `k` by a sparse vector, of those that share a dimension with the query.
+    pub(crate) fn nearest_sparse(
+        &self,
+        using: &str,
+        query: &SparseVector,
+        k: usize,
+        ids: impl Iterator<Item = PointId>,
+    ) -> Vec<(PointId, f32)> {
+        let hit = |id: PointId| {
+            let (_, vector) = self.sparse.get(&id)?.iter().find(|(name, _)| name == using)?;
+            let shares = vector.indices().iter().any(|index| query.indices().contains(index));
+            let weight =
+                |index: u32| query.pairs().find(|(i, _)| *i == index).map_or(0.0, |(_, w)| w);
+            // From zero, so that none is a negative zero.
+            let terms = vector.pairs().map(|(index, value)| weight(index) * value);
+            let score = terms.fold(0.0, |sum, term| sum + term);
+            shares.then_some(Hit { id, score, seq: 0 })
+        };
+        let mut hits: Vec<Hit> = ids.filter_map(hit).collect();
+        hits.sort_by(|a, b| a.order(b, Metric::Dot));
+        hits.into_iter().take(k).map(|hit| (hit.id, hit.score)).collect()
     }
 
     /// Ids and scores of the best `k` by a vector, of those that have it.

@@ -95,6 +95,11 @@ fn arguments(valid: &Valid, part: &ShardSlots) -> Vec<String> {
     if valid.vectors.len() > 1 {
         arguments.extend(["--tuning".to_owned(), tuning_of_each(valid)]);
     }
+    if !valid.sparse_vectors.is_empty() {
+        let each = valid.sparse_vectors.iter().map(|name| json!({"name": name}));
+        let list: Vec<_> = each.collect();
+        arguments.extend(["--sparse-vectors".to_owned(), json!(list).to_string()]);
+    }
     // One word each: a name may begin with a dash.
     arguments.push(format!("--collection={}", valid.client_name));
     arguments.push(format!("--shard={}", part.shard));
@@ -195,6 +200,15 @@ mod tests {
     #[test]
     fn vectors_are_told_as_the_shard_reads_them() {
         assert_eq!(vectors(&valid()), r#"[{"distance":"Cosine","name":"","size":4}]"#);
+    }
+
+    #[test]
+    fn sparse_vectors_are_told_where_there_are_some() {
+        let flag = "--sparse-vectors".to_owned();
+        assert!(!arguments(&valid(), &part()).contains(&flag));
+        let words = Valid { sparse_vectors: vec!["words".into()], ..valid() };
+        let told = [flag, r#"[{"name":"words"}]"#.to_owned()];
+        assert!(arguments(&words, &part()).windows(2).any(|pair| pair == told));
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //! Hints about where things are kept and how an optimizer should run are accepted and have no effect: they do not change
 //! what a collection answers. Everything that would is either done or refused by its name.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use shoal_shard::limits::MAX_VECTORS;
-use shoal_vector::{MAX_DIMENSIONS, Metric, VectorConfig};
+use shoal_vector::{MAX_DIMENSIONS, Metric, SparseVectorConfig, VectorConfig};
 
 use super::super::error::Failure;
 use super::super::models::{NotYet, refuse};
@@ -35,7 +36,7 @@ pub(super) struct CreateBody {
     write_consistency_factor: Option<u32>,
     hnsw_config: Option<HnswConfig>,
     quantization_config: NotYet,
-    sparse_vectors: Option<Map<String, Value>>,
+    sparse_vectors: Option<BTreeMap<String, Option<SparseParams>>>,
     strict_mode_config: Option<StrictMode>,
     metadata: Option<Map<String, Value>>,
     #[serde(rename = "on_disk_payload")]
@@ -56,6 +57,25 @@ struct VectorParams {
     quantization_config: NotYet,
     datatype: Option<String>,
     multivector_config: NotYet,
+    #[serde(rename = "on_disk")]
+    _on_disk: Option<bool>,
+}
+
+/// One sparse vector.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SparseParams {
+    index: Option<SparseIndex>,
+    modifier: Option<String>,
+}
+
+/// The inverted index. All but the data type are hints: a search by sparse vectors is always exact.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SparseIndex {
+    datatype: Option<String>,
+    #[serde(rename = "full_scan_threshold")]
+    _full_scan_threshold: Option<u64>,
     #[serde(rename = "on_disk")]
     _on_disk: Option<bool>,
 }
@@ -98,14 +118,12 @@ impl CreateBody {
         let ef_construct = own.or(self.hnsw_config.unwrap_or_default().ef_construct);
         let ef_construct =
             between("hnsw_config.ef_construct", ef_construct, MIN_EF_CONSTRUCT, MAX_EF_CONSTRUCT)?;
-        Ok(CreateCollection { name, vectors, ef_construct, shards, timeout })
+        let sparse = sparse_vectors(self.sparse_vectors, &vectors)?;
+        Ok(CreateCollection { name, vectors, sparse, ef_construct, shards, timeout })
     }
 
     fn refuse_what_is_not_there(&self) -> Result<(), Failure> {
         refuse(&[("quantization_config", &self.quantization_config)])?;
-        if self.sparse_vectors.as_ref().is_some_and(|map| !map.is_empty()) {
-            return Err(Failure::unsupported("`sparse_vectors`"));
-        }
         if self.metadata.as_ref().is_some_and(|map| !map.is_empty()) {
             return Err(Failure::unsupported("`metadata` of a collection"));
         }
@@ -171,6 +189,43 @@ fn vectors(vectors: Option<Value>) -> Result<(Vec<VectorConfig>, Option<u32>), F
             "`hnsw_config.ef_construct` that differs between vectors (an applied VectorCollection may have it)",
         )),
     }
+}
+
+/// The collection's sparse vectors.
+fn sparse_vectors(
+    given: Option<BTreeMap<String, Option<SparseParams>>>,
+    vectors: &[VectorConfig],
+) -> Result<Vec<SparseVectorConfig>, Failure> {
+    let given = given.unwrap_or_default();
+    if given.len() > MAX_VECTORS {
+        let why = format!("{} vectors, must be {MAX_VECTORS} or fewer", given.len());
+        return Err(Failure::field("sparse_vectors", why));
+    }
+    let one = |(name, params): (String, Option<SparseParams>)| {
+        check_vector_name(&name)?;
+        if name.is_empty() || vectors.iter().any(|vector| vector.name == name) {
+            let why = format!("the name `{name}` is empty, or that of a vector in `vectors`");
+            return Err(Failure::field("sparse_vectors", why));
+        }
+        let params = params.unwrap_or_default();
+        match params.modifier.as_deref() {
+            None | Some("none") => {}
+            Some("idf") => {
+                return Err(Failure::unsupported(format!("`sparse_vectors.{name}.modifier` idf")));
+            }
+            Some(_) => {
+                let field = format!("sparse_vectors.{name}.modifier");
+                return Err(Failure::field(&field, "expected `none`"));
+            }
+        }
+        match params.index.unwrap_or_default().datatype.as_deref() {
+            None | Some("float32") => Ok(SparseVectorConfig { name }),
+            Some(other) => {
+                Err(Failure::unsupported(format!("`sparse_vectors.{name}.index.datatype` {other}")))
+            }
+        }
+    };
+    given.into_iter().map(one).collect()
 }
 
 /// A name that the cluster's objects may have too.
@@ -258,6 +313,17 @@ mod tests {
     }
 
     #[test]
+    fn sparse_vectors_need_a_name_only() {
+        let json = r#"{"vectors": {"a": {"size": 4, "distance": "Dot"}},
+            "sparse_vectors": {"s": {"index": {"on_disk": true}, "modifier": "none"}, "t": null}}"#;
+        let names: Vec<String> = read(json).unwrap().sparse.into_iter().map(|s| s.name).collect();
+        assert_eq!(names, ["s", "t"]);
+        let twice =
+            r#"{"vectors": {"a": {"size": 4, "distance": "Dot"}}, "sparse_vectors": {"a": {}}}"#;
+        assert!(read(twice).unwrap_err().text.contains("`a`"));
+    }
+
+    #[test]
     fn what_is_there_is_passed_on_and_hints_are_accepted() {
         let request = read(
             r#"{"vectors": {"size": 4, "distance": "Cosine", "on_disk": true, "datatype": "float32",
@@ -320,7 +386,11 @@ mod tests {
                 501,
                 "quantization_config",
             ),
-            (with(r#""sparse_vectors": {"s": {}}"#), 501, "sparse_vectors"),
+            (with(r#""sparse_vectors": {"s": {"modifier": "idf"}}"#), 501, "idf"),
+            (with(r#""sparse_vectors": {"s": {"modifier": "x"}}"#), 422, "modifier"),
+            (with(r#""sparse_vectors": {"s": {"index": {"datatype": "uint8"}}}"#), 501, "uint8"),
+            (with(r#""sparse_vectors": {"s": {"size": 4}}"#), 400, "size"),
+            (with(r#""sparse_vectors": {"": {}}"#), 422, "empty"),
             (with(r#""metadata": {"a": 1}"#), 501, "metadata"),
             (with(r#""strict_mode_config": {"enabled": true}"#), 501, "strict_mode_config"),
             (with(r#""sharding_method": "custom""#), 501, "sharding_method"),

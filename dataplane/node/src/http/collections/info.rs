@@ -34,6 +34,8 @@ struct Config {
 #[derive(Debug, Serialize)]
 struct Params {
     vectors: Vectors,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sparse_vectors: BTreeMap<String, SparseOut>,
     shard_number: usize,
     replication_factor: u32,
     write_consistency_factor: u32,
@@ -53,6 +55,10 @@ struct VectorOut {
     size: usize,
     distance: Metric,
 }
+
+/// There is nothing to tell of one but its name.
+#[derive(Debug, Serialize)]
+struct SparseOut {}
 
 #[derive(Debug, Serialize)]
 struct Hnsw {
@@ -82,6 +88,11 @@ impl CollectionInfoOut {
             config: Config {
                 params: Params {
                     vectors: Vectors::new(&collection.vectors),
+                    sparse_vectors: collection
+                        .sparse
+                        .iter()
+                        .map(|config| (config.name.clone(), SparseOut {}))
+                        .collect(),
                     shard_number: collection.shards.len(),
                     replication_factor: 1,
                     write_consistency_factor: 1,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use shoal_shard::api::{FoundPoint, Record};
-use shoal_vector::{Payload, PointId};
+use shoal_vector::{Payload, PointId, SparseVector};
 
 /// A point that was read.
 #[derive(Debug, Serialize)]
@@ -27,19 +27,34 @@ pub(in super::super) struct ScoredOut {
     vector: Option<VectorsOut>,
 }
 
-/// A point's vectors: a bare list if the default vector is all it has, else lists by name.
+/// A point's vectors: a bare list if the default vector is all it has, else each by its name.
 #[derive(Debug)]
-struct VectorsOut(Vec<(String, Vec<f32>)>);
+struct VectorsOut {
+    dense: Vec<(String, Vec<f32>)>,
+    sparse: Vec<(String, SparseVector)>,
+}
+
+impl VectorsOut {
+    fn of(
+        dense: Option<Vec<(String, Vec<f32>)>>,
+        sparse: Vec<(String, SparseVector)>,
+    ) -> Option<Self> {
+        dense.map(|dense| Self { dense, sparse })
+    }
+}
 
 impl Serialize for VectorsOut {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let [(name, vector)] = self.0.as_slice()
+        if let ([(name, vector)], []) = (self.dense.as_slice(), self.sparse.as_slice())
             && name.is_empty()
         {
             return vector.serialize(serializer);
         }
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, vector) in &self.0 {
+        let mut map = serializer.serialize_map(Some(self.dense.len() + self.sparse.len()))?;
+        for (name, vector) in &self.dense {
+            map.serialize_entry(name, vector)?;
+        }
+        for (name, vector) in &self.sparse {
             map.serialize_entry(name, vector)?;
         }
         map.end()
@@ -51,7 +66,7 @@ impl From<Record> for RecordOut {
         Self {
             id: record.id,
             payload: record.parts.payload,
-            vector: record.parts.vectors.map(VectorsOut),
+            vector: VectorsOut::of(record.parts.vectors, record.parts.sparse),
         }
     }
 }
@@ -64,7 +79,7 @@ impl From<FoundPoint> for ScoredOut {
             version: hit.seq,
             score: hit.score,
             payload: parts.payload,
-            vector: parts.vectors.map(VectorsOut),
+            vector: VectorsOut::of(parts.vectors, parts.sparse),
         }
     }
 }
@@ -84,11 +99,17 @@ mod tests {
             serde_json::to_string(&RecordOut::from(Record { id: PointId::Num(1), parts })).unwrap()
         };
         assert_eq!(record(Parts::default()), r#"{"id":1}"#);
-        let parts = Parts { payload: Some(Payload::new()), vectors: vectors(&[""]) };
+        let parts =
+            Parts { payload: Some(Payload::new()), vectors: vectors(&[""]), sparse: vec![] };
         assert_eq!(record(parts), r#"{"id":1,"payload":{},"vector":[0.5]}"#);
         assert_eq!(
-            record(Parts { payload: None, vectors: vectors(&["a"]) }),
+            record(Parts { payload: None, vectors: vectors(&["a"]), sparse: vec![] }),
             r#"{"id":1,"vector":{"a":[0.5]}}"#
+        );
+        let sparse = vec![("s".to_owned(), SparseVector::new(vec![7], vec![0.5]).unwrap())];
+        assert_eq!(
+            record(Parts { payload: None, vectors: vectors(&[""]), sparse }),
+            r#"{"id":1,"vector":{"":[0.5],"s":{"indices":[7],"values":[0.5]}}}"#
         );
         let hit = Hit { id: PointId::Num(1), score: 1.362, seq: 3 };
         let found = ScoredOut::from(FoundPoint { hit, parts: Parts::default() });

@@ -8,15 +8,19 @@
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use shoal_vector::{PointId, VectorConfig};
+use shoal_vector::sparse::InvalidSparse;
+use shoal_vector::{PointId, SparseVector, SparseVectorConfig, VectorConfig};
 
 use super::super::error::Failure;
+use crate::router::Collection;
 
 /// A vector or what stands in its place; what it means there is for the reader to say.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) enum VectorLike {
     /// A list of finite numbers.
     Dense(Vec<f32>),
+    /// A list of whole numbers under the key `indices`, where they are those of a sparse vector.
+    Indices(Vec<u32>),
     /// A list of lists.
     Lists,
     /// A list of something else.
@@ -56,6 +60,10 @@ impl<'de> Visitor<'de> for VectorVisitor {
                     numbers.push(n);
                     continue;
                 }
+                Element::Whole(n) => {
+                    numbers.push(n as f32);
+                    continue;
+                }
                 Element::List => VectorLike::Lists,
                 Element::Other => VectorLike::Mixed,
             };
@@ -67,8 +75,13 @@ impl<'de> Visitor<'de> for VectorVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VectorLike, A::Error> {
         let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
+        while let Some(key) = map.next_key::<String>()? {
+            // As floats they would not be exact.
+            let value = match key.as_str() {
+                "indices" => map.next_value::<Indices>()?.0,
+                _ => map.next_value()?,
+            };
+            members.push((key, value));
         }
         Ok(VectorLike::Object(members))
     }
@@ -98,9 +111,35 @@ impl<'de> Visitor<'de> for VectorVisitor {
     }
 }
 
+/// What stands under the key `indices`.
+struct Indices(VectorLike);
+
+impl<'de> Deserialize<'de> for Indices {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let elements = Vec::<Element>::deserialize(deserializer)?;
+        let index = |element: &Element| match element {
+            Element::Whole(n) => u32::try_from(*n).ok(),
+            _ => None,
+        };
+        let number = |element: &Element| match element {
+            Element::Whole(n) => Some(*n as f32),
+            Element::Number(n) => Some(*n),
+            _ => None,
+        };
+        if let Some(indices) = elements.iter().map(index).collect() {
+            return Ok(Self(VectorLike::Indices(indices)));
+        }
+        // A vector that is called so.
+        let numbers: Option<Vec<f32>> = elements.iter().map(number).collect();
+        Ok(Self(numbers.map_or(VectorLike::Mixed, VectorLike::Dense)))
+    }
+}
+
 /// One element of a list.
 enum Element {
     Number(f32),
+    /// A number without a sign or a fraction.
+    Whole(u64),
     List,
     Other,
 }
@@ -129,7 +168,7 @@ impl<'de> Visitor<'de> for ElementVisitor {
     }
 
     fn visit_u64<E>(self, n: u64) -> Result<Element, E> {
-        Ok(Element::Number(n as f32))
+        Ok(Element::Whole(n))
     }
 
     fn visit_i64<E>(self, n: i64) -> Result<Element, E> {
@@ -164,6 +203,7 @@ impl VectorLike {
     pub(in super::super) fn into_dense(self, place: &str) -> Result<Vec<f32>, Failure> {
         match self {
             VectorLike::Dense(vector) => Ok(vector),
+            VectorLike::Indices(whole) => Ok(whole.into_iter().map(|n| n as f32).collect()),
             VectorLike::Lists => Err(Failure::unsupported("a list of vectors (multivectors)")),
             VectorLike::Object(members) => Err(object_in_place_of_vector(&members, place)),
             VectorLike::Mixed
@@ -176,21 +216,31 @@ impl VectorLike {
         }
     }
 
-    /// The vectors of a point by name: a bare list is the default vector, whose name is "".
-    pub(in super::super) fn into_named(
-        self,
-        place: &str,
-    ) -> Result<Vec<(String, Vec<f32>)>, Failure> {
+    /// The one vector that stands here, of either kind.
+    pub(in super::super) fn into_either(self, place: &str) -> Result<Either, Failure> {
         match self {
-            VectorLike::Object(members) if inference(&members).is_none() => members
-                .into_iter()
-                .map(|(name, like)| {
-                    let place = format!("{place}.{name}");
-                    Ok((name, like.into_dense(&place)?))
-                })
-                .collect(),
-            other => Ok(vec![(String::new(), other.into_dense(place)?)]),
+            VectorLike::Object(members) if is_sparse(&members) => {
+                Ok(Either::Sparse(sparse(members, place)?))
+            }
+            other => Ok(Either::Dense(other.into_dense(place)?)),
         }
+    }
+
+    /// The vectors of a point by name: a bare list is the default vector, whose name is "".
+    pub(in super::super) fn into_named(self, place: &str) -> Result<Named, Failure> {
+        let members = match self {
+            VectorLike::Object(members) if inference(&members).is_none() => members,
+            other => vec![(String::new(), other)],
+        };
+        let mut named = Named::default();
+        for (name, like) in members {
+            let place = if name.is_empty() { place.to_owned() } else { format!("{place}.{name}") };
+            match like.into_either(&place)? {
+                Either::Dense(vector) => named.dense.push((name, vector)),
+                Either::Sparse(vector) => named.sparse.push((name, vector)),
+            }
+        }
+        Ok(named)
     }
 
     /// The id that stands here, if it is one.
@@ -202,6 +252,52 @@ impl VectorLike {
             _ => None,
         }
     }
+}
+
+/// A vector of either kind.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) enum Either {
+    Dense(Vec<f32>),
+    Sparse(SparseVector),
+}
+
+/// Vectors by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in super::super) struct Named {
+    pub(in super::super) dense: Vec<(String, Vec<f32>)>,
+    pub(in super::super) sparse: Vec<(String, SparseVector)>,
+}
+
+/// Whether an object is a sparse vector, if it is one vector at all.
+fn is_sparse(members: &[(String, VectorLike)]) -> bool {
+    members.iter().any(|(key, _)| key == "indices")
+        && members.iter().all(|(key, _)| key == "indices" || key == "values")
+}
+
+fn sparse(members: Vec<(String, VectorLike)>, place: &str) -> Result<SparseVector, Failure> {
+    let (mut indices, mut values) = (None, None);
+    for (key, like) in members {
+        match (key.as_str(), like) {
+            ("indices", VectorLike::Indices(list)) if indices.is_none() => indices = Some(list),
+            ("values", like) if values.is_none() => {
+                values = Some(like.into_dense(&format!("{place}.values"))?);
+            }
+            _ => {
+                let why = "expected {\"indices\": whole numbers below 2^32, \"values\": numbers}";
+                return Err(Failure::format(format!("{place}: {why}")));
+            }
+        }
+    }
+    let (Some(indices), Some(values)) = (indices, values) else {
+        return Err(Failure::format(format!("{place}: expected both `indices` and `values`")));
+    };
+    SparseVector::new(indices, values).map_err(|error| {
+        let part = match &error {
+            InvalidSparse::Twice(_) => "indices",
+            _ => "values",
+        };
+        Failure::field(&format!("{place}.{part}"), error)
+    })
 }
 
 /// What an object asks the server to embed, if that is what it is.
@@ -221,19 +317,40 @@ fn object_in_place_of_vector(members: &[(String, VectorLike)], place: &str) -> F
     if let Some(feature) = inference(members) {
         return Failure::unsupported(feature);
     }
-    if members.iter().any(|(key, _)| key == "indices") {
-        return Failure::unsupported("a sparse vector");
-    }
     Failure::format(format!("{place}: expected a vector: a list of numbers"))
 }
 
+/// The vectors a collection has.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Known<'a> {
+    pub(in super::super) dense: &'a [VectorConfig],
+    pub(in super::super) sparse: &'a [SparseVectorConfig],
+}
+
+impl<'a> From<&'a Collection> for Known<'a> {
+    fn from(collection: &'a Collection) -> Self {
+        Self { dense: &collection.vectors, sparse: &collection.sparse }
+    }
+}
+
+/// What is said of a vector of one kind where the other should stand.
+fn wrong_kind() -> Failure {
+    Failure::wrong_input(shoal_shard::WRONG_KIND)
+}
+
+/// Checks that a collection has a sparse vector of this name.
+pub(in super::super) fn check_sparse(known: Known<'_>, name: &str) -> Result<(), Failure> {
+    named(known, name)?;
+    match known.sparse.iter().any(|config| config.name == name) {
+        true => Ok(()),
+        false => Err(wrong_kind()),
+    }
+}
+
 /// Checks that a collection has a vector of this name, and that a vector fits it.
-pub(in super::super) fn check(
-    vectors: &[VectorConfig],
-    name: &str,
-    vector: &[f32],
-) -> Result<(), Failure> {
-    let config = named(vectors, name)?;
+pub(in super::super) fn check(known: Known<'_>, name: &str, vector: &[f32]) -> Result<(), Failure> {
+    named(known, name)?;
+    let config = known.dense.iter().find(|config| config.name == name).ok_or_else(wrong_kind)?;
     match vector.len() == config.size {
         true => Ok(()),
         false => {
@@ -245,13 +362,14 @@ pub(in super::super) fn check(
     }
 }
 
-/// The vector of this name that a collection has.
-pub(in super::super) fn named<'a>(
-    vectors: &'a [VectorConfig],
-    name: &str,
-) -> Result<&'a VectorConfig, Failure> {
-    let found = vectors.iter().find(|config| config.name == name);
-    found.ok_or_else(|| Failure::wrong_input(format!("Not existing vector name error: {name}")))
+/// Checks that a collection has a vector of this name, of either kind.
+pub(in super::super) fn named(known: Known<'_>, name: &str) -> Result<(), Failure> {
+    let is_known = known.dense.iter().any(|config| config.name == name)
+        || known.sparse.iter().any(|config| config.name == name);
+    match is_known {
+        true => Ok(()),
+        false => Err(Failure::wrong_input(format!("Not existing vector name error: {name}"))),
+    }
 }
 
 #[cfg(test)]
@@ -280,18 +398,45 @@ mod tests {
 
     #[test]
     fn points_take_a_list_or_lists_by_name() {
-        let default = vec![(String::new(), vec![1.0])];
-        assert_eq!(read("[1.0]").into_named("vector"), Ok(default.clone()));
-        assert_eq!(read(r#"{"": [1.0]}"#).into_named("vector"), Ok(default));
-        let named = vec![("a".to_owned(), vec![1.0]), ("text".to_owned(), vec![2.0])];
-        assert_eq!(read(r#"{"a": [1], "text": [2]}"#).into_named("vector"), Ok(named));
+        let dense = |list: &[(&str, f32)]| {
+            let dense = list.iter().map(|(name, x)| ((*name).to_owned(), vec![*x])).collect();
+            Ok(Named { dense, sparse: vec![] })
+        };
+        assert_eq!(read("[1.0]").into_named("vector"), dense(&[("", 1.0)]));
+        assert_eq!(read(r#"{"": [1.0]}"#).into_named("vector"), dense(&[("", 1.0)]));
+        let named = dense(&[("a", 1.0), ("text", 2.0)]);
+        assert_eq!(read(r#"{"a": [1], "text": [2]}"#).into_named("vector"), named);
+        let odd = read(r#"{"indices": [1], "values": [2]}"#).into_named("vector");
+        assert_eq!(odd, dense(&[("indices", 1.0), ("values", 2.0)]), "names like any other");
+    }
+
+    #[test]
+    fn sparse_vectors_stand_under_names_with_exact_indices() {
+        let json = r#"{"s": {"values": [0.5, 2], "indices": [4294967295, 16777217]}, "a": [1]}"#;
+        let named = read(json).into_named("vector").unwrap();
+        let expected = SparseVector::new(vec![16_777_217, u32::MAX], vec![2.0, 0.5]).unwrap();
+        assert_eq!(named.sparse, [("s".to_owned(), expected)]);
+        assert_eq!(named.dense, [("a".to_owned(), vec![1.0])]);
+        for (sparse, status, text) in [
+            (r#"{"indices": [1], "values": []}"#, 422, "vector.s.values: must be the same length"),
+            (r#"{"indices": [1, 1], "values": [1, 2]}"#, 422, "vector.s.indices: must be unique"),
+            (r#"{"indices": [-1], "values": [1]}"#, 400, "whole numbers"),
+            (r#"{"indices": [1.5], "values": [1]}"#, 400, "whole numbers"),
+            (r#"{"indices": [4294967296], "values": [1]}"#, 400, "whole numbers"),
+            (r#"{"indices": [1], "values": ["x"]}"#, 400, "vector.s.values"),
+            (r#"{"indices": [1]}"#, 400, "both"),
+            (r#"{"indices": [1], "values": [1], "more": [1]}"#, 400, "vector.s"),
+        ] {
+            let failure = read(&format!(r#"{{"s": {sparse}}}"#)).into_named("vector").unwrap_err();
+            assert_eq!(failure.status.as_u16(), status, "{sparse}: {}", failure.text);
+            assert!(failure.text.contains(text), "{sparse}: {}", failure.text);
+        }
     }
 
     #[test]
     fn what_is_not_there_yet_is_named() {
         let cases = [
             ("[[1, 2], [3, 4]]", 501, "multivectors"),
-            (r#"{"a": {"indices": [1], "values": [0.5]}}"#, 501, "sparse"),
             (r#"{"text": "a cat", "model": "m"}"#, 501, "document"),
             (r#"{"a": {"image": "http://x", "model": "m"}}"#, 501, "image"),
             ("true", 400, "vector"),
@@ -333,8 +478,13 @@ mod tests {
     fn wrong_sizes_and_names_are_told_as_the_dialect_does() {
         let vectors =
             [VectorConfig { name: String::new(), size: 4, distance: shoal_vector::Metric::Dot }];
-        let text = |name, vector: &[f32]| check(&vectors, name, vector).unwrap_err().text;
-        assert_eq!(check(&vectors, "", &[0.0; 4]), Ok(()));
+        let sparse = [SparseVectorConfig { name: "s".into() }];
+        let known = Known { dense: &vectors, sparse: &sparse };
+        let text = |name, vector: &[f32]| check(known, name, vector).unwrap_err().text;
+        assert_eq!(check(known, "", &[0.0; 4]), Ok(()));
+        assert_eq!(check_sparse(known, "s"), Ok(()));
+        assert!(text("s", &[0.0; 4]).contains("Conversion between sparse and regular vectors"));
+        assert!(check_sparse(known, "").unwrap_err().text.contains("Conversion between"));
         assert_eq!(
             text("", &[0.0; 3]),
             "Wrong input: Vector dimension error: expected dim: 4, got 3"

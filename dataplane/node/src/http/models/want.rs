@@ -5,10 +5,9 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use shoal_shard::api::{Want, WantPayload, WantVectors};
-use shoal_vector::VectorConfig;
 
 use super::super::error::Failure;
-use super::vector;
+use super::vector::{self, Known};
 
 /// `with_payload`: a boolean, a list of key paths, or an object that includes or excludes some.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +25,7 @@ pub(in super::super) fn want(
     with_payload: Option<WithPayload>,
     payload_by_default: bool,
     with_vector: Option<WithVector>,
-    vectors: &[VectorConfig],
+    known: Known<'_>,
 ) -> Result<Want, Failure> {
     let payload = match (with_payload, payload_by_default) {
         (Some(WithPayload(payload)), _) => payload,
@@ -37,7 +36,7 @@ pub(in super::super) fn want(
         None | Some(WithVector::All(false)) => WantVectors::No,
         Some(WithVector::All(true)) => WantVectors::All,
         Some(WithVector::Named(names)) => {
-            names.iter().try_for_each(|name| vector::named(vectors, name).map(|_| ()))?;
+            names.iter().try_for_each(|name| vector::named(known, name))?;
             if names.is_empty() { WantVectors::No } else { WantVectors::Named(names) }
         }
     };
@@ -119,7 +118,7 @@ fn strings<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Vec<String>, A::Error>
 
 #[cfg(test)]
 mod tests {
-    use shoal_vector::Metric;
+    use shoal_vector::{Metric, VectorConfig};
 
     use super::*;
 
@@ -144,11 +143,12 @@ mod tests {
 
     #[test]
     fn defaults_hold_where_options_are_absent_and_vectors_are_known_by_name() {
-        let vectors = [VectorConfig { name: String::new(), size: 1, distance: Metric::Dot }];
+        let dense = [VectorConfig { name: String::new(), size: 1, distance: Metric::Dot }];
+        let vectors = Known { dense: &dense, sparse: &[] };
         let with_vector = |json: &str| serde_json::from_str::<WithVector>(json).unwrap();
-        let wanted = want(None, true, None, &vectors).unwrap();
+        let wanted = want(None, true, None, vectors).unwrap();
         assert_eq!(wanted, Want { payload: WantPayload::All, vectors: WantVectors::No });
-        assert_eq!(want(None, false, None, &vectors).unwrap().payload, WantPayload::No);
+        assert_eq!(want(None, false, None, vectors).unwrap().payload, WantPayload::No);
         let unnamed = || WantVectors::Named(vec![String::new()]);
         for (json, vectors_wanted) in [
             ("true", WantVectors::All),
@@ -156,10 +156,10 @@ mod tests {
             (r#"[""]"#, unnamed()),
             ("[]", WantVectors::No),
         ] {
-            let wanted = want(None, false, Some(with_vector(json)), &vectors).unwrap();
+            let wanted = want(None, false, Some(with_vector(json)), vectors).unwrap();
             assert_eq!(wanted.vectors, vectors_wanted, "{json}");
         }
-        let failure = want(None, false, Some(with_vector(r#"["a"]"#)), &vectors).unwrap_err();
+        let failure = want(None, false, Some(with_vector(r#"["a"]"#)), vectors).unwrap_err();
         assert!(failure.text.contains("Not existing vector name"), "{}", failure.text);
     }
 }

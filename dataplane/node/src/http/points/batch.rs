@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
-use shoal_vector::{Op, VectorConfig};
+use shoal_vector::Op;
 
 use super::super::AppState;
 use super::super::envelope::{Reply, Started};
 use super::super::error::Failure;
 use super::super::extract::Weighed;
 use super::super::models::selector::PointsSelector;
+use super::super::models::vector::Known;
 use super::super::params::{Time, WriteParams};
 use super::UpdateResult;
 use super::payload::{DeletePayload, SetPayload};
@@ -45,30 +46,30 @@ enum Operation {
 }
 
 impl Operation {
-    fn into_op(self, vectors: &[VectorConfig]) -> Result<Op, Failure> {
+    fn into_op(self, known: Known<'_>) -> Result<Op, Failure> {
         match self {
-            Operation::Upsert(body) => Ok(Op::Upsert(body.into_points(vectors)?)),
+            Operation::Upsert(body) => body.into_op(known),
             Operation::Delete(body) => Ok(Op::Delete(body.into_selector()?)),
             Operation::SetPayload(body) => body.into_set(),
             Operation::OverwritePayload(body) => body.into_overwrite(),
             Operation::DeletePayload(body) => body.into_op(),
             Operation::ClearPayload(body) => Ok(Op::ClearPayload(body.into_selector()?)),
-            Operation::UpdateVectors(body) => body.into_op(vectors),
-            Operation::DeleteVectors(body) => body.into_op(vectors),
+            Operation::UpdateVectors(body) => body.into_op(known),
+            Operation::DeleteVectors(body) => body.into_op(known),
         }
     }
 }
 
 impl Batch {
     /// The ops, each checked.
-    fn into_ops(self, vectors: &[VectorConfig]) -> Result<Vec<Op>, Failure> {
+    fn into_ops(self, known: Known<'_>) -> Result<Vec<Op>, Failure> {
         if self.operations.len() > MAX_OPERATIONS {
             let why = format!("{}, must be {MAX_OPERATIONS} or fewer", self.operations.len());
             return Err(Failure::field("operations", why));
         }
         let op = |(position, operation): (usize, Operation)| {
             operation
-                .into_op(vectors)
+                .into_op(known)
                 .map_err(|failure| failure.within(&format!("operations[{position}]")))
         };
         self.operations.into_iter().enumerate().map(op).collect()
@@ -84,7 +85,7 @@ pub(in super::super) async fn batch(
     Weighed(body, bytes): Weighed<Batch>,
 ) -> Result<Reply<Vec<UpdateResult>>, Failure> {
     let collection = state.router.collection(&name)?;
-    let ops = shoal_shard::compute(bytes, || body.into_ops(&collection.vectors))?;
+    let ops = shoal_shard::compute(bytes, || body.into_ops(Known::from(&*collection)))?;
     let wait = params.wait();
     let write_all = async |time: Time| {
         let mut results = Vec::with_capacity(ops.len());

@@ -13,6 +13,7 @@ use super::super::error::Failure;
 use super::super::extract::Json;
 use super::super::models::limits::MAX_POINTS;
 use super::super::models::output::RecordOut;
+use super::super::models::vector::Known;
 use super::super::models::want::{WithPayload, WithVector, want};
 use super::super::models::{NotYet, refuse};
 use super::super::params::{ReadParams, Time};
@@ -44,7 +45,7 @@ pub(in super::super) async fn retrieve(
             format!("{} ids, must be {MAX_POINTS} or fewer", body.ids.len()),
         ));
     }
-    let want = want(body.with_payload, true, body.with_vector, &collection.vectors)?;
+    let want = want(body.with_payload, true, body.with_vector, Known::from(&*collection))?;
     let read = async |time: Time| {
         Ok(state.router.retrieve(&collection, &body.ids, &want, time.read()).await?)
     };

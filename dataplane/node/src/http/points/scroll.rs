@@ -6,13 +6,14 @@ use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shoal_shard::api::ScrollRequest;
-use shoal_vector::{PointId, VectorConfig};
+use shoal_vector::PointId;
 
 use super::super::AppState;
 use super::super::envelope::{Reply, Started};
 use super::super::error::Failure;
 use super::super::extract::Json;
 use super::super::models::output::RecordOut;
+use super::super::models::vector::Known;
 use super::super::models::want::{WithPayload, WithVector, want};
 use super::super::models::{NotYet, filter, limits, refuse};
 use super::super::params::ReadParams;
@@ -44,13 +45,13 @@ pub(in super::super) struct ScrollResult {
 }
 
 impl Scroll {
-    fn into_request(self, vectors: &[VectorConfig]) -> Result<ScrollRequest, Failure> {
+    fn into_request(self, known: Known<'_>) -> Result<ScrollRequest, Failure> {
         refuse(&[("order_by", &self.order_by), ("shard_key", &self.shard_key)])?;
         Ok(ScrollRequest {
             filter: filter(self.filter.as_ref())?,
             from: self.offset,
             limit: limits::limit(self.limit, DEFAULT_LIMIT)?,
-            want: want(self.with_payload, true, self.with_vector, vectors)?,
+            want: want(self.with_payload, true, self.with_vector, known)?,
         })
     }
 }
@@ -64,7 +65,7 @@ pub(in super::super) async fn scroll(
     Json(body): Json<Scroll>,
 ) -> Result<Reply<ScrollResult>, Failure> {
     let collection = state.router.collection(&name)?;
-    let request = body.into_request(&collection.vectors)?;
+    let request = body.into_request(Known::from(&*collection))?;
     let page = params
         .run(state.router.deadlines(), async |time| {
             Ok(state.router.scroll(&collection, request, time.read()).await?)
@@ -83,7 +84,9 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<ScrollRequest, Failure> {
-        serde_json::from_str::<Scroll>(json).map_err(Failure::format)?.into_request(&[])
+        serde_json::from_str::<Scroll>(json)
+            .map_err(Failure::format)?
+            .into_request(Known { dense: &[], sparse: &[] })
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
-use shoal_vector::{Op, Payload, Point, PointId, VectorConfig};
+use shoal_vector::{Op, Payload, Point, PointId, PointWithSparse};
 
 use super::super::AppState;
 use super::super::envelope::{Reply, Started};
 use super::super::error::Failure;
 use super::super::extract::Weighed;
-use super::super::models::vector::{self, VectorLike};
+use super::super::models::vector::{self, Known, Named, VectorLike};
 use super::super::models::{NotYet, refuse};
 use super::super::params::WriteParams;
 use super::{UpdateResult, write};
@@ -88,8 +88,18 @@ impl<'de> serde::de::Visitor<'de> for BatchVisitor {
 }
 
 impl Upsert {
+    /// The op, whose points are checked.
+    pub(super) fn into_op(self, known: Known<'_>) -> Result<Op, Failure> {
+        let points = self.into_points(known)?;
+        match points.iter().all(|point| point.sparse.is_empty()) {
+            // As it has always been, for the shards that know nothing else.
+            true => Ok(Op::Upsert(points.into_iter().map(|point| point.point).collect())),
+            false => Ok(Op::UpsertWithSparse(points)),
+        }
+    }
+
     /// The points, each checked.
-    pub(super) fn into_points(self, vectors: &[VectorConfig]) -> Result<Vec<Point>, Failure> {
+    fn into_points(self, known: Known<'_>) -> Result<Vec<PointWithSparse>, Failure> {
         refuse(&[("shard_key", &self.shard_key), ("update_filter", &self.update_filter)])?;
         match self.update_mode.as_deref() {
             None | Some("upsert") => {}
@@ -106,19 +116,16 @@ impl Upsert {
         if points.is_empty() {
             return Err(Failure::bad_request("Empty update request"));
         }
-        points.into_iter().enumerate().map(|(i, point)| point.into_point(i, vectors)).collect()
+        points.into_iter().enumerate().map(|(i, point)| point.into_point(i, known)).collect()
     }
 }
 
 impl PointStruct {
-    fn into_point(self, position: usize, configs: &[VectorConfig]) -> Result<Point, Failure> {
-        let vectors = named_vectors(self.vector, position, configs)?;
+    fn into_point(self, position: usize, known: Known<'_>) -> Result<PointWithSparse, Failure> {
+        let Named { dense: vectors, sparse } = named_vectors(self.vector, position, known)?;
         let payload = self.payload.filter(|payload| !payload.is_empty());
-        Ok(Point {
-            id: self.id,
-            vectors,
-            payload: payload.map_or_else(|| Ok(Vec::new()), |p| to_text(&p))?,
-        })
+        let payload = payload.map_or_else(|| Ok(Vec::new()), |p| to_text(&p))?;
+        Ok(PointWithSparse { point: Point { id: self.id, vectors, payload }, sparse })
     }
 }
 
@@ -126,18 +133,23 @@ impl PointStruct {
 pub(super) fn named_vectors(
     vector: VectorLike,
     position: usize,
-    configs: &[VectorConfig],
-) -> Result<Vec<(String, Vec<f32>)>, Failure> {
+    known: Known<'_>,
+) -> Result<Named, Failure> {
     let place = format!("points[{position}].vector");
-    let vectors = vector.into_named(&place)?;
-    for (i, (name, vector)) in vectors.iter().enumerate() {
-        vector::check(configs, name, vector)?;
-        // Each name is one of the collection's, so what is there twice is among so few.
-        if vectors[..i].iter().any(|(other, _)| other == name) {
-            return Err(Failure::field(&place, "a name is there twice"));
-        }
+    let named = vector.into_named(&place)?;
+    for (name, vector) in &named.dense {
+        vector::check(known, name, vector)?;
     }
-    Ok(vectors)
+    for (name, _) in &named.sparse {
+        vector::check_sparse(known, name)?;
+    }
+    // Each name is one of the collection's, so what is there twice is among so few.
+    let dense = named.dense.iter().map(|(name, _)| name);
+    let names: Vec<&String> = dense.chain(named.sparse.iter().map(|(name, _)| name)).collect();
+    match (1..names.len()).any(|i| names[..i].contains(&names[i])) {
+        true => Err(Failure::field(&place, "a name is there twice")),
+        false => Ok(named),
+    }
 }
 
 impl Batch {
@@ -186,13 +198,13 @@ pub(in super::super) async fn upsert(
     Weighed(body, bytes): Weighed<Upsert>,
 ) -> Result<Reply<UpdateResult>, Failure> {
     let collection = state.router.collection(&name)?;
-    let points = shoal_shard::compute(bytes, || body.into_points(&collection.vectors))?;
-    write(&state, started, &params, &collection, Op::Upsert(points)).await
+    let op = shoal_shard::compute(bytes, || body.into_op(Known::from(&*collection)))?;
+    write(&state, started, &params, &collection, op).await
 }
 
 #[cfg(test)]
 mod tests {
-    use shoal_vector::Metric;
+    use shoal_vector::{Metric, SparseVectorConfig, VectorConfig};
 
     use super::*;
 
@@ -206,8 +218,13 @@ mod tests {
             size,
             distance: Metric::Dot,
         };
-        let vectors: Vec<VectorConfig> = vectors.iter().map(config).collect();
-        serde_json::from_str::<Upsert>(json).map_err(Failure::format)?.into_points(&vectors)
+        let dense: Vec<VectorConfig> = vectors.iter().map(config).collect();
+        let sparse = [SparseVectorConfig { name: "s".into() }];
+        let body = serde_json::from_str::<Upsert>(json).map_err(Failure::format)?;
+        match body.into_op(Known { dense: &dense, sparse: &sparse })? {
+            Op::Upsert(points) => Ok(points),
+            other => panic!("{other:?} of points without sparse vectors"),
+        }
     }
 
     #[test]
@@ -247,6 +264,26 @@ mod tests {
             assert_eq!(failure.status.as_u16(), status, "{vector}: {}", failure.text);
             assert!(failure.text.contains(text), "{vector}: {}", failure.text);
         }
+    }
+
+    #[test]
+    fn points_with_sparse_vectors_are_an_op_of_their_own() {
+        let sparse = [SparseVectorConfig { name: "s".into() }];
+        let read = |json: &str| {
+            let body = serde_json::from_str::<Upsert>(json).unwrap();
+            body.into_op(Known { dense: &[], sparse: &sparse })
+        };
+        let list = r#"{"points": [{"id": 1, "vector": {"s": {"indices": [3], "values": [1]}}}, {"id": 2, "vector": {}}]}"#;
+        let Op::UpsertWithSparse(points) = read(list).unwrap() else { panic!("no sparse vectors") };
+        assert_eq!((points[0].sparse.len(), points[1].sparse.len()), (1, 0));
+        let batch =
+            r#"{"batch": {"ids": [1], "vectors": {"s": [{"indices": [3], "values": [1]}]}}}"#;
+        assert!(matches!(read(batch).unwrap(), Op::UpsertWithSparse(_)));
+        let wrong = r#"{"points": [{"id": 1, "vector": {"s": [1]}}]}"#;
+        assert!(read(wrong).unwrap_err().text.contains("Conversion between sparse"));
+        let unknown =
+            r#"{"points": [{"id": 1, "vector": {"t": {"indices": [3], "values": [1]}}}]}"#;
+        assert!(read(unknown).unwrap_err().text.contains("Not existing vector name error: t"));
     }
 
     #[test]

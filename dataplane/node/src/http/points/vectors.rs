@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::Value;
-use shoal_vector::{Op, PointId, PointVectors, VectorConfig};
+use shoal_vector::{Op, PointId, PointVectors};
 
 use super::super::AppState;
 use super::super::envelope::{Reply, Started};
 use super::super::error::Failure;
 use super::super::extract::{Json, Weighed};
 use super::super::models::selector::selector;
-use super::super::models::vector::{self, VectorLike};
+use super::super::models::vector::{self, Known, Named, VectorLike};
 use super::super::models::{NotYet, refuse};
 use super::super::params::WriteParams;
 use super::upsert::named_vectors;
@@ -47,14 +47,14 @@ pub(in super::super) struct DeleteVectors {
 }
 
 impl UpdateVectors {
-    pub(super) fn into_op(self, configs: &[VectorConfig]) -> Result<Op, Failure> {
+    pub(super) fn into_op(self, known: Known<'_>) -> Result<Op, Failure> {
         refuse(&[("shard_key", &self.shard_key), ("update_filter", &self.update_filter)])?;
         if self.points.is_empty() {
             return Err(Failure::bad_request("Empty update request"));
         }
         let point = |(position, point): (usize, PointIn)| {
-            let vectors = named_vectors(point.vector, position, configs)?;
-            Ok(PointVectors { id: point.id, vectors, sparse: Vec::new() })
+            let Named { dense: vectors, sparse } = named_vectors(point.vector, position, known)?;
+            Ok(PointVectors { id: point.id, vectors, sparse })
         };
         let points: Result<_, Failure> = self.points.into_iter().enumerate().map(point).collect();
         Ok(Op::UpdateVectors(points?))
@@ -62,13 +62,13 @@ impl UpdateVectors {
 }
 
 impl DeleteVectors {
-    pub(super) fn into_op(self, configs: &[VectorConfig]) -> Result<Op, Failure> {
+    pub(super) fn into_op(self, known: Known<'_>) -> Result<Op, Failure> {
         refuse(&[("shard_key", &self.shard_key)])?;
         if self.vector.is_empty() {
             return Err(Failure::field("vector", "must name at least one vector"));
         }
         for (i, name) in self.vector.iter().enumerate() {
-            vector::named(configs, name)?;
+            vector::named(known, name)?;
             if self.vector[..i].contains(name) {
                 return Err(Failure::field("vector", "a name is there twice"));
             }
@@ -87,7 +87,7 @@ pub(in super::super) async fn update(
     Weighed(body, bytes): Weighed<UpdateVectors>,
 ) -> Result<Reply<UpdateResult>, Failure> {
     let collection = state.router.collection(&name)?;
-    let op = shoal_shard::compute(bytes, || body.into_op(&collection.vectors))?;
+    let op = shoal_shard::compute(bytes, || body.into_op(Known::from(&*collection)))?;
     write(&state, started, &params, &collection, op).await
 }
 
@@ -100,14 +100,14 @@ pub(in super::super) async fn delete(
     Json(body): Json<DeleteVectors>,
 ) -> Result<Reply<UpdateResult>, Failure> {
     let collection = state.router.collection(&name)?;
-    let op = body.into_op(&collection.vectors)?;
+    let op = body.into_op(Known::from(&*collection))?;
     write(&state, started, &params, &collection, op).await
 }
 
 #[cfg(test)]
 mod tests {
-    use shoal_vector::Metric;
     use shoal_vector::op::Selector;
+    use shoal_vector::{Metric, VectorConfig};
 
     use super::*;
 
@@ -116,11 +116,15 @@ mod tests {
     }
 
     fn update(json: &str) -> Result<Op, Failure> {
-        serde_json::from_str::<UpdateVectors>(json).map_err(Failure::format)?.into_op(&configs())
+        serde_json::from_str::<UpdateVectors>(json)
+            .map_err(Failure::format)?
+            .into_op(Known { dense: &configs(), sparse: &[] })
     }
 
     fn delete(json: &str) -> Result<Op, Failure> {
-        serde_json::from_str::<DeleteVectors>(json).map_err(Failure::format)?.into_op(&configs())
+        serde_json::from_str::<DeleteVectors>(json)
+            .map_err(Failure::format)?
+            .into_op(Known { dense: &configs(), sparse: &[] })
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::super::envelope::{Reply, Started};
 use super::super::error::Failure;
 use super::super::extract::Json;
 use super::super::models::output::ScoredOut;
-use super::super::models::vector::{self, VectorLike};
+use super::super::models::vector::{self, Known, VectorLike};
 use super::super::models::want::{WithPayload, WithVector, want};
 use super::super::models::{NotYet, filter, limits, refuse};
 use super::super::params::ReadParams;
@@ -59,7 +59,7 @@ impl SearchBody {
             ef,
             exact,
             score_threshold: threshold(self.score_threshold)?,
-            want: want(self.with_payload, false, self.with_vector, &collection.vectors)?,
+            want: want(self.with_payload, false, self.with_vector, Known::from(collection))?,
         })
     }
 }
@@ -67,7 +67,10 @@ impl SearchBody {
 /// A vector, or `{"name": .., "vector": ..}`: what to search with, and by which name.
 fn read_vector(like: VectorLike, collection: &Collection) -> Result<(Target, String), Failure> {
     let VectorLike::Object(members) = like else {
-        return Ok((target(collection, "", like.into_dense("vector")?)?, String::new()));
+        return Ok((
+            target(collection, "", VectorLike::into_either(like, "vector")?)?,
+            String::new(),
+        ));
     };
     let (mut name, mut unnamed) = (None, None);
     for (key, value) in members {
@@ -84,8 +87,8 @@ fn read_vector(like: VectorLike, collection: &Collection) -> Result<(Target, Str
     let (Some(name), Some(vector)) = (name, unnamed) else {
         return Err(Failure::format("vector: expected both `name` and `vector`"));
     };
-    vector::named(&collection.vectors, &name)?;
-    Ok((target(collection, &name, vector.into_dense("vector.vector")?)?, name))
+    vector::named(Known::from(collection), &name)?;
+    Ok((target(collection, &name, vector.into_either("vector.vector")?)?, name))
 }
 
 /// `POST /collections/{collection_name}/points/search`

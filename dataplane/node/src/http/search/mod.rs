@@ -10,14 +10,14 @@ use futures::{StreamExt, TryStreamExt};
 use shoal_shard::api::{FoundPoint, SearchRequest, Want, WantVectors, answer_too_long};
 use shoal_shard::limits::MAX_ANSWER_BYTES;
 use shoal_vector::filter::Condition;
-use shoal_vector::{Filter, PointId};
+use shoal_vector::{Filter, PointId, SparseVector};
 
 use super::AppState;
 use super::envelope::{Reply, Started};
 use super::error::Failure;
 use super::models::limits::{MAX_SEARCHES, SEARCHES_AT_ONCE};
 use super::models::output::ScoredOut;
-use super::models::vector;
+use super::models::vector::{self, Either, Known};
 use super::params::{Time, left_until};
 use crate::router::Collection;
 use crate::router::api::{Answer, RouteError};
@@ -41,6 +41,7 @@ struct Nearest {
 #[derive(Debug, PartialEq)]
 enum Target {
     Vector(Vec<f32>),
+    Sparse(SparseVector),
     Point(PointId),
 }
 
@@ -82,16 +83,22 @@ async fn find(
     let k = super::models::limits::skip_and_take(search.offset, search.limit)?;
     // Reading the point it is about is part of a search, and takes from its time.
     let until = time.search_until();
-    let (vector, filter) = match search.to {
-        Target::Vector(vector) => (vector, search.filter),
+    let (to, filter) = match search.to {
         Target::Point(id) => (
             vector_of(state, collection, id, &search.using, left_until(until)).await?,
             Some(without(search.filter, id)),
         ),
+        Target::Vector(vector) => (Either::Dense(vector), search.filter),
+        Target::Sparse(vector) => (Either::Sparse(vector), search.filter),
+    };
+    let (vector, sparse) = match to {
+        Either::Dense(vector) => (vector, None),
+        Either::Sparse(vector) => (Vec::new(), Some(vector)),
     };
     let request = SearchRequest {
         using: search.using,
         vector,
+        sparse,
         filter,
         k,
         ef: search.ef,
@@ -146,7 +153,7 @@ async fn vector_of(
     id: PointId,
     using: &str,
     deadline: Duration,
-) -> Result<Vec<f32>, Failure> {
+) -> Result<Either, Failure> {
     let want = Want { vectors: WantVectors::Named(vec![using.to_owned()]), ..Want::default() };
     let record = state
         .router
@@ -154,8 +161,11 @@ async fn vector_of(
         .await?
         .pop()
         .ok_or_else(|| Failure::no_point(id))?;
-    let vectors = record.parts.vectors.unwrap_or_default();
-    let vector = vectors.into_iter().find(|(name, _)| name == using).map(|(_, vector)| vector);
+    let dense = record.parts.vectors.unwrap_or_default().into_iter();
+    let dense = dense.map(|(name, vector)| (name, Either::Dense(vector)));
+    let sparse = record.parts.sparse.into_iter();
+    let mut vectors = dense.chain(sparse.map(|(name, vector)| (name, Either::Sparse(vector))));
+    let vector = vectors.find(|(name, _)| name == using).map(|(_, vector)| vector);
     vector.ok_or_else(|| Failure::wrong_input(format!("Point {id} has no vector named `{using}`")))
 }
 
@@ -167,7 +177,16 @@ fn without(filter: Option<Filter>, id: PointId) -> Filter {
 }
 
 /// A vector to search those of a name with, checked.
-fn target(collection: &Collection, using: &str, vector: Vec<f32>) -> Result<Target, Failure> {
-    vector::check(&collection.vectors, using, &vector)?;
-    Ok(Target::Vector(vector))
+fn target(collection: &Collection, using: &str, vector: Either) -> Result<Target, Failure> {
+    let known = Known::from(collection);
+    match vector {
+        Either::Dense(vector) => {
+            vector::check(known, using, &vector)?;
+            Ok(Target::Vector(vector))
+        }
+        Either::Sparse(vector) => {
+            vector::check_sparse(known, using)?;
+            Ok(Target::Sparse(vector))
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::super::envelope::{Reply, Started};
 use super::super::error::Failure;
 use super::super::extract::Json;
 use super::super::models::output::ScoredOut;
-use super::super::models::vector::{self, VectorLike};
+use super::super::models::vector::{self, Known, VectorLike};
 use super::super::models::want::{WithPayload, WithVector, want};
 use super::super::models::{NotYet, filter, limits, refuse};
 use super::super::params::ReadParams;
@@ -80,7 +80,7 @@ impl QueryBody {
             return Err(Failure::unsupported("`prefetch`"));
         }
         let using = self.using.unwrap_or_default();
-        vector::named(&collection.vectors, &using)?;
+        vector::named(Known::from(collection), &using)?;
         let query = self
             .query
             .ok_or_else(|| Failure::unsupported("a query without `query` (use `scroll`)"))?;
@@ -94,7 +94,7 @@ impl QueryBody {
             ef,
             exact,
             score_threshold: threshold(self.score_threshold)?,
-            want: want(self.with_payload, false, self.with_vector, &collection.vectors)?,
+            want: want(self.with_payload, false, self.with_vector, Known::from(collection))?,
         })
     }
 }
@@ -129,7 +129,7 @@ fn read_nearest(like: VectorLike, using: &str, collection: &Collection) -> Resul
     if let VectorLike::Text(text) = &like {
         return Err(Failure::format(shoal_vector::id::InvalidId(text.clone())));
     }
-    target(collection, using, like.into_dense("query")?)
+    target(collection, using, like.into_either("query")?)
 }
 
 /// `POST /collections/{collection_name}/points/query`

@@ -4,10 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 use shoal_proto::routing::{RoutingError, RoutingTable};
-use shoal_vector::VectorConfig;
+use shoal_vector::{SparseVectorConfig, VectorConfig};
 
-/// Version of the file; a build reads its own and the one before.
-const VERSION: u32 = 1;
+/// Version of the file; a build reads its own and the one before. 2: sparse vectors.
+const VERSION: u32 = 2;
 
 /// A collection as it stands on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub(super) struct CollectionFile {
     pub(super) name: String,
     /// Its vectors.
     pub(super) vectors: Vec<VectorConfig>,
+    /// Its sparse vectors; version 1 had none.
+    #[serde(default)]
+    pub(super) sparse_vectors: Vec<SparseVectorConfig>,
     /// Candidates considered for each point while a segment is built.
     pub(super) ef_construct: u32,
     #[serde(rename = "gen")]
@@ -47,6 +50,7 @@ impl CollectionFile {
     pub(super) fn new(
         name: String,
         vectors: Vec<VectorConfig>,
+        sparse_vectors: Vec<SparseVectorConfig>,
         ef_construct: u32,
         routing: &RoutingTable,
     ) -> Self {
@@ -59,6 +63,7 @@ impl CollectionFile {
             version: VERSION,
             name,
             vectors,
+            sparse_vectors,
             ef_construct,
             generation: routing.generation(),
             shards,
@@ -77,7 +82,7 @@ impl CollectionFile {
             version: u32,
         }
         let Versioned { version } = serde_json::from_slice(bytes)?;
-        if version != VERSION {
+        if version != VERSION && version + 1 != VERSION {
             return Err(FileError::Version(version));
         }
         let file: Self = serde_json::from_slice(bytes)?;
@@ -97,7 +102,9 @@ mod tests {
         let routing =
             RoutingTable::initial(["a-0".to_owned(), "a-1".to_owned()].into_iter()).unwrap();
         let vectors = vec![VectorConfig { name: String::new(), size: 4, distance: Metric::Dot }];
-        (CollectionFile::new("any / name \u{1F41F}".to_owned(), vectors, 100, &routing), routing)
+        let (name, sparse) =
+            ("any / name \u{1F41F}".to_owned(), SparseVectorConfig { name: "s".into() });
+        (CollectionFile::new(name, vectors, vec![sparse], 100, &routing), routing)
     }
 
     #[test]
@@ -107,10 +114,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_version_1_is_one_without_sparse_vectors() {
+        let before = r#"{"version": 1, "name": "a", "vectors": [{"name": "", "size": 4, "distance": "Dot"}],
+            "efConstruct": 100, "gen": 1, "shards": [{"shard": "a-0", "slots": "0-16383"}]}"#;
+        let (file, routing) = CollectionFile::decode(before.as_bytes()).unwrap();
+        assert_eq!((file.name.as_str(), file.vectors.len(), routing.shards().len()), ("a", 1, 1));
+        assert_eq!(file.sparse_vectors, []);
+    }
+
+    #[test]
     fn newer_and_damaged_files_are_refused() {
         let text = String::from_utf8(file().0.encode().unwrap()).unwrap();
-        let newer = text.replace("\"version\": 1", "\"version\": 2, \"unknown\": {}");
-        assert!(matches!(CollectionFile::decode(newer.as_bytes()), Err(FileError::Version(2))));
+        let newer = text.replace("\"version\": 2", "\"version\": 3, \"unknown\": {}");
+        assert!(matches!(CollectionFile::decode(newer.as_bytes()), Err(FileError::Version(3))));
         let gap = text.replace("0-511,", "");
         assert!(matches!(
             CollectionFile::decode(gap.as_bytes()),

@@ -131,7 +131,13 @@ impl Inner {
         let routing =
             RoutingTable::initial(shards.into_iter()).map_err(|error| internal(&error))?;
         let ef_construct = request.ef_construct.unwrap_or(shoal_crds::defaults::EF_CONSTRUCT);
-        let file = CollectionFile::new(request.name, request.vectors, ef_construct, &routing);
+        let file = CollectionFile::new(
+            request.name,
+            request.vectors,
+            request.sparse,
+            ef_construct,
+            &routing,
+        );
         let content = file.encode().map_err(|error| internal(&error))?;
         let making = self.folder.make(clock::random_uuid(), &content).map_err(folder_error)?;
         open::set_up(making.path(), &file, &routing)?;

@@ -27,8 +27,12 @@ pub(super) fn set_up(
 }
 
 fn identity(file: &CollectionFile, shard: &str) -> Identity {
-    let (collection, vectors) = (file.name.clone(), file.vectors.clone());
-    Identity { collection, shard: shard.to_owned(), vectors }
+    Identity {
+        collection: file.name.clone(),
+        shard: shard.to_owned(),
+        vectors: file.vectors.clone(),
+        sparse: file.sparse_vectors.clone(),
+    }
 }
 
 /// Opens all shards of a collection; one that cannot be opened stands in the list with its error.
@@ -62,6 +66,7 @@ pub(super) fn collection(
     Collection {
         name: file.name,
         vectors: file.vectors,
+        sparse: file.sparse_vectors,
         ef_construct: file.ef_construct,
         routing,
         shards,

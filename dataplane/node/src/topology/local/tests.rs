@@ -17,6 +17,7 @@ fn request(name: &str) -> CreateCollection {
     CreateCollection {
         name: name.to_owned(),
         vectors,
+        sparse: Vec::new(),
         ef_construct: Some(50),
         shards: None,
         timeout,
