@@ -103,7 +103,9 @@ impl<'v> Search<'_, 'v> {
             match graph.filter(|_| !walk_is_a_scan(ef, placed.live() as usize)) {
                 Some(graph) => {
                     let accepted = Accepted::Living { dead: &placed.dead };
-                    for near in graph::search(graph, &target, k, ef, accepted) {
+                    let found = graph::search(graph, &target, k, ef, accepted);
+                    found.iter().for_each(|near| placed.segment.prefetch(near.node));
+                    for near in found {
                         self.offer_of_segment(near.distance, placed, near.node);
                     }
                 }

@@ -1,6 +1,7 @@
 //! Reading a segment in place.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -8,6 +9,7 @@ use std::sync::OnceLock;
 use bytemuck::try_cast_slice;
 use memmap2::Mmap;
 use shoal_vector::codes::Coder;
+use shoal_vector::simd::{Kernel, Portable};
 use shoal_vector::{Metric, PointId};
 use uuid::Uuid;
 
@@ -19,7 +21,7 @@ use super::layout::{
 use super::payloads::{Blocks as PayloadBlocks, PayloadCache};
 use crate::error::OpenError;
 use crate::format::{FileKind, Header, HeaderError};
-use crate::graph::{Blocks, GraphRef, Pages};
+use crate::graph::{self, Blocks, GraphRef, Pages};
 
 #[cfg(target_endian = "big")]
 compile_error!("segments are read in place as little-endian numbers");
@@ -44,6 +46,8 @@ pub(crate) struct Segment {
     graph: Option<GraphInfo>,
     /// A copy of the blocks, once [`Segment::warm`] made one.
     resident: OnceLock<Pages>,
+    /// Sketches of the codes, once it did, where they pay.
+    sketches: OnceLock<Pages>,
 }
 
 impl Segment {
@@ -85,6 +89,7 @@ impl Segment {
             summary,
             graph: None,
             resident: OnceLock::new(),
+            sketches: OnceLock::new(),
         };
         segment
             .verify_sections(SectionKind::is_verified_at_open)
@@ -166,13 +171,21 @@ impl Segment {
 
     /// Copies what walks read most into memory of its own. Reads all of it from disk; nobody waits for it.
     pub(crate) fn warm(&self) {
-        match Pages::copy_of(self.section(SectionKind::Blocks)) {
-            Ok(pages) => drop(self.resident.set(pages)),
-            // The file's own pages serve.
-            Err(error) => {
-                tracing::warn!(file = %self.path.display(), %error, "no memory for a graph")
-            }
+        let copied = Pages::copy_of(self.section(SectionKind::Blocks))
+            .map(|pages| drop(self.resident.set(pages)));
+        // The file's own pages serve, without sketches.
+        if let Err(error) = copied.and_then(|()| self.make_sketches()) {
+            tracing::warn!(file = %self.path.display(), %error, "no memory for a graph")
         }
+    }
+
+    fn make_sketches(&self) -> io::Result<()> {
+        if let Some(graph) = self.graph(Metric::Cosine)
+            && let Some(pages) = graph::sketches(graph.blocks, graph.coder)?
+        {
+            drop(self.sketches.set(pages));
+        }
+        Ok(())
     }
 
     /// The graph, if there is one.
@@ -181,7 +194,13 @@ impl Segment {
         let coder: Option<&Coder> = info.coder.as_ref();
         // It fitted when the segment was opened.
         let blocks = self.blocks(info).ok()?;
-        Some(GraphRef { blocks, coder, vectors: self.vectors(), metric })
+        Some(GraphRef {
+            blocks,
+            coder,
+            vectors: self.vectors(),
+            sketches: self.sketches.get().map(Pages::bytes).unwrap_or_default(),
+            metric,
+        })
     }
 
     fn section(&self, kind: SectionKind) -> &[u8] {
@@ -201,6 +220,16 @@ impl Segment {
     /// The last op it covers.
     pub(crate) fn last_seq(&self) -> u64 {
         self.summary.last_seq
+    }
+
+    /// Asks for what will be read of a point that was found.
+    pub(crate) fn prefetch(&self, ordinal: u32) {
+        for (kind, bytes) in
+            [(SectionKind::Ids, ID_BYTES), (SectionKind::Seqs, 8), (SectionKind::Places, 4)]
+        {
+            let at = self.section(kind).as_ptr().wrapping_add(ordinal as usize * bytes);
+            Portable::prefetch(at);
+        }
     }
 
     pub(crate) fn id(&self, ordinal: u32) -> PointId {
