@@ -95,6 +95,56 @@ mod tests {
         assert_eq!(encode_op(&Op::ClearPayload(Selector::Ids(vec![]))), [1, 5, 0, 0]);
     }
 
+    /// The filter of [`FILTER_0_1`], as the dialect writes it.
+    fn filter_of_the_version_before() -> Filter {
+        let json = serde_json::json!({
+            "must": [
+                {"key": "a", "match": {"value": "x"}},
+                {"key": "b.c[]", "match": {"any": [1, -2]}},
+                {"key": "d", "match": {"except": ["y", "z"]}},
+                {"key": "e", "range": {"gte": 1.5, "lt": 3}},
+                {"has_id": [7, "f47ac10b-58cc-4372-a567-0e02b2c3d479"]},
+            ],
+            "should": [
+                {"is_empty": {"key": "f"}},
+                {"is_null": {"key": "g"}},
+                {
+                    "must": [{"key": "h", "match": {"value": true}}],
+                    "must_not": [{"key": "i", "match": {"value": 3}}],
+                },
+            ],
+            "must_not": {"is_empty": {"key": "j"}},
+        });
+        Filter::parse(&json).unwrap()
+    }
+
+    /// Made by the program before filters had `min_should`, `nested`, dates, places and texts.
+    const FILTER_0_1: &str = "0105000161000001780005622e635b5d010201020103000164020200017900017a00016503010000000000000840000001000000000000f83f0102000000000000000000000000000000000701f47ac10b58cc4372a5670e02b2c3d47903020166030167040100016800020100010001690001060102016a";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex.chars().map(|c| c.to_digit(16).unwrap() as u8).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+
+    #[test]
+    fn what_the_version_before_wrote_reads_back_and_is_written_alike() {
+        let filter = filter_of_the_version_before();
+        let old = bytes(FILTER_0_1);
+        assert_eq!(decode_filter(&old).as_ref(), Ok(&filter));
+        assert_eq!(encode_filter(&filter), old, "an older shard must read what it knows");
+
+        let delete: Vec<u8> = [1, 1, 1].into_iter().chain(old[1..].iter().copied()).collect();
+        assert_eq!(decode_op(&delete), Ok(Op::Delete(Selector::Filter(filter.clone()))));
+        let set = bytes("0102077b226b223a317d01036e2e6d01");
+        let set: Vec<u8> = set.into_iter().chain(old[1..].iter().copied()).collect();
+        let op = Op::SetPayload {
+            payload: b"{\"k\":1}".to_vec(),
+            key: Some("n.m".into()),
+            points: Selector::Filter(filter),
+        };
+        assert_eq!(decode_op(&set), Ok(op));
+    }
+
     #[test]
     fn other_versions_and_trailing_bytes_are_refused() {
         let mut bytes = encode_op(&sample());

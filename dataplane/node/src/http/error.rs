@@ -193,10 +193,10 @@ mod tests {
 
     #[test]
     fn a_filter_feature_that_is_not_there_yet_is_a_501_with_its_name() {
-        let failure = Failure::from(FilterError::Unsupported("geo_radius".into()));
+        let failure = Failure::from(FilterError::Unsupported("slice".into()));
         assert_eq!(
             (failure.status.as_u16(), failure.text.as_str()),
-            (501, "geo_radius is not supported yet")
+            (501, "slice is not supported yet")
         );
     }
 }

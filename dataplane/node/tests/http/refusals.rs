@@ -79,10 +79,7 @@ async fn what_is_not_there_yet_is_refused_by_its_name() {
         (r#"{"query": 1, "lookup_from": {"collection": "x"}}"#, "lookup_from"),
         (r#"{"query": 1, "shard_key": "a"}"#, "shard_key"),
         (r#"{"query": 1, "params": {"indexed_only": true}}"#, "indexed_only"),
-        (
-            r#"{"query": 1, "filter": {"must": [{"key": "at", "geo_radius": {"center": {"lon": 1, "lat": 1}, "radius": 1}}]}}"#,
-            "geo_radius",
-        ),
+        (r#"{"query": 1, "filter": {"must": [{"slice": {"total": 2, "index": 0}}]}}"#, "slice"),
     ];
     for (body, feature) in cases {
         server.refused("POST", QUERY, body, 501, feature).await;

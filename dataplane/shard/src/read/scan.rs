@@ -1,6 +1,6 @@
 //! Finding the points that match a filter: by id where the filter names ids, else by looking at all.
 
-use shoal_vector::filter::Matcher;
+use shoal_vector::filter::{Matcher, Subject};
 use shoal_vector::{Filter, Payload, PointId};
 
 use super::{Projection, ReadError};
@@ -35,11 +35,12 @@ pub(super) fn matches(
     located: &Located<'_>,
     cache: &mut PayloadCache,
 ) -> Result<bool, Damage> {
-    if !matcher.needs_payload() {
-        return Ok(matcher.matches(located.id, &Payload::new()));
-    }
-    let payload = read_payload(located, cache)?;
-    Ok(matcher.matches(located.id, &payload))
+    let payload = match matcher.needs_payload() {
+        true => read_payload(located, cache)?,
+        false => Payload::new(),
+    };
+    let has_vector = |name: &str| located.has_vector(name);
+    Ok(matcher.matches(&Subject { id: located.id, payload: &payload, has_vector: &has_vector }))
 }
 
 /// A live point's payload.

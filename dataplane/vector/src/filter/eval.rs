@@ -2,15 +2,24 @@
 //!
 //! A [`Matcher`] is a filter made ready: key paths are parsed once, and it knows whether it needs the payload at all.
 //! Semantics are Qdrant's. A key that leads to several values, or to an array, passes when any of them does.
-//! Integers match integers only: 5.0 in a payload is not the integer 5.
 
-use std::collections::HashSet;
+mod value;
 
-use serde_json::Value;
-
-use super::{Condition, Filter, FilterError, MAX_CONDITIONS, MAX_DEPTH, MatchValue, Range, Test};
+use super::{Condition, Filter, FilterError, MAX_CONDITIONS, MAX_DEPTH};
 use crate::payload::KeyPath;
 use crate::{Payload, PointId};
+use value::ReadyTest;
+
+/// What of a point a filter looks at.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// The id.
+    pub id: PointId,
+    /// The payload.
+    pub payload: &'a Payload,
+    /// Whether the point has the vector of a name.
+    pub has_vector: &'a dyn Fn(&str) -> bool,
+}
 
 /// A filter made ready to be asked about many points.
 #[derive(Debug)]
@@ -24,130 +33,111 @@ pub struct Matcher<'a> {
 enum Ready<'a> {
     Field { path: KeyPath, test: ReadyTest<'a> },
     HasId(&'a [PointId]),
+    HasVector(&'a str),
     IsEmpty(KeyPath),
     IsNull(KeyPath),
     Filter(Matcher<'a>),
-}
-
-#[derive(Debug)]
-enum ReadyTest<'a> {
-    Match(&'a MatchValue),
-    MatchAny(Values<'a>),
-    MatchExcept(Values<'a>),
-    Range(&'a Range),
-}
-
-/// Values to look a point's value up in. Lists may be as long as a request, and are asked about every point.
-#[derive(Debug, Default)]
-struct Values<'a> {
-    keywords: HashSet<&'a str>,
-    integers: HashSet<i64>,
-    bools: HashSet<bool>,
-}
-
-impl<'a> From<&'a [MatchValue]> for Values<'a> {
-    fn from(list: &'a [MatchValue]) -> Self {
-        let mut values = Values::default();
-        for value in list {
-            match value {
-                MatchValue::Keyword(keyword) => values.keywords.insert(keyword),
-                MatchValue::Integer(integer) => values.integers.insert(*integer),
-                MatchValue::Bool(bool) => values.bools.insert(*bool),
-            };
-        }
-        values
-    }
-}
-
-impl Values<'_> {
-    fn contain(&self, value: &Value) -> bool {
-        match value {
-            Value::String(value) => self.keywords.contains(value.as_str()),
-            Value::Number(value) => value.as_i64().is_some_and(|n| self.integers.contains(&n)),
-            Value::Bool(value) => self.bools.contains(value),
-            _ => false,
-        }
-    }
-}
-
-impl<'a> From<&'a Test> for ReadyTest<'a> {
-    fn from(test: &'a Test) -> Self {
-        match test {
-            Test::Match(wanted) => ReadyTest::Match(wanted),
-            Test::MatchAny(wanted) => ReadyTest::MatchAny(wanted.as_slice().into()),
-            Test::MatchExcept(unwanted) => ReadyTest::MatchExcept(unwanted.as_slice().into()),
-            Test::Range(range) => ReadyTest::Range(range),
-        }
-    }
+    MinShould { conditions: Vec<Ready<'a>>, min_count: usize },
+    Nested { elements: KeyPath, filter: Matcher<'a> },
 }
 
 impl Filter {
-    /// Makes the filter ready. A filter that `parse` made never fails here; one from elsewhere may hold a bad key or
-    /// exceed the bounds.
+    /// Makes the filter ready. A filter that `parse` made never fails here; one from elsewhere may hold what is none, such
+    /// as a bad key, or exceed the bounds.
     pub fn matcher(&self) -> Result<Matcher<'_>, FilterError> {
-        let mut budget = MAX_CONDITIONS;
-        prepare(self, MAX_DEPTH, &mut budget)
+        Preparer { conditions_left: MAX_CONDITIONS }.filter(self, MAX_DEPTH)
     }
 
     /// Whether one point passes. For many points make a [`Matcher`] once.
-    pub fn matches(&self, id: PointId, payload: &Payload) -> Result<bool, FilterError> {
-        Ok(self.matcher()?.matches(id, payload))
+    pub fn matches(&self, subject: &Subject<'_>) -> Result<bool, FilterError> {
+        Ok(self.matcher()?.matches(subject))
     }
 }
 
-fn prepare<'a>(
-    filter: &'a Filter,
-    depth: usize,
-    budget: &mut usize,
-) -> Result<Matcher<'a>, FilterError> {
-    let depth = depth.checked_sub(1).ok_or_else(FilterError::too_deep)?;
-    let mut clause = |conditions: &'a [Condition]| -> Result<Vec<Ready<'a>>, FilterError> {
-        *budget = budget.checked_sub(conditions.len()).ok_or_else(FilterError::too_many)?;
-        conditions.iter().map(|condition| prepare_condition(condition, depth, budget)).collect()
-    };
-    Ok(Matcher {
-        must: clause(&filter.must)?,
-        should: clause(&filter.should)?,
-        must_not: clause(&filter.must_not)?,
-    })
+struct Preparer {
+    conditions_left: usize,
 }
 
-fn prepare_condition<'a>(
-    condition: &'a Condition,
-    depth: usize,
-    budget: &mut usize,
-) -> Result<Ready<'a>, FilterError> {
-    let path =
-        |key: &str| key.parse::<KeyPath>().map_err(|error| FilterError::Invalid(error.to_string()));
-    Ok(match condition {
-        Condition::Field { key, test } => Ready::Field { path: path(key)?, test: test.into() },
-        Condition::HasId(ids) if ids.is_sorted() => Ready::HasId(ids),
-        Condition::HasId(_) => {
-            return Err(FilterError::Invalid("has_id: ids of a stored filter must ascend".into()));
-        }
-        Condition::IsEmpty(key) => Ready::IsEmpty(path(key)?),
-        Condition::IsNull(key) => Ready::IsNull(path(key)?),
-        Condition::Filter(inner) => Ready::Filter(prepare(inner, depth, budget)?),
-    })
+impl Preparer {
+    fn filter<'a>(&mut self, filter: &'a Filter, depth: usize) -> Result<Matcher<'a>, FilterError> {
+        let depth = depth.checked_sub(1).ok_or_else(FilterError::too_deep)?;
+        Ok(Matcher {
+            must: self.conditions(&filter.must, depth)?,
+            should: self.conditions(&filter.should, depth)?,
+            must_not: self.conditions(&filter.must_not, depth)?,
+        })
+    }
+
+    fn conditions<'a>(
+        &mut self,
+        conditions: &'a [Condition],
+        depth: usize,
+    ) -> Result<Vec<Ready<'a>>, FilterError> {
+        self.conditions_left =
+            self.conditions_left.checked_sub(conditions.len()).ok_or_else(FilterError::too_many)?;
+        conditions.iter().map(|condition| self.condition(condition, depth)).collect()
+    }
+
+    fn condition<'a>(
+        &mut self,
+        condition: &'a Condition,
+        depth: usize,
+    ) -> Result<Ready<'a>, FilterError> {
+        Ok(match condition {
+            Condition::Field { key, test } => {
+                let test = ReadyTest::try_from(test);
+                let test = test.map_err(|error| FilterError::Invalid(format!("{key}: {error}")))?;
+                Ready::Field { path: path(key)?, test }
+            }
+            Condition::HasId(ids) if ids.is_sorted() => Ready::HasId(ids),
+            Condition::HasId(_) => {
+                return Err(FilterError::Invalid(
+                    "has_id: ids of a stored filter must ascend".into(),
+                ));
+            }
+            Condition::HasVector(name) => Ready::HasVector(name),
+            Condition::IsEmpty(key) => Ready::IsEmpty(path(key)?),
+            Condition::IsNull(key) => Ready::IsNull(path(key)?),
+            Condition::Filter(inner) => Ready::Filter(self.filter(inner, depth)?),
+            Condition::MinShould(inner) => {
+                let depth = depth.checked_sub(1).ok_or_else(FilterError::too_deep)?;
+                // More than fit into memory are more than there are conditions.
+                let min_count = usize::try_from(inner.min_count).unwrap_or(usize::MAX);
+                Ready::MinShould {
+                    conditions: self.conditions(&inner.conditions, depth)?,
+                    min_count,
+                }
+            }
+            Condition::Nested(inner) => Ready::Nested {
+                elements: path(&inner.key)?.elements(),
+                filter: self.filter(&inner.filter, depth)?,
+            },
+        })
+    }
+}
+
+fn path(key: &str) -> Result<KeyPath, FilterError> {
+    key.parse()
+        .map_err(|error: crate::payload::InvalidPath| FilterError::Invalid(error.to_string()))
 }
 
 impl Matcher<'_> {
     /// Whether a point passes.
-    pub fn matches(&self, id: PointId, payload: &Payload) -> bool {
-        self.must.iter().all(|condition| condition.holds(id, payload))
+    pub fn matches(&self, subject: &Subject<'_>) -> bool {
+        self.holds(subject.payload, Some(subject))
+    }
+
+    /// Whether an object passes: a point's payload, or one that stands in it and is no point.
+    fn holds(&self, object: &Payload, point: Option<&Subject<'_>>) -> bool {
+        self.must.iter().all(|condition| condition.holds(object, point))
             && (self.should.is_empty()
-                || self.should.iter().any(|condition| condition.holds(id, payload)))
-            && !self.must_not.iter().any(|condition| condition.holds(id, payload))
+                || self.should.iter().any(|condition| condition.holds(object, point)))
+            && !self.must_not.iter().any(|condition| condition.holds(object, point))
     }
 
     /// Whether the answer depends on payloads; when not, `matches` may be given an empty one.
     pub fn needs_payload(&self) -> bool {
-        let mut all = self.must.iter().chain(&self.should).chain(&self.must_not);
-        all.any(|condition| match condition {
-            Ready::HasId(_) => false,
-            Ready::Filter(inner) => inner.needs_payload(),
-            Ready::Field { .. } | Ready::IsEmpty(_) | Ready::IsNull(_) => true,
-        })
+        self.must.iter().chain(&self.should).chain(&self.must_not).any(Ready::needs_payload)
     }
 
     /// Ids outside of which nothing passes, ascending, where the filter names such: the points to look at instead of
@@ -162,68 +152,56 @@ impl Matcher<'_> {
 }
 
 impl Ready<'_> {
-    fn holds(&self, id: PointId, payload: &Payload) -> bool {
+    fn holds(&self, object: &Payload, point: Option<&Subject<'_>>) -> bool {
         match self {
-            Ready::Field { path, test } => path.any(payload, &mut |value| passes(value, test)),
-            Ready::HasId(ids) => ids.binary_search(&id).is_ok(),
-            Ready::IsEmpty(path) => !path.any(payload, &mut |value| !is_empty(value)),
-            Ready::IsNull(path) => path.any(payload, &mut Value::is_null),
-            Ready::Filter(inner) => inner.matches(id, payload),
+            Ready::Field { path, test } => {
+                let mut absent = true;
+                let passed = path.any(object, &mut |value| {
+                    absent = false;
+                    test.passes(value)
+                });
+                passed || (absent && test.passes_absent())
+            }
+            Ready::HasId(ids) => point.is_some_and(|point| ids.binary_search(&point.id).is_ok()),
+            Ready::HasVector(name) => point.is_some_and(|point| (point.has_vector)(name)),
+            Ready::IsEmpty(path) => !path.any(object, &mut |value| !value::is_empty(value)),
+            Ready::IsNull(path) => path.any(object, &mut serde_json::Value::is_null),
+            Ready::Filter(inner) => inner.holds(object, point),
+            Ready::MinShould { conditions, min_count } => {
+                let holding = conditions.iter().filter(|condition| condition.holds(object, point));
+                holding.take(*min_count).count() == *min_count
+            }
+            Ready::Nested { elements, filter } => elements.any(object, &mut |value| {
+                value.as_object().is_some_and(|element| filter.holds(element, None))
+            }),
+        }
+    }
+
+    fn needs_payload(&self) -> bool {
+        match self {
+            Ready::HasId(_) | Ready::HasVector(_) => false,
+            Ready::Filter(inner) => inner.needs_payload(),
+            Ready::MinShould { conditions, .. } => conditions.iter().any(Ready::needs_payload),
+            Ready::Field { .. } | Ready::IsEmpty(_) | Ready::IsNull(_) | Ready::Nested { .. } => {
+                true
+            }
         }
     }
 }
 
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(array) => array.is_empty(),
-        _ => false,
-    }
-}
-
-fn passes(value: &Value, test: &ReadyTest<'_>) -> bool {
-    match value {
-        Value::Array(array) => array.iter().any(|value| passes_one(value, test)),
-        value => passes_one(value, test),
-    }
-}
-
-fn passes_one(value: &Value, test: &ReadyTest<'_>) -> bool {
-    match test {
-        ReadyTest::Match(wanted) => equals(value, wanted),
-        ReadyTest::MatchAny(wanted) => wanted.contain(value),
-        ReadyTest::MatchExcept(unwanted) => !value.is_null() && !unwanted.contain(value),
-        ReadyTest::Range(range) => value.as_f64().is_some_and(|number| within(number, range)),
-    }
-}
-
-fn equals(value: &Value, wanted: &MatchValue) -> bool {
-    match (value, wanted) {
-        (Value::String(value), MatchValue::Keyword(wanted)) => value == wanted,
-        (Value::Number(value), MatchValue::Integer(wanted)) => value.as_i64() == Some(*wanted),
-        (Value::Bool(value), MatchValue::Bool(wanted)) => value == wanted,
-        _ => false,
-    }
-}
-
-fn within(number: f64, range: &Range) -> bool {
-    range.lt.is_none_or(|bound| number < bound)
-        && range.gt.is_none_or(|bound| number > bound)
-        && range.lte.is_none_or(|bound| number <= bound)
-        && range.gte.is_none_or(|bound| number >= bound)
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
+    fn point(id: u64, payload: &Payload) -> Subject<'_> {
+        Subject { id: PointId::Num(id), payload, has_vector: &str::is_empty }
+    }
+
     fn passes(filter: Value, payload: Value) -> bool {
-        Filter::parse(&filter)
-            .unwrap()
-            .matches(PointId::Num(7), payload.as_object().unwrap())
-            .unwrap()
+        let filter = Filter::parse(&filter).unwrap();
+        filter.matches(&point(7, payload.as_object().unwrap())).unwrap()
     }
 
     fn field(test: Value, payload: Value) -> bool {
@@ -303,10 +281,8 @@ mod tests {
         let matcher = filter.matcher().unwrap();
         assert!(!matcher.needs_payload());
         assert_eq!(matcher.only_ids(), Some([3, 7, 9].map(PointId::Num).as_slice()));
-        assert!(
-            matcher.matches(PointId::Num(7), &Payload::new())
-                && !matcher.matches(PointId::Num(8), &Payload::new())
-        );
+        assert!(matcher.matches(&point(7, &Payload::new())));
+        assert!(!matcher.matches(&point(8, &Payload::new())));
     }
 
     #[test]

@@ -46,6 +46,15 @@ impl KeyPath {
         &self.rest
     }
 
+    /// The path to the elements of the array that this path leads to: this path with `[]` at its end.
+    #[must_use]
+    pub fn elements(mut self) -> Self {
+        if self.rest.last() != Some(&Step::Every) {
+            self.rest.push(Step::Every);
+        }
+        self
+    }
+
     /// Calls `visit` with each value the path leads to, until it returns true; says whether it did.
     pub fn any<'a>(&self, payload: &'a Payload, visit: &mut dyn FnMut(&'a Value) -> bool) -> bool {
         payload.get(&self.first).is_some_and(|value| any_below(value, &self.rest, visit))
