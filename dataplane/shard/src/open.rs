@@ -193,7 +193,7 @@ fn apply_record(view: &mut View, file: &Path, record: &Record<'_>) -> Result<(),
         }
     }
     let op = decode_op(record.body).map_err(|error| match error {
-        crate::codec::CodecError::Version(_) => {
+        crate::codec::CodecError::Version(_) | crate::codec::CodecError::Unknown => {
             OpenError::too_new(file, format!("seq {}: {error}", record.seq))
         }
         crate::codec::CodecError::Malformed(_) => {

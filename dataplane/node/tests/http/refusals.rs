@@ -40,7 +40,7 @@ async fn bad_queries_are_refused_by_name() {
         (r#"{"query": 1, "with_vector": ["image"]}"#, 400, "Not existing vector name error: image"),
         (r#"{"query": 1, "with_payload": 1}"#, 400, "with_payload"),
         (r#"{"query": 1, "score_threshold": 1e39}"#, 422, "score_threshold"),
-        (r#"{"query": 1, "filter": {"must": [{"key": "a"}]}}"#, 400, "filter.must[0]"),
+        (r#"{"query": 1, "filter": {"must": [{"key": "a"}]}}"#, 422, "filter.must[0]"),
         (r#"{"query": 1, "filter": {"musst": []}}"#, 400, "musst"),
         (r#"{"query": 1, "filter": []}"#, 400, "filter"),
         (r#"{"query": 1, "params": {"hnsw_ef": 99999999}}"#, 422, "hnsw_ef"),

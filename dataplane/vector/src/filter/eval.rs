@@ -5,8 +5,9 @@
 
 mod value;
 
-use super::{Condition, Filter, FilterError, MAX_CONDITIONS, MAX_DEPTH};
-use crate::payload::KeyPath;
+use super::{Condition, Filter, FilterError, MAX_CONDITIONS, MAX_DEPTH, Nested};
+use crate::payload::{InvalidPath, KeyPath};
+use crate::text::Tokenizer;
 use crate::{Payload, PointId};
 use value::ReadyTest;
 
@@ -45,7 +46,18 @@ impl Filter {
     /// Makes the filter ready. A filter that `parse` made never fails here; one from elsewhere may hold what is none, such
     /// as a bad key, or exceed the bounds.
     pub fn matcher(&self) -> Result<Matcher<'_>, FilterError> {
-        Preparer { conditions_left: MAX_CONDITIONS }.filter(self, MAX_DEPTH)
+        self.matcher_with(&|_| None)
+    }
+
+    /// The same for a collection where fields have full-text indexes: `text`, `text_any` and `phrase` then look for tokens.
+    /// Asked with the path of a field from the top of the payload, where elements of an array are `a[].b`.
+    pub fn matcher_with(
+        &self,
+        tokenizer_of: &dyn Fn(&KeyPath) -> Option<Tokenizer>,
+    ) -> Result<Matcher<'_>, FilterError> {
+        let conditions_left = MAX_CONDITIONS;
+        Preparer { conditions_left, tokenizer_of }
+            .filter(self, &Place { depth: MAX_DEPTH, outer: None })
     }
 
     /// Whether one point passes. For many points make a [`Matcher`] once.
@@ -54,40 +66,70 @@ impl Filter {
     }
 }
 
-struct Preparer {
+struct Preparer<'t> {
     conditions_left: usize,
+    tokenizer_of: &'t dyn Fn(&KeyPath) -> Option<Tokenizer>,
 }
 
-impl Preparer {
-    fn filter<'a>(&mut self, filter: &'a Filter, depth: usize) -> Result<Matcher<'a>, FilterError> {
-        let depth = depth.checked_sub(1).ok_or_else(FilterError::too_deep)?;
+/// Where in a filter a condition stands.
+struct Place<'p> {
+    /// Levels that are left.
+    depth: usize,
+    /// The objects in the payload that it is about, if not the payload itself.
+    outer: Option<&'p KeyPath>,
+}
+
+impl Place<'_> {
+    fn below(&self) -> Result<Self, FilterError> {
+        let depth = self.depth.checked_sub(1).ok_or_else(FilterError::too_deep)?;
+        Ok(Place { depth, outer: self.outer })
+    }
+}
+
+impl Preparer<'_> {
+    fn filter<'a>(
+        &mut self,
+        filter: &'a Filter,
+        place: &Place<'_>,
+    ) -> Result<Matcher<'a>, FilterError> {
+        let place = place.below()?;
         Ok(Matcher {
-            must: self.conditions(&filter.must, depth)?,
-            should: self.conditions(&filter.should, depth)?,
-            must_not: self.conditions(&filter.must_not, depth)?,
+            must: self.conditions(&filter.must, &place)?,
+            should: self.conditions(&filter.should, &place)?,
+            must_not: self.conditions(&filter.must_not, &place)?,
         })
     }
 
     fn conditions<'a>(
         &mut self,
         conditions: &'a [Condition],
-        depth: usize,
+        place: &Place<'_>,
     ) -> Result<Vec<Ready<'a>>, FilterError> {
+        let cost = |condition: &Condition| match condition {
+            Condition::Field { test, .. } => test.cost(),
+            _ => 1,
+        };
+        let cost = conditions.iter().map(cost).sum();
         self.conditions_left =
-            self.conditions_left.checked_sub(conditions.len()).ok_or_else(FilterError::too_many)?;
-        conditions.iter().map(|condition| self.condition(condition, depth)).collect()
+            self.conditions_left.checked_sub(cost).ok_or_else(FilterError::too_many)?;
+        conditions.iter().map(|condition| self.condition(condition, place)).collect()
     }
 
     fn condition<'a>(
         &mut self,
         condition: &'a Condition,
-        depth: usize,
+        place: &Place<'_>,
     ) -> Result<Ready<'a>, FilterError> {
         Ok(match condition {
             Condition::Field { key, test } => {
-                let test = ReadyTest::try_from(test);
+                let path = path(key)?;
+                let tokenizer = || match place.outer {
+                    None => (self.tokenizer_of)(&path),
+                    Some(outer) => (self.tokenizer_of)(&path.under(outer)),
+                };
+                let test = ReadyTest::new(test, tokenizer);
                 let test = test.map_err(|error| FilterError::Invalid(format!("{key}: {error}")))?;
-                Ready::Field { path: path(key)?, test }
+                Ready::Field { path, test }
             }
             Condition::HasId(ids) if ids.is_sorted() => Ready::HasId(ids),
             Condition::HasId(_) => {
@@ -98,27 +140,32 @@ impl Preparer {
             Condition::HasVector(name) => Ready::HasVector(name),
             Condition::IsEmpty(key) => Ready::IsEmpty(path(key)?),
             Condition::IsNull(key) => Ready::IsNull(path(key)?),
-            Condition::Filter(inner) => Ready::Filter(self.filter(inner, depth)?),
+            Condition::Filter(inner) => Ready::Filter(self.filter(inner, place)?),
             Condition::MinShould(inner) => {
-                let depth = depth.checked_sub(1).ok_or_else(FilterError::too_deep)?;
                 // More than fit into memory are more than there are conditions.
                 let min_count = usize::try_from(inner.min_count).unwrap_or(usize::MAX);
-                Ready::MinShould {
-                    conditions: self.conditions(&inner.conditions, depth)?,
-                    min_count,
-                }
+                let conditions = self.conditions(&inner.conditions, &place.below()?)?;
+                Ready::MinShould { conditions, min_count }
             }
-            Condition::Nested(inner) => Ready::Nested {
-                elements: path(&inner.key)?.elements(),
-                filter: self.filter(&inner.filter, depth)?,
-            },
+            Condition::Nested(inner) => self.nested(inner, place)?,
         })
+    }
+
+    fn nested<'a>(
+        &mut self,
+        nested: &'a Nested,
+        place: &Place<'_>,
+    ) -> Result<Ready<'a>, FilterError> {
+        let elements = path(&nested.key)?.elements();
+        let from_top = place.outer.map(|outer| elements.under(outer));
+        let outer = Some(from_top.as_ref().unwrap_or(&elements));
+        let filter = self.filter(&nested.filter, &Place { depth: place.depth, outer })?;
+        Ok(Ready::Nested { elements, filter })
     }
 }
 
 fn path(key: &str) -> Result<KeyPath, FilterError> {
-    key.parse()
-        .map_err(|error: crate::payload::InvalidPath| FilterError::Invalid(error.to_string()))
+    key.parse().map_err(|error: InvalidPath| FilterError::Invalid(error.to_string()))
 }
 
 impl Matcher<'_> {
@@ -193,6 +240,7 @@ impl Ready<'_> {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::{GeoPoint, GeoRadius, Test};
     use super::*;
 
     fn point(id: u64, payload: &Payload) -> Subject<'_> {
@@ -286,9 +334,78 @@ mod tests {
     }
 
     #[test]
+    fn one_element_must_pass_all_that_is_nested() {
+        let payload = || json!({"diet": [{"food": "leaves", "likes": false}, {"food": "meat", "likes": true}, 5]});
+        let food = |food: &str| json!({"key": "food", "match": {"value": food}});
+        let likes = |likes: bool| json!({"key": "likes", "match": {"value": likes}});
+        let nested = |filter: Value| json!({"must": {"nested": {"key": "diet", "filter": filter}}});
+        assert!(passes(nested(json!({"must": [food("meat"), likes(true)]})), payload()));
+        assert!(!passes(nested(json!({"must": [food("leaves"), likes(true)]})), payload()));
+        assert!(passes(nested(json!({"must_not": food("meat")})), payload()), "the leaves do");
+        assert!(!passes(nested(json!({"must_not": [food("meat"), food("leaves")]})), payload()));
+        assert!(!passes(nested(json!({})), json!({"diet": {"food": "meat"}})), "not an array");
+        assert!(!passes(nested(json!({})), json!({"diet": [1, [{}]]})), "no object in it");
+        for about_points in [json!({"has_id": [7]}), json!({"has_vector": ""})] {
+            assert!(passes(json!({ "must": about_points }), payload()));
+            assert!(!passes(nested(json!({ "must": about_points })), payload()));
+            assert!(passes(nested(json!({ "must_not": about_points })), payload()));
+        }
+    }
+
+    #[test]
+    fn as_many_as_asked_for_must_hold() {
+        let is = |key: &str| json!({"key": key, "match": {"value": 1}});
+        let enough = |min_count: u64, payload: Value| {
+            let conditions = [is("a"), is("b"), is("c")];
+            passes(
+                json!({"min_should": {"conditions": conditions, "min_count": min_count}}),
+                payload,
+            )
+        };
+        assert!(enough(2, json!({"a": 1, "c": 1})) && !enough(2, json!({"a": 1})));
+        assert!(enough(0, json!({})) && !enough(4, json!({"a": 1, "b": 1, "c": 1})));
+        assert!(!enough(u64::MAX, json!({"a": 1, "b": 1, "c": 1})));
+    }
+
+    #[test]
+    fn vectors_are_asked_of_who_knows() {
+        let filter = Filter::parse(&json!({"must": {"has_vector": "image"}})).unwrap();
+        let matcher = filter.matcher().unwrap();
+        assert!(!matcher.needs_payload());
+        let payload = Payload::new();
+        let with = |has_vector: &dyn Fn(&str) -> bool| {
+            matcher.matches(&Subject { id: PointId::Num(1), payload: &payload, has_vector })
+        };
+        assert!(with(&|name| name == "image") && !with(&str::is_empty));
+    }
+
+    #[test]
+    fn a_field_with_a_full_text_index_is_searched_by_tokens() {
+        let filter = json!({"must": [
+            {"key": "a", "match": {"text": "fox RED"}},
+            {"nested": {"key": "n", "filter": {"must": {"key": "b", "match": {"phrase": "red FOX"}}}}},
+        ]});
+        let filter = Filter::parse(&filter).unwrap();
+        let payload = json!({"a": "A red fox", "n": [{"b": "a Red fox"}]});
+        let subject = point(1, payload.as_object().unwrap());
+        assert!(!filter.matches(&subject).unwrap(), "without one, texts are compared as they are");
+        let indexed = |path: &KeyPath| {
+            ["a", "n[].b"].contains(&path.to_string().as_str()).then(Tokenizer::default)
+        };
+        assert!(filter.matcher_with(&indexed).unwrap().matches(&subject));
+        let only_a = |path: &KeyPath| (path.to_string() == "a").then(Tokenizer::default);
+        assert!(!filter.matcher_with(&only_a).unwrap().matches(&subject));
+    }
+
+    #[test]
     fn a_filter_from_elsewhere_is_checked() {
         let bad_key = Filter { must: vec![Condition::IsNull("a..b".into())], ..Filter::default() };
         assert!(matches!(bad_key.matcher(), Err(FilterError::Invalid(_))));
+        let radius = GeoRadius { center: GeoPoint { lon: 0.0, lat: 91.0 }, radius: 1.0 };
+        let nowhere = Condition::Field { key: "at".into(), test: Test::GeoRadius(radius) };
+        let nowhere = Filter { must: vec![nowhere], ..Filter::default() };
+        let Err(FilterError::Invalid(text)) = nowhere.matcher() else { panic!("{nowhere:?}") };
+        assert!(text.starts_with("at: Wrong format of GeoPoint"), "{text}");
         let mut deep = Filter::default();
         for _ in 0..MAX_DEPTH {
             deep = Filter { must: vec![Condition::Filter(Box::new(deep))], ..Filter::default() };

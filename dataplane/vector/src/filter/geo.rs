@@ -112,9 +112,18 @@ impl GeoRadius {
 }
 
 impl GeoPolygon {
+    fn rings(&self) -> impl Iterator<Item = &Vec<GeoPoint>> {
+        std::iter::once(&self.exterior).chain(&self.interiors)
+    }
+
+    /// How many points its rings have.
+    pub(super) fn points(&self) -> usize {
+        self.rings().map(Vec::len).sum()
+    }
+
     /// Whether its rings are rings of places.
     pub fn check(&self) -> Result<(), GeoError> {
-        std::iter::once(&self.exterior).chain(&self.interiors).try_for_each(|ring| check_ring(ring))
+        self.rings().try_for_each(|ring| check_ring(ring))
     }
 }
 
@@ -224,4 +233,88 @@ pub(super) fn check_ring(points: &[GeoPoint]) -> Result<(), GeoError> {
         return Err(GeoError::OpenRing);
     }
     points.iter().try_for_each(|point| point.check())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BERLIN: GeoPoint = GeoPoint { lon: 13.404954, lat: 52.520008 };
+    const MOSCOW: GeoPoint = GeoPoint { lon: 37.617298, lat: 55.755825 };
+
+    fn at(lon: f64, lat: f64) -> GeoPoint {
+        GeoPoint { lon, lat }
+    }
+
+    #[test]
+    fn a_box_may_cross_the_180th_meridian_and_its_border_is_outside() {
+        let area = GeoBox { top_left: at(170.0, 10.0), bottom_right: at(-170.0, -10.0) };
+        assert!(area.contains(at(175.0, 0.0)) && area.contains(at(-175.0, 0.0)));
+        assert!(!area.contains(at(0.0, 0.0)) && !area.contains(at(175.0, 11.0)));
+        let area = GeoBox { top_left: at(-1.0, 1.0), bottom_right: at(1.0, -1.0) };
+        assert!(area.contains(at(0.0, 0.0)));
+        for border in [at(1.0, 0.0), at(-1.0, 0.0), at(0.0, 1.0), at(0.0, -1.0)] {
+            assert!(!area.contains(border));
+        }
+    }
+
+    #[test]
+    fn a_circle_is_measured_in_metres_on_the_earth() {
+        let around =
+            |center: GeoPoint, radius: f64| Circle::new(&GeoRadius { center, radius }).unwrap();
+        // 1,608 km as the crow flies.
+        assert!(around(BERLIN, 1_612_000.0).contains(MOSCOW));
+        assert!(!around(BERLIN, 1_604_000.0).contains(MOSCOW));
+        // A degree on the equator: 111,195 m.
+        assert!(around(at(0.0, 0.0), 111_196.0).contains(at(1.0, 0.0)));
+        assert!(!around(at(0.0, 0.0), 111_194.0).contains(at(1.0, 0.0)));
+        assert!(around(at(179.5, 0.0), 112_000.0).contains(at(-179.5, 0.0)));
+        assert!(around(at(0.0, 90.0), 1.0).contains(at(77.0, 90.0)), "all meridians meet");
+    }
+
+    #[test]
+    fn a_circle_of_nothing_is_empty_and_one_around_the_earth_is_everywhere() {
+        let around =
+            |radius: f64| Circle::new(&GeoRadius { center: at(0.0, 0.0), radius }).unwrap();
+        for radius in [0.0, -0.0, -5.0, -1e300] {
+            assert!(!around(radius).contains(at(0.0, 0.0)), "{radius}");
+        }
+        assert!(around(1.0).contains(at(0.0, 0.0)));
+        for radius in [2.1e7, 5e7, f64::MAX] {
+            assert!(around(radius).contains(at(180.0, 0.0)), "{radius}");
+        }
+    }
+
+    #[test]
+    fn a_polygon_has_no_border_and_no_holes_within() {
+        let square = |from: f64, to: f64| {
+            vec![at(from, from), at(to, from), at(to, to), at(from, to), at(from, from)]
+        };
+        let area = GeoPolygon { exterior: square(0.0, 10.0), interiors: vec![square(4.0, 6.0)] };
+        let polygon = Polygon::new(&area).unwrap();
+        assert!(polygon.contains(at(1.0, 1.0)) && polygon.contains(at(5.0, 3.9)));
+        for outside in
+            [at(11.0, 5.0), at(0.0, 5.0), at(10.0, 10.0), at(5.0, 5.0), at(4.0, 5.0), at(6.0, 6.0)]
+        {
+            assert!(!polygon.contains(outside), "{outside:?}");
+        }
+    }
+
+    #[test]
+    fn areas_from_elsewhere_are_checked() {
+        assert_eq!(
+            at(0.0, f64::NAN).check().map_err(|error| error.to_string().len() > 50),
+            Err(true)
+        );
+        assert_eq!(at(-180.0, 90.0).check(), Ok(()));
+        let nan = Circle::new(&GeoRadius { center: BERLIN, radius: f64::NAN });
+        assert!(matches!(nan, Err(GeoError::Radius(_))));
+        let ring = vec![BERLIN, MOSCOW, at(0.0, 0.0), BERLIN];
+        let area = |exterior: Vec<GeoPoint>, hole| GeoPolygon { exterior, interiors: vec![hole] };
+        assert_eq!(area(ring.clone(), ring.clone()).check(), Ok(()));
+        assert_eq!(area(ring.clone(), vec![BERLIN; 3]).check(), Err(GeoError::RingSize(3)));
+        assert_eq!(area(ring[1..].to_vec(), ring.clone()).check(), Err(GeoError::RingSize(3)));
+        let open = vec![BERLIN, MOSCOW, at(0.0, 0.0), at(1.0, 1.0)];
+        assert_eq!(area(ring, open).check(), Err(GeoError::OpenRing));
+    }
 }

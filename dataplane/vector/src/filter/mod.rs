@@ -23,8 +23,13 @@ pub const MAX_DEPTH: usize = 32;
 
 /// How many conditions a filter has in all. A condition is asked about every point, at some 20 nanoseconds, so this is a
 /// bound on time: a million points take at most a minute or two. Lists of values go into one `match` with `any`, which
-/// has no such bound, so no filter that people or programs write comes near.
+/// has no such bound, so no filter that people or programs write comes near. What of one condition is asked about every
+/// point counts as well: see [`Test::cost`].
 pub const MAX_CONDITIONS: usize = 4_096;
+
+/// Points of a polygon that count as one condition, since a place is compared with each of its edges in 2 nanoseconds. So
+/// polygons of 40,000 points are taken, with which borders of countries are drawn to 100 metres.
+const RING_POINTS_PER_CONDITION: usize = 10;
 
 /// Clauses that combine: all of `must`, at least one of `should` (where there is one), none of `must_not`. The dialect's
 /// `min_should` clause is one condition more in `must`, which is what it means.
@@ -117,6 +122,17 @@ pub enum Test {
     IsNull(bool),
 }
 
+impl Test {
+    /// How many conditions it counts as, where they are counted: one, and more for what takes as long as more.
+    fn cost(&self) -> usize {
+        match self {
+            Test::TextAny(text) => text.split_whitespace().count().max(1),
+            Test::GeoPolygon(area) => 1 + area.points() / RING_POINTS_PER_CONDITION,
+            _ => 1,
+        }
+    }
+}
+
 /// A value that payload values are compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MatchValue {
@@ -157,6 +173,14 @@ pub enum FilterError {
     /// The JSON is not a filter; the text names the place and what to write there.
     #[error("{0}")]
     Invalid(String),
+    /// The JSON is of a filter's form, and a part of it has a value it may not have.
+    #[error("{place}: {why}")]
+    Field {
+        /// Which part.
+        place: String,
+        /// What to write there.
+        why: String,
+    },
     /// The dialect has it, Shoal does not yet; the text is the feature's name.
     #[error("{0} is not supported yet")]
     Unsupported(String),
@@ -168,6 +192,8 @@ impl FilterError {
     }
 
     fn too_many() -> Self {
-        FilterError::Invalid(format!("filter: more than {MAX_CONDITIONS} conditions"))
+        FilterError::Invalid(format!(
+            "filter: more than {MAX_CONDITIONS} conditions; a word of `text_any` counts as one, and so do {RING_POINTS_PER_CONDITION} points of a polygon"
+        ))
     }
 }

@@ -55,6 +55,14 @@ impl KeyPath {
         self
     }
 
+    /// The path that leads to where this path does from whatever another leads to.
+    #[must_use]
+    pub fn under(&self, outer: &KeyPath) -> KeyPath {
+        let first = std::iter::once(Step::Key(self.first.clone()));
+        let rest = outer.rest.iter().cloned().chain(first).chain(self.rest.iter().cloned());
+        KeyPath { first: outer.first.clone(), rest: rest.collect() }
+    }
+
     /// Calls `visit` with each value the path leads to, until it returns true; says whether it did.
     pub fn any<'a>(&self, payload: &'a Payload, visit: &mut dyn FnMut(&'a Value) -> bool) -> bool {
         payload.get(&self.first).is_some_and(|value| any_below(value, &self.rest, visit))

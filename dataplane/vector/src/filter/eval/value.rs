@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::filter::geo::{Circle, GeoBox, GeoError, GeoPoint, Polygon};
 use crate::filter::{DateTime, MatchValue, Range, Test, parse_datetime};
+use crate::text::{TextQuery, Tokenizer, Wanted};
 
 /// A test made ready.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub(super) enum ReadyTest<'a> {
     Polygon(Polygon<'a>),
     Contains(&'a str),
     ContainsAny(Vec<&'a str>),
+    Tokens(TextQuery),
     IsEmpty(bool),
     IsNull(bool),
 }
@@ -99,10 +101,15 @@ impl Values<'_> {
     }
 }
 
-impl<'a> TryFrom<&'a Test> for ReadyTest<'a> {
-    type Error = GeoError;
-
-    fn try_from(test: &'a Test) -> Result<Self, GeoError> {
+impl<'a> ReadyTest<'a> {
+    /// Makes a test ready, with the tokenizer of the field's full-text index if it has one.
+    pub(super) fn new(
+        test: &'a Test,
+        tokenizer: impl Fn() -> Option<Tokenizer>,
+    ) -> Result<Self, GeoError> {
+        let tokens = |wanted: Wanted, text: &str| {
+            tokenizer().map(|tokenizer| ReadyTest::Tokens(TextQuery::new(tokenizer, wanted, text)))
+        };
         Ok(match test {
             Test::Match(wanted) => ReadyTest::Match(wanted),
             Test::MatchAny(wanted) => ReadyTest::MatchAny(wanted.as_slice().into()),
@@ -116,8 +123,10 @@ impl<'a> TryFrom<&'a Test> for ReadyTest<'a> {
             }
             Test::GeoRadius(area) => ReadyTest::Circle(Circle::new(area)?),
             Test::GeoPolygon(area) => ReadyTest::Polygon(Polygon::new(area)?),
-            Test::Text(text) | Test::Phrase(text) => ReadyTest::Contains(text),
-            Test::TextAny(text) => ReadyTest::ContainsAny(text.split_whitespace().collect()),
+            Test::Text(text) => tokens(Wanted::All, text).unwrap_or(ReadyTest::Contains(text)),
+            Test::Phrase(text) => tokens(Wanted::Phrase, text).unwrap_or(ReadyTest::Contains(text)),
+            Test::TextAny(text) => tokens(Wanted::Any, text)
+                .unwrap_or_else(|| ReadyTest::ContainsAny(text.split_whitespace().collect())),
             Test::IsEmpty(wanted) => ReadyTest::IsEmpty(*wanted),
             Test::IsNull(wanted) => ReadyTest::IsNull(*wanted),
         })
@@ -158,6 +167,7 @@ impl ReadyTest<'_> {
             ReadyTest::ContainsAny(words) => {
                 value.as_str().is_some_and(|value| words.iter().any(|word| value.contains(word)))
             }
+            ReadyTest::Tokens(query) => value.as_str().is_some_and(|value| query.matches(value)),
             ReadyTest::ValuesCount(_) | ReadyTest::IsEmpty(_) | ReadyTest::IsNull(_) => false,
         }
     }

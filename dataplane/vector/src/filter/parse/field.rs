@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use super::{Parsed, Parser, descend, invalid, key_path, object, only_keys};
 use crate::filter::geo::{GeoError, check_ring};
 use crate::filter::{
-    Condition, DateTime, Filter, GeoBox, GeoPoint, GeoPolygon, GeoRadius, MatchValue, Range, Test,
-    parse_datetime,
+    Condition, DateTime, Filter, FilterError, GeoBox, GeoPoint, GeoPolygon, GeoRadius, MatchValue,
+    Range, Test, parse_datetime,
 };
 
 /// All tests of a field.
@@ -48,18 +48,20 @@ impl Parser {
             let why = "says something of the field as a whole: put other tests into a condition of their own";
             return Err(invalid(&format!("{place}.{name}"), why));
         }
+        // The condition itself is counted where it is listed.
+        let cost: usize = tests.iter().map(|(_, test)| test.cost()).sum();
         let mut tests =
             tests.into_iter().map(|(_, test)| Condition::Field { key: key.clone(), test });
         match (tests.next(), tests.len()) {
-            (None, _) => Err(invalid(
-                place,
-                "At least one field condition must be specified: beside `key`, give a test such as `match` or `range`",
-            )),
-            (Some(one), 0) => Ok(one),
+            (None, _) => Err(FilterError::Field {
+                place: place.to_owned(),
+                why: "At least one field condition must be specified".into(),
+            }),
+            (Some(one), 0) => self.count(cost - 1).map(|()| one),
             // Several tests of values in one condition are alternatives, as in Qdrant.
-            (Some(first), others) => {
+            (Some(first), _) => {
                 descend(depth)?;
-                self.count(1 + others)?;
+                self.count(cost)?;
                 let should = std::iter::once(first).chain(tests).collect();
                 Ok(Condition::Filter(Box::new(Filter { should, ..Filter::default() })))
             }
@@ -241,6 +243,6 @@ fn geo_point(json: Option<&Value>, place: &str) -> Parsed<GeoPoint> {
     Ok(point)
 }
 
-fn wrong_geo(place: &str, error: GeoError) -> crate::FilterError {
+fn wrong_geo(place: &str, error: GeoError) -> FilterError {
     invalid(place, &error.to_string())
 }
