@@ -25,6 +25,13 @@ pub struct Subject<'a> {
 /// A filter made ready to be asked about many points.
 #[derive(Debug)]
 pub struct Matcher<'a> {
+    clauses: Clauses<'a>,
+    /// Keys of payloads that the answer depends on, ascending.
+    keys: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Clauses<'a> {
     must: Vec<Ready<'a>>,
     should: Vec<Ready<'a>>,
     must_not: Vec<Ready<'a>>,
@@ -37,9 +44,9 @@ enum Ready<'a> {
     HasVector(&'a str),
     IsEmpty(KeyPath),
     IsNull(KeyPath),
-    Filter(Matcher<'a>),
+    Filter(Clauses<'a>),
     MinShould { conditions: Vec<Ready<'a>>, min_count: usize },
-    Nested { elements: KeyPath, filter: Matcher<'a> },
+    Nested { elements: KeyPath, filter: Clauses<'a> },
 }
 
 impl Filter {
@@ -55,9 +62,13 @@ impl Filter {
         &self,
         tokenizer_of: &dyn Fn(&KeyPath) -> Option<Tokenizer>,
     ) -> Result<Matcher<'_>, FilterError> {
-        let conditions_left = MAX_CONDITIONS;
-        Preparer { conditions_left, tokenizer_of }
-            .filter(self, &Place { depth: MAX_DEPTH, outer: None })
+        let mut preparer = Preparer { conditions_left: MAX_CONDITIONS, tokenizer_of };
+        let clauses = preparer.filter(self, &Place { depth: MAX_DEPTH, outer: None })?;
+        let mut keys = Vec::new();
+        clauses.collect_keys(&mut keys);
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(Matcher { clauses, keys })
     }
 
     /// Whether one point passes. For many points make a [`Matcher`] once.
@@ -91,9 +102,9 @@ impl Preparer<'_> {
         &mut self,
         filter: &'a Filter,
         place: &Place<'_>,
-    ) -> Result<Matcher<'a>, FilterError> {
+    ) -> Result<Clauses<'a>, FilterError> {
         let place = place.below()?;
-        Ok(Matcher {
+        Ok(Clauses {
             must: self.conditions(&filter.must, &place)?,
             should: self.conditions(&filter.should, &place)?,
             must_not: self.conditions(&filter.must_not, &place)?,
@@ -171,30 +182,43 @@ fn path(key: &str) -> Result<KeyPath, FilterError> {
 impl Matcher<'_> {
     /// Whether a point passes.
     pub fn matches(&self, subject: &Subject<'_>) -> bool {
-        self.holds(subject.payload, Some(subject))
+        self.clauses.hold(subject.payload, Some(subject))
     }
 
+    /// Whether the answer depends on payloads; when not, `matches` may be given an empty one.
+    pub fn needs_payload(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// Keys at the top of payloads that the answer depends on, ascending; `matches` may be given a payload without the
+    /// others.
+    pub fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// Ids outside of which nothing passes, ascending, where the filter names such: the points to look at instead of
+    /// all.
+    pub fn only_ids(&self) -> Option<&[PointId]> {
+        let ids = self.clauses.must.iter().filter_map(|condition| match condition {
+            Ready::HasId(ids) => Some(*ids),
+            _ => None,
+        });
+        ids.min_by_key(|ids| ids.len())
+    }
+}
+
+impl Clauses<'_> {
     /// Whether an object passes: a point's payload, or one that stands in it and is no point.
-    fn holds(&self, object: &Payload, point: Option<&Subject<'_>>) -> bool {
+    fn hold(&self, object: &Payload, point: Option<&Subject<'_>>) -> bool {
         self.must.iter().all(|condition| condition.holds(object, point))
             && (self.should.is_empty()
                 || self.should.iter().any(|condition| condition.holds(object, point)))
             && !self.must_not.iter().any(|condition| condition.holds(object, point))
     }
 
-    /// Whether the answer depends on payloads; when not, `matches` may be given an empty one.
-    pub fn needs_payload(&self) -> bool {
-        self.must.iter().chain(&self.should).chain(&self.must_not).any(Ready::needs_payload)
-    }
-
-    /// Ids outside of which nothing passes, ascending, where the filter names such: the points to look at instead of
-    /// all.
-    pub fn only_ids(&self) -> Option<&[PointId]> {
-        let ids = self.must.iter().filter_map(|condition| match condition {
-            Ready::HasId(ids) => Some(*ids),
-            _ => None,
-        });
-        ids.min_by_key(|ids| ids.len())
+    fn collect_keys(&self, keys: &mut Vec<String>) {
+        let all = self.must.iter().chain(&self.should).chain(&self.must_not);
+        all.for_each(|condition| condition.collect_keys(keys));
     }
 }
 
@@ -213,25 +237,29 @@ impl Ready<'_> {
             Ready::HasVector(name) => point.is_some_and(|point| (point.has_vector)(name)),
             Ready::IsEmpty(path) => !path.any(object, &mut |value| !value::is_empty(value)),
             Ready::IsNull(path) => path.any(object, &mut serde_json::Value::is_null),
-            Ready::Filter(inner) => inner.holds(object, point),
+            Ready::Filter(inner) => inner.hold(object, point),
             Ready::MinShould { conditions, min_count } => {
                 let holding = conditions.iter().filter(|condition| condition.holds(object, point));
                 holding.take(*min_count).count() == *min_count
             }
             Ready::Nested { elements, filter } => elements.any(object, &mut |value| {
-                value.as_object().is_some_and(|element| filter.holds(element, None))
+                value.as_object().is_some_and(|element| filter.hold(element, None))
             }),
         }
     }
 
-    fn needs_payload(&self) -> bool {
+    fn collect_keys(&self, keys: &mut Vec<String>) {
         match self {
-            Ready::HasId(_) | Ready::HasVector(_) => false,
-            Ready::Filter(inner) => inner.needs_payload(),
-            Ready::MinShould { conditions, .. } => conditions.iter().any(Ready::needs_payload),
-            Ready::Field { .. } | Ready::IsEmpty(_) | Ready::IsNull(_) | Ready::Nested { .. } => {
-                true
+            Ready::HasId(_) | Ready::HasVector(_) => {}
+            Ready::Filter(inner) => inner.collect_keys(keys),
+            Ready::MinShould { conditions, .. } => {
+                conditions.iter().for_each(|condition| condition.collect_keys(keys));
             }
+            // What is nested begins at the elements.
+            Ready::Field { path, .. }
+            | Ready::IsEmpty(path)
+            | Ready::IsNull(path)
+            | Ready::Nested { elements: path, .. } => keys.push(path.first().to_owned()),
         }
     }
 }
@@ -377,6 +405,18 @@ mod tests {
             matcher.matches(&Subject { id: PointId::Num(1), payload: &payload, has_vector })
         };
         assert!(with(&|name| name == "image") && !with(&str::is_empty));
+    }
+
+    #[test]
+    fn the_keys_that_matter_are_told() {
+        let nested =
+            json!({"nested": {"key": "n", "filter": {"must": {"is_null": {"key": "inner"}}}}});
+        let filter = Filter::parse(&json!({
+            "must": [{"key": "b.x[]", "match": {"value": 1}}, {"has_id": [1]}],
+            "should": [{"must_not": [{"is_empty": {"key": "a"}}, nested]}],
+            "min_should": {"conditions": [{"key": "b", "is_null": true}, {"is_null": {"key": "\"c.d\""}}], "min_count": 1},
+        }));
+        assert_eq!(filter.unwrap().matcher().unwrap().keys(), ["a", "b", "c.d", "n"]);
     }
 
     #[test]

@@ -38,7 +38,8 @@ impl KeyPath {
     /// as is accepted, still reads back within serde_json's limit of 128 levels.
     pub const MAX_STEPS: usize = 31;
 
-    pub(super) fn first(&self) -> &str {
+    /// The key of the payload that the path begins at.
+    pub fn first(&self) -> &str {
         &self.first
     }
 
