@@ -78,6 +78,11 @@ impl<'v> Located<'v> {
         }
     }
 
+    /// Whether the point has the vector of a name: each has the default vector, and no other.
+    pub(crate) fn has_vector(&self, name: &str) -> bool {
+        name.is_empty()
+    }
+
     /// The newest write to the point.
     pub(crate) fn seq(&self) -> u64 {
         match (self.edited, self.home) {

@@ -13,6 +13,7 @@ use std::path::Path;
 use bytes::Bytes;
 use shoal_shard::api::{Identity, OpOrigin, ShardError, Tuning, Want, WantPayload, WriteAck};
 use shoal_shard::{Limits, Shard, encode_op};
+use shoal_vector::filter::Subject;
 use shoal_vector::op::Selector;
 use shoal_vector::payload::{KeyPath, merge, remove};
 use shoal_vector::{Hit, Metric, Op, Payload, Point, PointId, VectorConfig};
@@ -169,7 +170,8 @@ impl Model {
 
     pub(crate) fn matching(&self, filter: &shoal_vector::Filter) -> impl Iterator<Item = PointId> {
         let matches = |(id, (_, payload)): (&PointId, &(Vec<f32>, Payload))| {
-            filter.matches(*id, payload).unwrap().then_some(*id)
+            let subject = Subject { id: *id, payload, has_vector: &str::is_empty };
+            filter.matches(&subject).unwrap().then_some(*id)
         };
         self.points.iter().filter_map(matches)
     }

@@ -149,7 +149,7 @@ async fn vector_of(
         .retrieve(collection, &[id], &want, deadline)
         .await?
         .pop()
-        .ok_or_else(|| Failure::no_point(id))?;
+        .ok_or_else(|| Failure::no_query_point(id))?;
     let vectors = record.parts.vectors.unwrap_or_default();
     let vector = vectors.into_iter().find(|(name, _)| name.is_empty()).map(|(_, vector)| vector);
     vector.ok_or_else(|| Failure::internal(format!("point {id} has no vector")))
