@@ -355,5 +355,13 @@ mod tests {
             ..Default::default()
         };
         assert!(want_from_pb(Some(unknown)).is_err());
+        // A filter with a condition of a kind that a newer router may know.
+        let filter = Some(Bytes::from_static(&[1, 1, 99, 0, 0, 0]));
+        let error = filter_from_pb(filter.clone()).unwrap_err().to_string();
+        assert!(
+            error.contains("not known here") && error.contains("upgrade this shard"),
+            "{error}"
+        );
+        assert!(search_from_pb(pb::SearchRequest { filter, ..Default::default() }).is_err());
     }
 }

@@ -189,7 +189,7 @@ fn apply_record(view: &mut View, file: &Path, record: &Record<'_>) -> Result<(),
         }
     }
     let op = decode_op(record.body).map_err(|error| match error {
-        crate::codec::CodecError::Version(_) => {
+        crate::codec::CodecError::Version(_) | crate::codec::CodecError::Unknown => {
             OpenError::too_new(file, format!("seq {}: {error}", record.seq))
         }
         crate::codec::CodecError::Malformed(_) => {
@@ -199,5 +199,38 @@ fn apply_record(view: &mut View, file: &Path, record: &Record<'_>) -> Result<(),
     match view.apply(record.seq, &op, log_bytes) {
         Ok(_) => Ok(()),
         Err(damage) => Err(OpenError::corrupt(Path::new(&damage.file), damage.detail)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_vector::{Metric, VectorConfig};
+
+    use super::*;
+
+    #[test]
+    fn an_op_that_a_newer_program_logged_is_too_new_and_not_corrupt() {
+        let keep = tempfile::tempdir().unwrap();
+        let dir = keep.path();
+        let vectors = vec![VectorConfig { name: "".into(), size: 2, distance: Metric::Dot }];
+        let identity =
+            Identity { collection: "c".into(), shard: "c-0".into(), vectors, sparse: vec![] };
+        set_up_closed(dir, &identity).unwrap();
+        let (disk_id, identity) = identity::read(dir, &identity).unwrap().unwrap();
+        let mut wal = wal::replay(&dir.join(WAL_DIR), disk_id, 0, |_, _| Ok(())).unwrap();
+        let mut bytes = vec![];
+        // Delete by a filter with one condition, of a kind that is not known.
+        let body = &[1, 1, 1, 1, 99, 0, 0];
+        let kind_number = Kind::Op as u8;
+        let (epoch, nonce, client_id, op_id, place_in_group) = (0, 0, 0, 0, 0);
+        Record { kind_number, place_in_group, epoch, nonce, seq: 1, client_id, op_id, body }
+            .encode(disk_id, &mut bytes);
+        wal.append(&bytes, 1).unwrap();
+        wal.sync().unwrap();
+        drop(wal);
+        let tuning = crate::api::Tuning { ef_construct: 100, ef: 64 }.into();
+        let opened = open(dir, IfNew::Refuse, identity, tuning, Limits::default());
+        let Err(OpenError::TooNew { detail, .. }) = opened else { panic!("it opened") };
+        assert!(detail.contains("seq 1") && detail.contains("newer than this program"), "{detail}");
     }
 }

@@ -13,7 +13,7 @@ use shoal_vector::{PointId, SparseVector, SparseVectorConfig};
 
 use crate::mutable::{Entry, MutableSegment, Put};
 use crate::segment::{Damage, PayloadCache, Segment, Spot};
-use crate::vectors::{Shape, Vectors};
+use crate::vectors::{Shape, Vectors, sparse_number_of};
 
 /// Points that are connected before a shard serves: some tens of milliseconds of work.
 const CONNECTED_AT_START: usize = 1_000;
@@ -230,6 +230,15 @@ impl View {
             false => None,
         };
         Located { id, home: Home::Segment(placed, spot), edited }
+    }
+
+    /// Whether a point has the vector of a name, of either kind.
+    pub(crate) fn has_vector(&self, located: &Located<'_>, name: &str) -> bool {
+        if let Some(number) = self.shapes.iter().position(|shape| shape.name == name) {
+            return located.vector(number).is_some();
+        }
+        let number = sparse_number_of(&self.sparse, name);
+        number.is_some_and(|number| located.has_sparse(number))
     }
 
     /// Calls `visit` with every live point whose vector is in memory, in no promised order.

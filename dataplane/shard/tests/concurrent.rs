@@ -100,8 +100,8 @@ fn writers_see_their_writes_and_readers_see_whole_points_while_segments_come_and
         (0..2).for_each(|_| drop(scope.spawn(|| reader(shard))));
         writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect::<Vec<_>>()
     });
-    // Some were flushed; how many are left is the compactor's doing.
-    assert!(shard.info().unwrap().flushed_seq > 0);
+    // Of segments there may be few, since neighbours are merged; what was flushed stays flushed.
+    wait_until("most is flushed", || shard.info().unwrap().flushed_seq > 240);
     shard.close();
     let shard = open(dir.path(), identity(2, Metric::Euclid), limits);
     let all = ScrollRequest { filter: None, from: None, limit: 10_000, want: everything() };

@@ -96,17 +96,21 @@ fn random_vectors(configs: &[VectorConfig], rng: &mut StdRng) -> Vec<(String, Ve
 }
 
 fn random_payload(rng: &mut StdRng) -> Vec<u8> {
-    let payload = match rng.random_range(0..4) {
+    let payload = match rng.random_range(0..5) {
         0 => return Vec::new(),
         1 => json!({"kind": rng.random_range(0..3)}),
         2 => json!({"kind": rng.random_range(0..3), "tags": ["x", "y"]}),
+        3 => {
+            let (n, on) = (rng.random_range(0..4), rng.random_bool(0.5));
+            json!({"at": {"lon": n, "lat": 1}, "on": "2024-01-03", "items": [{"n": n, "on": on}, {"n": 1}]})
+        }
         _ => json!({"tags": [], "deep": {"n": rng.random_range(0..10)}}),
     };
     payload.to_string().into_bytes()
 }
 
 fn random_filter(rng: &mut StdRng) -> Filter {
-    let filter = match rng.random_range(0..6) {
+    let filter = match rng.random_range(0..11) {
         0 => json!({"must": {"key": "kind", "match": {"value": rng.random_range(0..3)}}}),
         1 => json!({"must": {"key": "tags", "match": {"any": ["y"]}}}),
         2 => json!({"must_not": {"is_empty": {"key": "tags"}}}),
@@ -114,7 +118,31 @@ fn random_filter(rng: &mut StdRng) -> Filter {
             json!({"should": [{"key": "deep.n", "range": {"gte": 5}}, {"is_null": {"key": "kind"}}]})
         }
         4 => json!({"must": [{"has_id": [1, 2, 3, 30, 31]}, {"is_empty": {"key": "deep"}}]}),
-        _ => json!({"must_not": {"has_id": [1, 2, 3]}}),
+        5 => json!({"must_not": {"has_id": [1, 2, 3]}}),
+        6 => {
+            let (n, on) = (rng.random_range(0..4), rng.random_bool(0.5));
+            let both =
+                json!([{"key": "n", "match": {"value": n}}, {"key": "on", "match": {"value": on}}]);
+            json!({"must": {"nested": {"key": "items", "filter": {"must": both}}}})
+        }
+        7 => {
+            let center = json!({"lon": rng.random_range(0..4), "lat": 1});
+            json!({"must_not": {"key": "at", "geo_radius": {"center": center, "radius": 150_000}}})
+        }
+        8 => {
+            let conditions = json!([
+                {"key": "on", "range": {"gt": "2024-01-02", "lte": "2024-01-03T00:00:00Z"}},
+                {"key": "tags", "match": {"text_any": "z y"}},
+                {"key": "kind", "is_null": false},
+            ]);
+            let min_count = rng.random_range(0..4);
+            json!({"min_should": {"conditions": conditions, "min_count": min_count}})
+        }
+        9 => {
+            let name = *["a", "b", "s"].choose(rng).unwrap();
+            json!({"must": {"has_vector": name}})
+        }
+        _ => json!({"must": [{"has_vector": ""}, {"key": "tags", "values_count": {"lt": 2}}]}),
     };
     Filter::parse(&filter).unwrap()
 }

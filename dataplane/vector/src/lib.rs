@@ -12,6 +12,7 @@ pub mod payload;
 pub mod point;
 pub mod simd;
 pub mod sparse;
+pub mod text;
 
 pub use filter::{Filter, FilterError};
 pub use hit::{Hit, TopK};

@@ -36,8 +36,14 @@ impl Metric {
         if self != Metric::Cosine {
             return vector;
         }
-        // In f64, because the squares of finite f32 can overflow f32.
-        let square: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        // In f64, because the squares of finite f32 can overflow f32; in lanes, because one sum after the other is slow.
+        let mut lanes = [0f64; LANES];
+        for values in vector.chunks(LANES) {
+            for (lane, &x) in lanes.iter_mut().zip(values) {
+                *lane += f64::from(x) * f64::from(x);
+            }
+        }
+        let square: f64 = lanes.iter().sum();
         if square == 0.0 || (square - 1.0).abs() <= 1e-6 {
             return vector;
         }

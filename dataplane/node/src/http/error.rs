@@ -65,6 +65,11 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, format!("Not found: Point with id {id} does not exists!"))
     }
 
+    /// A point that stands for a vector in a query does not exist.
+    pub(super) fn no_query_point(id: PointId) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("Not found: No point with id {id} found"))
+    }
+
     /// Nothing answers under this path.
     pub(super) fn no_path(path: &str) -> Self {
         Self::new(
@@ -157,6 +162,7 @@ impl From<FilterError> for Failure {
     fn from(error: FilterError) -> Self {
         match error {
             FilterError::Invalid(text) => Self::format(text),
+            FilterError::Field { place, why } => Self::field(&place, why),
             FilterError::Unsupported(_) => {
                 Self::new(StatusCode::NOT_IMPLEMENTED, error.to_string())
             }
@@ -198,10 +204,10 @@ mod tests {
 
     #[test]
     fn a_filter_feature_that_is_not_there_yet_is_a_501_with_its_name() {
-        let failure = Failure::from(FilterError::Unsupported("geo_radius".into()));
+        let failure = Failure::from(FilterError::Unsupported("slice".into()));
         assert_eq!(
             (failure.status.as_u16(), failure.text.as_str()),
-            (501, "geo_radius is not supported yet")
+            (501, "slice is not supported yet")
         );
     }
 }

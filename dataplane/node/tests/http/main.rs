@@ -4,6 +4,7 @@
 
 mod collections;
 mod dialect;
+mod filters;
 mod late;
 mod points;
 mod refusals;

@@ -40,7 +40,7 @@ async fn bad_queries_are_refused_by_name() {
         (r#"{"query": 1, "with_vector": ["image"]}"#, 400, "Not existing vector name error: image"),
         (r#"{"query": 1, "with_payload": 1}"#, 400, "with_payload"),
         (r#"{"query": 1, "score_threshold": 1e39}"#, 422, "score_threshold"),
-        (r#"{"query": 1, "filter": {"must": [{"key": "a"}]}}"#, 400, "filter.must[0]"),
+        (r#"{"query": 1, "filter": {"must": [{"key": "a"}]}}"#, 422, "filter.must[0]"),
         (r#"{"query": 1, "filter": {"musst": []}}"#, 400, "musst"),
         (r#"{"query": 1, "filter": []}"#, 400, "filter"),
         (r#"{"query": 1, "params": {"hnsw_ef": 99999999}}"#, 422, "hnsw_ef"),
@@ -77,10 +77,7 @@ async fn what_is_not_there_yet_is_refused_by_its_name() {
         (r#"{"query": 1, "lookup_from": {"collection": "x"}}"#, "lookup_from"),
         (r#"{"query": 1, "shard_key": "a"}"#, "shard_key"),
         (r#"{"query": 1, "params": {"indexed_only": true}}"#, "indexed_only"),
-        (
-            r#"{"query": 1, "filter": {"must": [{"key": "at", "geo_radius": {"center": {"lon": 1, "lat": 1}, "radius": 1}}]}}"#,
-            "geo_radius",
-        ),
+        (r#"{"query": 1, "filter": {"must": [{"slice": {"total": 2, "index": 0}}]}}"#, "slice"),
     ];
     for (body, feature) in cases {
         server.refused("POST", QUERY, body, 501, feature).await;

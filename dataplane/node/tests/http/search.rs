@@ -82,7 +82,17 @@ async fn a_point_stands_for_its_vector_and_is_not_its_own_answer() {
     let uuid = "00000000-0000-0000-0000-000000000006";
     let found = server.ok("POST", QUERY, json!({"query": uuid, "limit": 10})).await;
     assert_eq!(found["points"].as_array().unwrap().len(), 5);
-    server.refused("POST", QUERY, r#"{"query": 99}"#, 404, "Point with id 99").await;
+    for id in [json!(99), json!("00000000-0000-0000-0000-000000000099")] {
+        for query in [json!({"query": id}), json!({"query": {"nearest": id}})] {
+            let answer = server.send("POST", QUERY, &query.to_string()).await;
+            let text = id.as_str().map_or(id.to_string(), str::to_owned);
+            assert_eq!(answer.error(), format!("Not found: No point with id {text} found"));
+            assert_eq!(answer.status, 404);
+        }
+    }
+    let batch = json!({"searches": [{"query": 4}, {"query": 99}]}).to_string();
+    let path = format!("{QUERY}/batch");
+    server.refused("POST", &path, &batch, 404, "No point with id 99 found").await;
     server.refused("POST", QUERY, r#"{"query": "4"}"#, 400, "4 is not a valid point ID").await;
 }
 

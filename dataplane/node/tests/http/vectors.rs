@@ -85,6 +85,24 @@ async fn vectors_are_read_by_name_and_those_a_point_lacks_are_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_filter_tells_points_by_the_vectors_they_have() {
+    let server = films().await;
+    for (filter, expected) in [
+        (json!({"must": {"has_vector": "plot"}}), vec![1, 3]),
+        (json!({"must_not": {"has_vector": "title"}}), vec![3, 4]),
+        (json!({"must": {"has_vector": ""}}), vec![]),
+    ] {
+        let body = json!({"filter": filter});
+        let page = server.ok("POST", &format!("{POINTS}/scroll"), body.clone()).await;
+        assert_eq!(ids(&page["points"]), expected, "{body}");
+    }
+    let server = words().await;
+    let body = json!({"filter": {"must": {"has_vector": "weights"}}});
+    let page = server.ok("POST", &format!("{WORDS}/scroll"), body).await;
+    assert_eq!(ids(&page["points"]), [1, 2, 4, 5]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_later_write_takes_away_the_vectors_it_does_not_name() {
     let server = films().await;
     let point = json!({"points": [{"id": 1, "vector": {"title": [3, 0]}}]});

@@ -76,6 +76,11 @@ impl<'a> Blocks<'a> {
         // SAFETY: blocks of nodes below `nodes` lie within `bytes`.
         unsafe { self.bytes.as_ptr().add(node as usize * (self.code_bytes + self.slots * 4)) }
     }
+
+    /// A node's code. The node must be in the graph.
+    pub(super) fn code_of(&self, node: u32) -> &'a [u8] {
+        &self.bytes[node as usize * (self.code_bytes + self.slots * 4)..][..self.code_bytes]
+    }
 }
 
 impl Links for Blocks<'_> {

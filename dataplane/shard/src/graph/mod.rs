@@ -2,8 +2,9 @@
 //!
 //! `build.rs` has instant-distance build a graph in bulk over int8 rows (`rows.rs`), `refine.rs` searches every node once
 //! more and prunes anew, `blocks.rs` lays the result out flat, one block a node with its code and its links together,
-//! and `walk.rs` walks the blocks, on disk or in memory, towards a query. A walk orders candidates by codes; `search.rs`
-//! then compares the best of them exactly. `growing.rs` is another graph, over what is still in memory: it grows point by
+//! and `walk.rs` walks the blocks, on disk or in memory, towards a query. A walk orders candidates by codes, of
+//! which it reads only those that their sketches (`sketches.rs`) do not show to be too far; `search.rs` then compares the
+//! best of them exactly. `growing.rs` is another graph, over what is still in memory: it grows point by
 //! point while it is searched. Nodes are numbered in the order in which they were built, which is random, so
 //! the first nodes are a sample of all.
 
@@ -17,6 +18,7 @@ mod refine;
 mod rows;
 mod scorer;
 mod search;
+mod sketches;
 mod twins;
 mod walk;
 
@@ -28,3 +30,4 @@ pub(crate) use build::{BuildError, BuildOptions, Built, build};
 pub(crate) use growing::{Growing, Member};
 pub(crate) use pages::Pages;
 pub(crate) use search::{Accepted, GraphRef, RESCORED, Target, search};
+pub(crate) use sketches::sketches;

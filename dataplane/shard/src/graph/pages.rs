@@ -20,15 +20,26 @@ pub(crate) struct Pages {
 impl Pages {
     /// Copies bytes.
     pub(crate) fn copy_of(bytes: &[u8]) -> io::Result<Self> {
-        let mut map = MmapOptions::new().len(bytes.len() + HUGE_PAGE).map_anon()?;
+        let mut pages = Self::new(bytes.len())?;
+        pages.bytes_mut().copy_from_slice(bytes);
+        Ok(pages)
+    }
+
+    /// Zeros.
+    pub(crate) fn new(len: usize) -> io::Result<Self> {
+        let map = MmapOptions::new().len(len + HUGE_PAGE).map_anon()?;
         let start = map.as_ptr().align_offset(HUGE_PAGE);
         // Before the first touch, which is when the system picks the page size. It may refuse.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
-        let len = bytes.len();
-        let place = map.get_mut(start..start + len).ok_or(io::ErrorKind::OutOfMemory)?;
-        place.copy_from_slice(bytes);
-        Ok(Self { map, start, len })
+        match start <= HUGE_PAGE {
+            true => Ok(Self { map, start, len }),
+            false => Err(io::ErrorKind::OutOfMemory.into()),
+        }
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.map[self.start..self.start + self.len]
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -1,7 +1,7 @@
 //! How a walk measures nodes: by codes of either width, with one step or one each, or by the vectors themselves.
 
 use shoal_vector::Metric;
-use shoal_vector::codes::{CodeBits, QueryCode};
+use shoal_vector::codes::{CodeBits, QueryCode, SketchQuery};
 use shoal_vector::simd::Kernel;
 
 use super::beam::ordered;
@@ -17,6 +17,22 @@ pub(super) trait Scorer: Copy {
 
     /// Asks for what measuring a node will read.
     fn prefetch<K: Kernel>(&self, node: u32);
+
+    /// Whether nodes have sketches, which tell at less cost that a node is too far.
+    const SKETCHED: bool = false;
+
+    /// What the distances of four nodes are at least, all but certainly, by their sketches.
+    ///
+    /// # Safety
+    /// As for [`distance4`](Self::distance4).
+    #[inline(always)]
+    unsafe fn least4<K: Kernel>(&self, _: [u32; 4]) -> [i32; 4] {
+        [i32::MIN; 4]
+    }
+
+    /// Asks for a node's sketch.
+    #[inline(always)]
+    fn prefetch_sketch<K: Kernel>(&self, _: u32) {}
 }
 
 /// By codes of `EIGHT ? 8 : 4` bits, whose steps are one for all or, if `OWN`, one each.
@@ -38,6 +54,13 @@ impl<'a, const EIGHT: bool, const OWN: bool> Coded<'a, EIGHT, OWN> {
         let square_weight = if metric == Metric::Euclid { query.scale() / 2.0 } else { 0.0 };
         Self { blocks, query, offset: bits.middle() * query.sum() as f32, square_weight }
     }
+
+    /// The distance of a node that has a step of its own, given the inner product with its code.
+    #[inline(always)]
+    fn own_distance(&self, node: u32, product: f32) -> i32 {
+        let own = self.blocks.own()[node as usize];
+        ordered(own.step * (product - self.offset) + own.square * self.square_weight)
+    }
 }
 
 impl<const EIGHT: bool, const OWN: bool> Scorer for Coded<'_, EIGHT, OWN> {
@@ -57,9 +80,7 @@ impl<const EIGHT: bool, const OWN: bool> Scorer for Coded<'_, EIGHT, OWN> {
         }
         let mut distances = [0; 4];
         for i in 0..4 {
-            let own = self.blocks.own()[nodes[i] as usize];
-            let product = own.step * (raw[i] as f32 - self.offset);
-            distances[i] = ordered(product + own.square * self.square_weight);
+            distances[i] = self.own_distance(nodes[i], raw[i] as f32);
         }
         distances
     }
@@ -76,6 +97,82 @@ impl<const EIGHT: bool, const OWN: bool> Scorer for Coded<'_, EIGHT, OWN> {
     }
 }
 
+/// By codes of 4 bits, of those nodes that sketches do not show to be too far.
+#[derive(Clone, Copy)]
+pub(super) struct Sketched<'a, const OWN: bool> {
+    coded: Coded<'a, false, OWN>,
+    sketches: &'a [u8],
+    query: &'a SketchQuery,
+}
+
+impl<'a, const OWN: bool> Sketched<'a, OWN> {
+    /// There must be a sketch for each node, aligned to 64.
+    pub(super) fn new(
+        coded: Coded<'a, false, OWN>,
+        sketches: &'a [u8],
+        query: &'a SketchQuery,
+    ) -> Self {
+        assert_eq!(sketches.len(), coded.blocks.nodes() * query.bytes());
+        Self { coded, sketches, query }
+    }
+
+    #[inline(always)]
+    fn sketch(&self, node: u32) -> *const u8 {
+        // SAFETY: there is one for each node.
+        unsafe { self.sketches.as_ptr().add(node as usize * self.query.bytes()) }
+    }
+}
+
+impl<const OWN: bool> Scorer for Sketched<'_, OWN> {
+    const SKETCHED: bool = true;
+
+    #[inline(always)]
+    unsafe fn distance4<K: Kernel>(&self, nodes: [u32; 4]) -> [i32; 4] {
+        // SAFETY: passed on.
+        unsafe { self.coded.distance4::<K>(nodes) }
+    }
+
+    #[inline(always)]
+    fn prefetch<K: Kernel>(&self, node: u32) {
+        self.coded.prefetch::<K>(node);
+    }
+
+    #[inline(always)]
+    unsafe fn least4<K: Kernel>(&self, nodes: [u32; 4]) -> [i32; 4] {
+        let [a, b, c, d] = nodes;
+        let rows = [self.sketch(a), self.sketch(b), self.sketch(c), self.sketch(d)];
+        // SAFETY: sketches have that many bytes, aligned, and the planes as many each; the processor is the caller's
+        // word.
+        let products = unsafe {
+            self.query.least4(rows, K::sum4_set(rows, self.query.as_ptr(), self.query.bytes()))
+        };
+        let mut least = [0; 4];
+        for i in 0..4 {
+            least[i] = match OWN {
+                true => self.coded.own_distance(nodes[i], products[i]),
+                // SAFETY: a factor is at most 7.5 and a sum below 2^19, so this is below 2^30.
+                false => unsafe { products[i].to_int_unchecked() },
+            };
+        }
+        least
+    }
+
+    #[inline(always)]
+    fn prefetch_sketch<K: Kernel>(&self, node: u32) {
+        let sketch = self.sketch(node);
+        K::prefetch(sketch);
+        for line in (64..self.query.bytes()).step_by(64) {
+            K::prefetch(sketch.wrapping_add(line));
+        }
+        if OWN {
+            K::prefetch(self.coded.blocks.own().as_ptr().wrapping_add(node as usize).cast());
+        }
+    }
+}
+
+/// The least page of the systems that we know.
+const PAGE: usize = 4096;
+
 /// By the vectors as they are.
 #[derive(Clone, Copy)]
 pub(super) struct Exact<'a> {
@@ -89,6 +186,17 @@ impl<'a> Exact<'a> {
     pub(super) fn vector(&self, node: u32) -> &'a [f32] {
         let dimensions = self.query.len();
         &self.vectors[node as usize * dimensions..][..dimensions]
+    }
+
+    /// Asks for a line of each page that a vector lies on, so that the others find their pages at once.
+    #[inline(always)]
+    pub(super) fn touch<K: Kernel>(&self, node: u32) {
+        let vector = self.vector(node);
+        let (start, bytes) = (vector.as_ptr().cast::<u8>(), size_of_val(vector));
+        for at in (0..bytes).step_by(PAGE) {
+            K::prefetch(start.wrapping_add(at));
+        }
+        K::prefetch(start.wrapping_add(bytes - 1));
     }
 
     #[inline(always)]

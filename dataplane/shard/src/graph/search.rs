@@ -7,12 +7,12 @@ use std::cell::RefCell;
 
 use roaring::RoaringBitmap;
 use shoal_vector::Metric;
-use shoal_vector::codes::{CodeBits, Coder, QueryCode, Rotation};
+use shoal_vector::codes::{CodeBits, Coder, QueryCode, Rotation, SketchQuery};
 use shoal_vector::simd::{Isa, Kernel, Task};
 
 use super::beam::{distance_of, node_of, ordered, unordered};
 use super::blocks::Blocks;
-use super::scorer::{Coded, Exact, Scorer};
+use super::scorer::{Coded, Exact, Scorer, Sketched};
 use super::walk::{Admit, Bits, Everything, Scan, Scratch, Set, Walk};
 
 /// How many of the best by codes are compared exactly at least.
@@ -43,6 +43,8 @@ pub(crate) struct GraphRef<'a> {
     pub(crate) coder: Option<&'a Coder>,
     /// Vectors by node, one after the other.
     pub(crate) vectors: &'a [f32],
+    /// Sketches of the codes by node, or nothing.
+    pub(crate) sketches: &'a [u8],
     pub(crate) metric: Metric,
 }
 
@@ -213,7 +215,20 @@ impl Search<'_, '_> {
             Metric::Cosine | Metric::Dot | Metric::Manhattan => &self.target.code,
         };
         self.doubt = DOUBT * code.noise();
+        let sketches = self.graph.sketches;
+        let mut sketched = SketchQuery::default();
+        if !sketches.is_empty() {
+            sketched.set(code, coder.code_bytes());
+        }
         match (coder.bits(), blocks.own().is_empty()) {
+            (CodeBits::Four, true) if !sketches.is_empty() => {
+                let coded = Coded::new(blocks, code, metric);
+                self.planned(Sketched::<false>::new(coded, sketches, &sketched), plan, ef)
+            }
+            (CodeBits::Four, false) if !sketches.is_empty() => {
+                let coded = Coded::new(blocks, code, metric);
+                self.planned(Sketched::<true>::new(coded, sketches, &sketched), plan, ef)
+            }
             (CodeBits::Four, true) => {
                 self.planned(Coded::<false, false>::new(blocks, code, metric), plan, ef)
             }
@@ -295,6 +310,10 @@ impl Task for Rescore<'_> {
         let Self { exact, nodes } = self;
         let mut near = Vec::with_capacity(nodes.len());
         // Loops, not iterators: their closures would not always be compiled for this kernel.
+        // Where each vector's pages are is looked up first, for all at once.
+        for &node in nodes {
+            exact.touch::<K>(node);
+        }
         for &node in &nodes[..nodes.len().min(RESCORE_AHEAD)] {
             exact.prefetch::<K>(node);
         }

@@ -42,6 +42,8 @@ struct World {
     by_node: Vec<f32>,
     dimensions: usize,
     rotation: Rotation,
+    /// `None` to search without.
+    sketches: Option<Pages>,
 }
 
 impl World {
@@ -51,7 +53,10 @@ impl World {
         let built = build(&slices, &options(metric, dimensions, bits)).unwrap();
         let by_node =
             built.order.iter().flat_map(|&row| slices[row as usize].iter().copied()).collect();
-        Self { metric, built, by_node, dimensions, rotation: Rotation::new(dimensions) }
+        let rotation = Rotation::new(dimensions);
+        let mut world = Self { metric, built, by_node, dimensions, rotation, sketches: None };
+        world.sketches = sketches(world.graph().blocks, world.built.coder.as_ref()).unwrap();
+        world
     }
 
     fn nodes(&self) -> usize {
@@ -61,7 +66,13 @@ impl World {
     fn graph(&self) -> GraphRef<'_> {
         let Built { blocks, own, code_bytes, slots, coder, .. } = &self.built;
         let blocks = Blocks::new(bytes_of(blocks), own, self.nodes(), *code_bytes, *slots).unwrap();
-        GraphRef { blocks, coder: coder.as_ref(), vectors: &self.by_node, metric: self.metric }
+        GraphRef {
+            blocks,
+            coder: coder.as_ref(),
+            vectors: &self.by_node,
+            sketches: self.sketches.as_ref().map(Pages::bytes).unwrap_or_default(),
+            metric: self.metric,
+        }
     }
 
     fn search(&self, query: &[f32], k: usize, ef: usize, accepted: Accepted<'_>) -> Vec<Near> {
@@ -129,6 +140,30 @@ fn a_walk_finds_nearly_all_by_every_metric_and_every_kind_of_code() {
             let found = recall(&world, &queries, 64, Accepted::Living { dead: &none }, |_| true);
             assert!(found >= 0.95, "{metric:?} by {bits:?}: recall@10 {found}");
         }
+    }
+}
+
+#[test]
+fn sketches_change_little_of_what_is_found() {
+    let mut rng = StdRng::seed_from_u64(11);
+    // Manhattan has no codes, and so no sketches.
+    for metric in [Metric::Cosine, Metric::Dot, Metric::Euclid] {
+        let mut all = vectors(&mut rng, 4_100, 400, metric);
+        let queries = all.split_off(4_000);
+        let mut world = World::new(&all, metric, Some(CodeBits::Four));
+        assert!(world.sketches.is_some());
+        let none = RoaringBitmap::new();
+        let (bits, len) = bitset(world.nodes(), |node| node % 3 == 0);
+        let found = |world: &World| {
+            let set = Accepted::Set { bits: &bits, len };
+            let plain = recall(world, &queries, 48, Accepted::Living { dead: &none }, |_| true);
+            [plain, recall(world, &queries, 16, set, |node| node % 3 == 0)]
+        };
+        let with = found(&world);
+        world.sketches = None;
+        let without = found(&world);
+        let lost = without[0] - with[0] + without[1] - with[1];
+        assert!(lost <= 0.01, "{metric:?}: {with:?}, without sketches {without:?}");
     }
 }
 

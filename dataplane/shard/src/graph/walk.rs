@@ -130,6 +130,15 @@ impl<L: Links, S: Scorer, A: Admit> Task for Walk<'_, L, S, A> {
     }
 }
 
+/// Asks for what is looked at first of a node.
+#[inline(always)]
+fn ask<K: Kernel, S: Scorer>(scorer: &S, node: u32) {
+    match S::SKETCHED {
+        true => scorer.prefetch_sketch::<K>(node),
+        false => scorer.prefetch::<K>(node),
+    }
+}
+
 /// # Safety
 /// The processor must have what `K` uses.
 #[inline(always)]
@@ -184,6 +193,12 @@ unsafe fn walk<K: Kernel, L: Links, S: Scorer, A: Admit>(walk: Walk<'_, L, S, A>
         let mut best = u64::MAX;
         for at in (0..count).step_by(4) {
             let four = [0, 1, 2, 3].map(|i| entry_at((at + i).min(count - 1)));
+            if S::SKETCHED && A::ALL {
+                let [a, b, c, d] = scorer.least4::<K>(four);
+                if a.min(b).min(c.min(d)) > distance_of(best) {
+                    continue;
+                }
+            }
             for (distance, node) in scorer.distance4::<K>(four).into_iter().zip(four) {
                 let key = key(distance, node);
                 best = best.min(key);
@@ -252,7 +267,31 @@ unsafe fn walk<K: Kernel, L: Links, S: Scorer, A: Admit>(walk: Walk<'_, L, S, A>
                 *fresh.add(count + i) = *fresh.add(count - 1); // fill up the last batch of four
             }
             if guessed != Some(node) {
-                (0..count).for_each(|i| scorer.prefetch::<K>(*fresh.add(i)));
+                (0..count).for_each(|i| ask::<K, S>(&scorer, *fresh.add(i)));
+            }
+            if S::SKETCHED {
+                // Only those that may be near enough by their sketches are measured.
+                let worst = distance_of(*beam.add(ef - 1));
+                for i in (0..count).step_by(4) {
+                    let four = [0, 1, 2, 3].map(|j| *fresh.add(i + j));
+                    distances.add(i).cast::<[i32; 4]>().write(scorer.least4::<K>(four));
+                }
+                let mut kept = 0;
+                for i in (0..count).step_by(16) {
+                    let mut near = K::at_most(distances.add(i), worst);
+                    near &= ((1u64 << (count - i).min(16)) - 1) as u32;
+                    while near != 0 {
+                        let node = *fresh.add(i + near.trailing_zeros() as usize);
+                        near &= near - 1;
+                        scorer.prefetch::<K>(node);
+                        *fresh.add(kept) = node;
+                        kept += 1;
+                    }
+                }
+                count = kept;
+            }
+            for i in 0..4 {
+                *fresh.add(count + i) = *fresh.add(count.saturating_sub(1)); // fill up the last batch of four
             }
 
             // Speculate: unless this step finds something nearer, the next node is `current`, so ask for its links'
@@ -265,7 +304,12 @@ unsafe fn walk<K: Kernel, L: Links, S: Scorer, A: Admit>(walk: Walk<'_, L, S, A>
                     let row = links.row(next);
                     for slot in 0..slots {
                         let link = link(row, slot);
-                        scorer.prefetch::<K>(if is_visited(link) { *fresh } else { link });
+                        if S::SKETCHED {
+                            // Those of nodes seen already are at hand, mostly: asking again costs less than looking.
+                            scorer.prefetch_sketch::<K>(link);
+                        } else {
+                            scorer.prefetch::<K>(if is_visited(link) { *fresh } else { link });
+                        }
                     }
                 }
                 let after = next_open(current + 1, len);
@@ -328,7 +372,7 @@ impl<S: Scorer> Task for Scan<'_, S> {
         let mut ahead = Bits::new(set);
         for _ in 0..SCAN_AHEAD {
             if let Some(node) = ahead.next() {
-                scorer.prefetch::<K>(node);
+                ask::<K, S>(&scorer, node);
             }
         }
         let mut len = 0;
@@ -343,11 +387,17 @@ impl<S: Scorer> Task for Scan<'_, S> {
             }
             for _ in 0..4 {
                 if let Some(node) = ahead.next() {
-                    scorer.prefetch::<K>(node);
+                    ask::<K, S>(&scorer, node);
                 }
             }
             // SAFETY: the set has bits for nodes of the graph alone; the beam has room for `ef` and more.
             unsafe {
+                if S::SKETCHED {
+                    let [a, b, c, d] = scorer.least4::<K>(four);
+                    if a.min(b).min(c.min(d)) > distance_of(*beam.add(ef - 1)) {
+                        continue;
+                    }
+                }
                 let distances = scorer.distance4::<K>(four);
                 for i in 0..count {
                     let key = key(distances[i], four[i]);

@@ -1,6 +1,7 @@
 //! Finding the points that match a filter: by id where the filter names ids, else by looking at all.
 
-use shoal_vector::filter::Matcher;
+use shoal_vector::filter::{Matcher, Subject};
+use shoal_vector::payload::read_part;
 use shoal_vector::{Filter, Payload, PointId};
 
 use super::{Projection, ReadError};
@@ -18,7 +19,7 @@ pub(super) fn each_match<'v, E: From<Damage>>(
     let mut cache = PayloadCache::default();
     let mut look = |located: Located<'v>| {
         go_on()?;
-        if matches(matcher, &located, &mut cache)? {
+        if matches(view, matcher, &located, &mut cache)? {
             visit(located);
         }
         Ok(())
@@ -31,15 +32,18 @@ pub(super) fn each_match<'v, E: From<Damage>>(
 
 /// Whether one live point matches.
 pub(super) fn matches(
+    view: &View,
     matcher: &Matcher<'_>,
     located: &Located<'_>,
     cache: &mut PayloadCache,
 ) -> Result<bool, Damage> {
-    if !matcher.needs_payload() {
-        return Ok(matcher.matches(located.id, &Payload::new()));
-    }
-    let payload = read_payload(located, cache)?;
-    Ok(matcher.matches(located.id, &payload))
+    let payload = match matcher.needs_payload() {
+        true => read_part(located.payload(cache)?, matcher.keys())
+            .map_err(|error| damaged(located, error.to_string()))?,
+        false => Payload::new(),
+    };
+    let has_vector = |name: &str| view.has_vector(located, name);
+    Ok(matcher.matches(&Subject { id: located.id, payload: &payload, has_vector: &has_vector }))
 }
 
 /// A live point's payload.
@@ -48,8 +52,11 @@ pub(super) fn read_payload(
     cache: &mut PayloadCache,
 ) -> Result<Payload, Damage> {
     let text = located.payload(cache)?;
-    parse_payload(text)
-        .map_err(|detail| Damage { file: format!("payload of point {}", located.id), detail })
+    parse_payload(text).map_err(|detail| damaged(located, detail))
+}
+
+fn damaged(located: &Located<'_>, detail: String) -> Damage {
+    Damage { file: format!("payload of point {}", located.id), detail }
 }
 
 /// Ids of all live points that match, each once. For ops, which are carried through whoever waits.

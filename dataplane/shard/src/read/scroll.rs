@@ -43,7 +43,7 @@ pub(crate) fn scroll(
         projection.go_on()?;
         let Some(located) = view.locate(id) else { continue };
         if let Some(matcher) = &matcher
-            && !matches(matcher, &located, &mut cache)?
+            && !matches(view, matcher, &located, &mut cache)?
         {
             continue;
         }

@@ -113,7 +113,12 @@ impl<'v> Search<'_, 'v> {
             match graph.filter(|_| !walk_is_a_scan(ef, live as usize)) {
                 Some(graph) => {
                     let accepted = Accepted::Living { dead };
-                    for near in graph::search(graph, &target, k, ef, accepted) {
+                    let found = graph::search(graph, &target, k, ef, accepted);
+                    let segment = &placed.segment;
+                    found
+                        .iter()
+                        .for_each(|near| segment.prefetch(segment.ordinal_of(number, near.node)));
+                    for near in found {
                         self.offer_of_segment(near.distance, placed, near.node);
                     }
                 }

@@ -4,6 +4,7 @@
 //! are ordinals: points are numbered by its graph, and those that lack it come last. Other vectors have graphs, and so
 //! orders, of their own, and two maps between rows and ordinals.
 
+use std::io;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -13,7 +14,7 @@ use shoal_vector::codes::Coder;
 
 use super::graph_info::GraphInfo;
 use super::layout::{SectionEntry, SectionKind, u64_at};
-use crate::graph::{Blocks, GraphRef, Pages};
+use crate::graph::{self, Blocks, GraphRef, Pages};
 
 /// Stands for "none" among rows.
 pub(super) const NO_ROW: u32 = u32::MAX;
@@ -32,6 +33,8 @@ pub(super) struct Dense {
     graph: Option<GraphInfo>,
     /// A copy of the blocks, once [`Dense::warm`] made one.
     resident: OnceLock<Pages>,
+    /// Sketches of the codes, once it did, where they pay.
+    sketches: OnceLock<Pages>,
 }
 
 /// A vector's sizes, as a section says them; on disk each a u64, in this order.
@@ -79,6 +82,7 @@ impl Dense {
             rows_by_ordinal: range(SectionKind::OrdinalRows, number > 0)?,
             graph: None,
             resident: OnceLock::new(),
+            sketches: OnceLock::new(),
         };
         if version > 2 {
             let info = &map[range(SectionKind::VectorInfo, true)?];
@@ -136,8 +140,15 @@ impl Dense {
     }
 
     /// Copies what walks read most into memory of its own. Reads all of it from disk; nobody waits for it.
-    pub(super) fn warm(&self, map: &[u8]) -> std::io::Result<()> {
-        Pages::copy_of(&map[self.blocks.clone()]).map(|pages| drop(self.resident.set(pages)))
+    pub(super) fn warm(&self, map: &[u8]) -> io::Result<()> {
+        let pages = Pages::copy_of(&map[self.blocks.clone()])?;
+        drop(self.resident.set(pages));
+        if let Some(graph) = self.graph(map, Metric::Cosine)
+            && let Some(pages) = graph::sketches(graph.blocks, graph.coder)?
+        {
+            drop(self.sketches.set(pages));
+        }
+        Ok(())
     }
 
     /// The graph, if there is one.
@@ -146,7 +157,13 @@ impl Dense {
         let coder: Option<&Coder> = info.coder.as_ref();
         // It fitted when the segment was opened.
         let blocks = self.blocks(map, info).ok()?;
-        Some(GraphRef { blocks, coder, vectors: self.all(map), metric })
+        Some(GraphRef {
+            blocks,
+            coder,
+            vectors: self.all(map),
+            sketches: self.sketches.get().map(Pages::bytes).unwrap_or_default(),
+            metric,
+        })
     }
 
     /// Number of points that have the vector, dead ones too.

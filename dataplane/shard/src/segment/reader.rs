@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytemuck::try_cast_slice;
 use memmap2::Mmap;
+use shoal_vector::simd::{Kernel, Portable};
 use shoal_vector::{Metric, PointId, SparseVector};
 use uuid::Uuid;
 
@@ -251,6 +252,16 @@ impl Segment {
     /// The last op it covers.
     pub(crate) fn last_seq(&self) -> u64 {
         self.summary.last_seq
+    }
+
+    /// Asks for what will be read of a point that was found.
+    pub(crate) fn prefetch(&self, ordinal: u32) {
+        for (kind, bytes) in
+            [(SectionKind::Ids, ID_BYTES), (SectionKind::Seqs, 8), (SectionKind::Places, 4)]
+        {
+            let at = self.section(kind).as_ptr().wrapping_add(ordinal as usize * bytes);
+            Portable::prefetch(at);
+        }
     }
 
     pub(crate) fn id(&self, ordinal: u32) -> PointId {

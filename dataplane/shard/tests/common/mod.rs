@@ -15,6 +15,7 @@ use shoal_shard::api::{
     Identity, OpOrigin, ShardError, Tuning, Want, WantPayload, WantVectors, WriteAck,
 };
 use shoal_shard::{Limits, Shard, encode_op};
+use shoal_vector::filter::Subject;
 use shoal_vector::op::Selector;
 use shoal_vector::payload::{KeyPath, merge, remove};
 use shoal_vector::{
@@ -225,8 +226,14 @@ impl Model {
     }
 
     pub(crate) fn matching(&self, filter: &shoal_vector::Filter) -> impl Iterator<Item = PointId> {
-        let matches = |(id, (_, payload)): (&PointId, &Stored)| {
-            filter.matches(*id, payload).unwrap().then_some(*id)
+        let matches = |(id, (vectors, payload)): (&PointId, &Stored)| {
+            let sparse = self.sparse.get(id);
+            let has_vector = |name: &str| {
+                vectors.iter().any(|(n, _)| n == name)
+                    || sparse.is_some_and(|sparse| sparse.iter().any(|(n, _)| n == name))
+            };
+            let subject = Subject { id: *id, payload, has_vector: &has_vector };
+            filter.matches(&subject).unwrap().then_some(*id)
         };
         self.points.iter().filter_map(matches)
     }

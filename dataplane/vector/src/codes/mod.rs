@@ -9,7 +9,9 @@
 mod coder;
 mod query;
 mod rotation;
+mod sketch;
 
 pub use coder::{CodeBits, Coder, OwnStep};
 pub use query::QueryCode;
 pub use rotation::Rotation;
+pub use sketch::{SketchQuery, sketch, sketch_bytes, sketches_pay};

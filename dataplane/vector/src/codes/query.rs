@@ -61,9 +61,20 @@ impl QueryCode {
         (self.squares as f32 / 12.0).sqrt()
     }
 
+    /// The length of the elements as a vector.
+    pub fn length(&self) -> f32 {
+        (self.squares as f32).sqrt()
+    }
+
     /// Elements per unit of the query, positive.
     pub fn scale(&self) -> f32 {
         -self.scale
+    }
+
+    /// The elements, and zeros up to a whole line.
+    pub fn elements(&self) -> &[i8] {
+        // SAFETY: lines are bytes, any of which is an i8, and the borrow goes with the slice.
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.lines.len() * 64) }
     }
 
     /// The elements, aligned to 64.

@@ -2,19 +2,36 @@
 //!
 //! A [`Matcher`] is a filter made ready: key paths are parsed once, and it knows whether it needs the payload at all.
 //! Semantics are Qdrant's. A key that leads to several values, or to an array, passes when any of them does.
-//! Integers match integers only: 5.0 in a payload is not the integer 5.
 
-use std::collections::HashSet;
+mod value;
 
-use serde_json::Value;
-
-use super::{Condition, Filter, FilterError, MAX_CONDITIONS, MAX_DEPTH, MatchValue, Range, Test};
-use crate::payload::KeyPath;
+use super::{Condition, Filter, FilterError, MAX_CONDITIONS, MAX_DEPTH, Nested};
+use crate::payload::{InvalidPath, KeyPath};
+use crate::text::Tokenizer;
 use crate::{Payload, PointId};
+use value::ReadyTest;
+
+/// What of a point a filter looks at.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// The id.
+    pub id: PointId,
+    /// The payload.
+    pub payload: &'a Payload,
+    /// Whether the point has the vector of a name.
+    pub has_vector: &'a dyn Fn(&str) -> bool,
+}
 
 /// A filter made ready to be asked about many points.
 #[derive(Debug)]
 pub struct Matcher<'a> {
+    clauses: Clauses<'a>,
+    /// Keys of payloads that the answer depends on, ascending.
+    keys: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Clauses<'a> {
     must: Vec<Ready<'a>>,
     should: Vec<Ready<'a>>,
     must_not: Vec<Ready<'a>>,
@@ -24,136 +41,165 @@ pub struct Matcher<'a> {
 enum Ready<'a> {
     Field { path: KeyPath, test: ReadyTest<'a> },
     HasId(&'a [PointId]),
+    HasVector(&'a str),
     IsEmpty(KeyPath),
     IsNull(KeyPath),
-    Filter(Matcher<'a>),
-}
-
-#[derive(Debug)]
-enum ReadyTest<'a> {
-    Match(&'a MatchValue),
-    MatchAny(Values<'a>),
-    MatchExcept(Values<'a>),
-    Range(&'a Range),
-}
-
-/// Values to look a point's value up in. Lists may be as long as a request, and are asked about every point.
-#[derive(Debug, Default)]
-struct Values<'a> {
-    keywords: HashSet<&'a str>,
-    integers: HashSet<i64>,
-    bools: HashSet<bool>,
-}
-
-impl<'a> From<&'a [MatchValue]> for Values<'a> {
-    fn from(list: &'a [MatchValue]) -> Self {
-        let mut values = Values::default();
-        for value in list {
-            match value {
-                MatchValue::Keyword(keyword) => values.keywords.insert(keyword),
-                MatchValue::Integer(integer) => values.integers.insert(*integer),
-                MatchValue::Bool(bool) => values.bools.insert(*bool),
-            };
-        }
-        values
-    }
-}
-
-impl Values<'_> {
-    fn contain(&self, value: &Value) -> bool {
-        match value {
-            Value::String(value) => self.keywords.contains(value.as_str()),
-            Value::Number(value) => value.as_i64().is_some_and(|n| self.integers.contains(&n)),
-            Value::Bool(value) => self.bools.contains(value),
-            _ => false,
-        }
-    }
-}
-
-impl<'a> From<&'a Test> for ReadyTest<'a> {
-    fn from(test: &'a Test) -> Self {
-        match test {
-            Test::Match(wanted) => ReadyTest::Match(wanted),
-            Test::MatchAny(wanted) => ReadyTest::MatchAny(wanted.as_slice().into()),
-            Test::MatchExcept(unwanted) => ReadyTest::MatchExcept(unwanted.as_slice().into()),
-            Test::Range(range) => ReadyTest::Range(range),
-        }
-    }
+    Filter(Clauses<'a>),
+    MinShould { conditions: Vec<Ready<'a>>, min_count: usize },
+    Nested { elements: KeyPath, filter: Clauses<'a> },
 }
 
 impl Filter {
-    /// Makes the filter ready. A filter that `parse` made never fails here; one from elsewhere may hold a bad key or
-    /// exceed the bounds.
+    /// Makes the filter ready. A filter that `parse` made never fails here; one from elsewhere may hold what is none, such
+    /// as a bad key, or exceed the bounds.
     pub fn matcher(&self) -> Result<Matcher<'_>, FilterError> {
-        let mut budget = MAX_CONDITIONS;
-        prepare(self, MAX_DEPTH, &mut budget)
+        self.matcher_with(&|_| None)
+    }
+
+    /// The same for a collection where fields have full-text indexes: `text`, `text_any` and `phrase` then look for tokens.
+    /// Asked with the path of a field from the top of the payload, where elements of an array are `a[].b`.
+    pub fn matcher_with(
+        &self,
+        tokenizer_of: &dyn Fn(&KeyPath) -> Option<Tokenizer>,
+    ) -> Result<Matcher<'_>, FilterError> {
+        let mut preparer = Preparer { conditions_left: MAX_CONDITIONS, tokenizer_of };
+        let clauses = preparer.filter(self, &Place { depth: MAX_DEPTH, outer: None })?;
+        let mut keys = Vec::new();
+        clauses.collect_keys(&mut keys);
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(Matcher { clauses, keys })
     }
 
     /// Whether one point passes. For many points make a [`Matcher`] once.
-    pub fn matches(&self, id: PointId, payload: &Payload) -> Result<bool, FilterError> {
-        Ok(self.matcher()?.matches(id, payload))
+    pub fn matches(&self, subject: &Subject<'_>) -> Result<bool, FilterError> {
+        Ok(self.matcher()?.matches(subject))
     }
 }
 
-fn prepare<'a>(
-    filter: &'a Filter,
-    depth: usize,
-    budget: &mut usize,
-) -> Result<Matcher<'a>, FilterError> {
-    let depth = depth.checked_sub(1).ok_or_else(FilterError::too_deep)?;
-    let mut clause = |conditions: &'a [Condition]| -> Result<Vec<Ready<'a>>, FilterError> {
-        *budget = budget.checked_sub(conditions.len()).ok_or_else(FilterError::too_many)?;
-        conditions.iter().map(|condition| prepare_condition(condition, depth, budget)).collect()
-    };
-    Ok(Matcher {
-        must: clause(&filter.must)?,
-        should: clause(&filter.should)?,
-        must_not: clause(&filter.must_not)?,
-    })
+struct Preparer<'t> {
+    conditions_left: usize,
+    tokenizer_of: &'t dyn Fn(&KeyPath) -> Option<Tokenizer>,
 }
 
-fn prepare_condition<'a>(
-    condition: &'a Condition,
+/// Where in a filter a condition stands.
+struct Place<'p> {
+    /// Levels that are left.
     depth: usize,
-    budget: &mut usize,
-) -> Result<Ready<'a>, FilterError> {
-    let path =
-        |key: &str| key.parse::<KeyPath>().map_err(|error| FilterError::Invalid(error.to_string()));
-    Ok(match condition {
-        Condition::Field { key, test } => Ready::Field { path: path(key)?, test: test.into() },
-        Condition::HasId(ids) if ids.is_sorted() => Ready::HasId(ids),
-        Condition::HasId(_) => {
-            return Err(FilterError::Invalid("has_id: ids of a stored filter must ascend".into()));
-        }
-        Condition::IsEmpty(key) => Ready::IsEmpty(path(key)?),
-        Condition::IsNull(key) => Ready::IsNull(path(key)?),
-        Condition::Filter(inner) => Ready::Filter(prepare(inner, depth, budget)?),
-    })
+    /// The objects in the payload that it is about, if not the payload itself.
+    outer: Option<&'p KeyPath>,
+}
+
+impl Place<'_> {
+    fn below(&self) -> Result<Self, FilterError> {
+        let depth = self.depth.checked_sub(1).ok_or_else(FilterError::too_deep)?;
+        Ok(Place { depth, outer: self.outer })
+    }
+}
+
+impl Preparer<'_> {
+    fn filter<'a>(
+        &mut self,
+        filter: &'a Filter,
+        place: &Place<'_>,
+    ) -> Result<Clauses<'a>, FilterError> {
+        let place = place.below()?;
+        Ok(Clauses {
+            must: self.conditions(&filter.must, &place)?,
+            should: self.conditions(&filter.should, &place)?,
+            must_not: self.conditions(&filter.must_not, &place)?,
+        })
+    }
+
+    fn conditions<'a>(
+        &mut self,
+        conditions: &'a [Condition],
+        place: &Place<'_>,
+    ) -> Result<Vec<Ready<'a>>, FilterError> {
+        let cost = |condition: &Condition| match condition {
+            Condition::Field { test, .. } => test.cost(),
+            _ => 1,
+        };
+        let cost = conditions.iter().map(cost).sum();
+        self.conditions_left =
+            self.conditions_left.checked_sub(cost).ok_or_else(FilterError::too_many)?;
+        conditions.iter().map(|condition| self.condition(condition, place)).collect()
+    }
+
+    fn condition<'a>(
+        &mut self,
+        condition: &'a Condition,
+        place: &Place<'_>,
+    ) -> Result<Ready<'a>, FilterError> {
+        Ok(match condition {
+            Condition::Field { key, test } => {
+                let path = path(key)?;
+                let tokenizer = || match place.outer {
+                    None => (self.tokenizer_of)(&path),
+                    Some(outer) => (self.tokenizer_of)(&path.under(outer)),
+                };
+                let test = ReadyTest::new(test, tokenizer);
+                let test = test.map_err(|error| FilterError::Invalid(format!("{key}: {error}")))?;
+                Ready::Field { path, test }
+            }
+            Condition::HasId(ids) if ids.is_sorted() => Ready::HasId(ids),
+            Condition::HasId(_) => {
+                return Err(FilterError::Invalid(
+                    "has_id: ids of a stored filter must ascend".into(),
+                ));
+            }
+            Condition::HasVector(name) => Ready::HasVector(name),
+            Condition::IsEmpty(key) => Ready::IsEmpty(path(key)?),
+            Condition::IsNull(key) => Ready::IsNull(path(key)?),
+            Condition::Filter(inner) => Ready::Filter(self.filter(inner, place)?),
+            Condition::MinShould(inner) => {
+                // More than fit into memory are more than there are conditions.
+                let min_count = usize::try_from(inner.min_count).unwrap_or(usize::MAX);
+                let conditions = self.conditions(&inner.conditions, &place.below()?)?;
+                Ready::MinShould { conditions, min_count }
+            }
+            Condition::Nested(inner) => self.nested(inner, place)?,
+        })
+    }
+
+    fn nested<'a>(
+        &mut self,
+        nested: &'a Nested,
+        place: &Place<'_>,
+    ) -> Result<Ready<'a>, FilterError> {
+        let elements = path(&nested.key)?.elements();
+        let from_top = place.outer.map(|outer| elements.under(outer));
+        let outer = Some(from_top.as_ref().unwrap_or(&elements));
+        let filter = self.filter(&nested.filter, &Place { depth: place.depth, outer })?;
+        Ok(Ready::Nested { elements, filter })
+    }
+}
+
+fn path(key: &str) -> Result<KeyPath, FilterError> {
+    key.parse().map_err(|error: InvalidPath| FilterError::Invalid(error.to_string()))
 }
 
 impl Matcher<'_> {
     /// Whether a point passes.
-    pub fn matches(&self, id: PointId, payload: &Payload) -> bool {
-        self.must.iter().all(|condition| condition.holds(id, payload))
-            && (self.should.is_empty()
-                || self.should.iter().any(|condition| condition.holds(id, payload)))
-            && !self.must_not.iter().any(|condition| condition.holds(id, payload))
+    pub fn matches(&self, subject: &Subject<'_>) -> bool {
+        self.clauses.hold(subject.payload, Some(subject))
     }
 
     /// Whether the answer depends on payloads; when not, `matches` may be given an empty one.
     pub fn needs_payload(&self) -> bool {
-        let mut all = self.must.iter().chain(&self.should).chain(&self.must_not);
-        all.any(|condition| match condition {
-            Ready::HasId(_) => false,
-            Ready::Filter(inner) => inner.needs_payload(),
-            Ready::Field { .. } | Ready::IsEmpty(_) | Ready::IsNull(_) => true,
-        })
+        !self.keys.is_empty()
+    }
+
+    /// Keys at the top of payloads that the answer depends on, ascending; `matches` may be given a payload without the
+    /// others.
+    pub fn keys(&self) -> &[String] {
+        &self.keys
     }
 
     /// Ids outside of which nothing passes, ascending, where the filter names such: the points to look at instead of
     /// all.
     pub fn only_ids(&self) -> Option<&[PointId]> {
-        let ids = self.must.iter().filter_map(|condition| match condition {
+        let ids = self.clauses.must.iter().filter_map(|condition| match condition {
             Ready::HasId(ids) => Some(*ids),
             _ => None,
         });
@@ -161,69 +207,77 @@ impl Matcher<'_> {
     }
 }
 
+impl Clauses<'_> {
+    /// Whether an object passes: a point's payload, or one that stands in it and is no point.
+    fn hold(&self, object: &Payload, point: Option<&Subject<'_>>) -> bool {
+        self.must.iter().all(|condition| condition.holds(object, point))
+            && (self.should.is_empty()
+                || self.should.iter().any(|condition| condition.holds(object, point)))
+            && !self.must_not.iter().any(|condition| condition.holds(object, point))
+    }
+
+    fn collect_keys(&self, keys: &mut Vec<String>) {
+        let all = self.must.iter().chain(&self.should).chain(&self.must_not);
+        all.for_each(|condition| condition.collect_keys(keys));
+    }
+}
+
 impl Ready<'_> {
-    fn holds(&self, id: PointId, payload: &Payload) -> bool {
+    fn holds(&self, object: &Payload, point: Option<&Subject<'_>>) -> bool {
         match self {
-            Ready::Field { path, test } => path.any(payload, &mut |value| passes(value, test)),
-            Ready::HasId(ids) => ids.binary_search(&id).is_ok(),
-            Ready::IsEmpty(path) => !path.any(payload, &mut |value| !is_empty(value)),
-            Ready::IsNull(path) => path.any(payload, &mut Value::is_null),
-            Ready::Filter(inner) => inner.matches(id, payload),
+            Ready::Field { path, test } => {
+                let mut absent = true;
+                let passed = path.any(object, &mut |value| {
+                    absent = false;
+                    test.passes(value)
+                });
+                passed || (absent && test.passes_absent())
+            }
+            Ready::HasId(ids) => point.is_some_and(|point| ids.binary_search(&point.id).is_ok()),
+            Ready::HasVector(name) => point.is_some_and(|point| (point.has_vector)(name)),
+            Ready::IsEmpty(path) => !path.any(object, &mut |value| !value::is_empty(value)),
+            Ready::IsNull(path) => path.any(object, &mut serde_json::Value::is_null),
+            Ready::Filter(inner) => inner.hold(object, point),
+            Ready::MinShould { conditions, min_count } => {
+                let holding = conditions.iter().filter(|condition| condition.holds(object, point));
+                holding.take(*min_count).count() == *min_count
+            }
+            Ready::Nested { elements, filter } => elements.any(object, &mut |value| {
+                value.as_object().is_some_and(|element| filter.hold(element, None))
+            }),
+        }
+    }
+
+    fn collect_keys(&self, keys: &mut Vec<String>) {
+        match self {
+            Ready::HasId(_) | Ready::HasVector(_) => {}
+            Ready::Filter(inner) => inner.collect_keys(keys),
+            Ready::MinShould { conditions, .. } => {
+                conditions.iter().for_each(|condition| condition.collect_keys(keys));
+            }
+            // What is nested begins at the elements.
+            Ready::Field { path, .. }
+            | Ready::IsEmpty(path)
+            | Ready::IsNull(path)
+            | Ready::Nested { elements: path, .. } => keys.push(path.first().to_owned()),
         }
     }
 }
 
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(array) => array.is_empty(),
-        _ => false,
-    }
-}
-
-fn passes(value: &Value, test: &ReadyTest<'_>) -> bool {
-    match value {
-        Value::Array(array) => array.iter().any(|value| passes_one(value, test)),
-        value => passes_one(value, test),
-    }
-}
-
-fn passes_one(value: &Value, test: &ReadyTest<'_>) -> bool {
-    match test {
-        ReadyTest::Match(wanted) => equals(value, wanted),
-        ReadyTest::MatchAny(wanted) => wanted.contain(value),
-        ReadyTest::MatchExcept(unwanted) => !value.is_null() && !unwanted.contain(value),
-        ReadyTest::Range(range) => value.as_f64().is_some_and(|number| within(number, range)),
-    }
-}
-
-fn equals(value: &Value, wanted: &MatchValue) -> bool {
-    match (value, wanted) {
-        (Value::String(value), MatchValue::Keyword(wanted)) => value == wanted,
-        (Value::Number(value), MatchValue::Integer(wanted)) => value.as_i64() == Some(*wanted),
-        (Value::Bool(value), MatchValue::Bool(wanted)) => value == wanted,
-        _ => false,
-    }
-}
-
-fn within(number: f64, range: &Range) -> bool {
-    range.lt.is_none_or(|bound| number < bound)
-        && range.gt.is_none_or(|bound| number > bound)
-        && range.lte.is_none_or(|bound| number <= bound)
-        && range.gte.is_none_or(|bound| number >= bound)
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
+    use super::super::{GeoPoint, GeoRadius, Test};
     use super::*;
 
+    fn point(id: u64, payload: &Payload) -> Subject<'_> {
+        Subject { id: PointId::Num(id), payload, has_vector: &str::is_empty }
+    }
+
     fn passes(filter: Value, payload: Value) -> bool {
-        Filter::parse(&filter)
-            .unwrap()
-            .matches(PointId::Num(7), payload.as_object().unwrap())
-            .unwrap()
+        let filter = Filter::parse(&filter).unwrap();
+        filter.matches(&point(7, payload.as_object().unwrap())).unwrap()
     }
 
     fn field(test: Value, payload: Value) -> bool {
@@ -303,16 +357,95 @@ mod tests {
         let matcher = filter.matcher().unwrap();
         assert!(!matcher.needs_payload());
         assert_eq!(matcher.only_ids(), Some([3, 7, 9].map(PointId::Num).as_slice()));
-        assert!(
-            matcher.matches(PointId::Num(7), &Payload::new())
-                && !matcher.matches(PointId::Num(8), &Payload::new())
-        );
+        assert!(matcher.matches(&point(7, &Payload::new())));
+        assert!(!matcher.matches(&point(8, &Payload::new())));
+    }
+
+    #[test]
+    fn one_element_must_pass_all_that_is_nested() {
+        let payload = || json!({"diet": [{"food": "leaves", "likes": false}, {"food": "meat", "likes": true}, 5]});
+        let food = |food: &str| json!({"key": "food", "match": {"value": food}});
+        let likes = |likes: bool| json!({"key": "likes", "match": {"value": likes}});
+        let nested = |filter: Value| json!({"must": {"nested": {"key": "diet", "filter": filter}}});
+        assert!(passes(nested(json!({"must": [food("meat"), likes(true)]})), payload()));
+        assert!(!passes(nested(json!({"must": [food("leaves"), likes(true)]})), payload()));
+        assert!(passes(nested(json!({"must_not": food("meat")})), payload()), "the leaves do");
+        assert!(!passes(nested(json!({"must_not": [food("meat"), food("leaves")]})), payload()));
+        assert!(!passes(nested(json!({})), json!({"diet": {"food": "meat"}})), "not an array");
+        assert!(!passes(nested(json!({})), json!({"diet": [1, [{}]]})), "no object in it");
+        for about_points in [json!({"has_id": [7]}), json!({"has_vector": ""})] {
+            assert!(passes(json!({ "must": about_points }), payload()));
+            assert!(!passes(nested(json!({ "must": about_points })), payload()));
+            assert!(passes(nested(json!({ "must_not": about_points })), payload()));
+        }
+    }
+
+    #[test]
+    fn as_many_as_asked_for_must_hold() {
+        let is = |key: &str| json!({"key": key, "match": {"value": 1}});
+        let enough = |min_count: u64, payload: Value| {
+            let conditions = [is("a"), is("b"), is("c")];
+            passes(
+                json!({"min_should": {"conditions": conditions, "min_count": min_count}}),
+                payload,
+            )
+        };
+        assert!(enough(2, json!({"a": 1, "c": 1})) && !enough(2, json!({"a": 1})));
+        assert!(enough(0, json!({})) && !enough(4, json!({"a": 1, "b": 1, "c": 1})));
+        assert!(!enough(u64::MAX, json!({"a": 1, "b": 1, "c": 1})));
+    }
+
+    #[test]
+    fn vectors_are_asked_of_who_knows() {
+        let filter = Filter::parse(&json!({"must": {"has_vector": "image"}})).unwrap();
+        let matcher = filter.matcher().unwrap();
+        assert!(!matcher.needs_payload());
+        let payload = Payload::new();
+        let with = |has_vector: &dyn Fn(&str) -> bool| {
+            matcher.matches(&Subject { id: PointId::Num(1), payload: &payload, has_vector })
+        };
+        assert!(with(&|name| name == "image") && !with(&str::is_empty));
+    }
+
+    #[test]
+    fn the_keys_that_matter_are_told() {
+        let nested =
+            json!({"nested": {"key": "n", "filter": {"must": {"is_null": {"key": "inner"}}}}});
+        let filter = Filter::parse(&json!({
+            "must": [{"key": "b.x[]", "match": {"value": 1}}, {"has_id": [1]}],
+            "should": [{"must_not": [{"is_empty": {"key": "a"}}, nested]}],
+            "min_should": {"conditions": [{"key": "b", "is_null": true}, {"is_null": {"key": "\"c.d\""}}], "min_count": 1},
+        }));
+        assert_eq!(filter.unwrap().matcher().unwrap().keys(), ["a", "b", "c.d", "n"]);
+    }
+
+    #[test]
+    fn a_field_with_a_full_text_index_is_searched_by_tokens() {
+        let filter = json!({"must": [
+            {"key": "a", "match": {"text": "fox RED"}},
+            {"nested": {"key": "n", "filter": {"must": {"key": "b", "match": {"phrase": "red FOX"}}}}},
+        ]});
+        let filter = Filter::parse(&filter).unwrap();
+        let payload = json!({"a": "A red fox", "n": [{"b": "a Red fox"}]});
+        let subject = point(1, payload.as_object().unwrap());
+        assert!(!filter.matches(&subject).unwrap(), "without one, texts are compared as they are");
+        let indexed = |path: &KeyPath| {
+            ["a", "n[].b"].contains(&path.to_string().as_str()).then(Tokenizer::default)
+        };
+        assert!(filter.matcher_with(&indexed).unwrap().matches(&subject));
+        let only_a = |path: &KeyPath| (path.to_string() == "a").then(Tokenizer::default);
+        assert!(!filter.matcher_with(&only_a).unwrap().matches(&subject));
     }
 
     #[test]
     fn a_filter_from_elsewhere_is_checked() {
         let bad_key = Filter { must: vec![Condition::IsNull("a..b".into())], ..Filter::default() };
         assert!(matches!(bad_key.matcher(), Err(FilterError::Invalid(_))));
+        let radius = GeoRadius { center: GeoPoint { lon: 0.0, lat: 91.0 }, radius: 1.0 };
+        let nowhere = Condition::Field { key: "at".into(), test: Test::GeoRadius(radius) };
+        let nowhere = Filter { must: vec![nowhere], ..Filter::default() };
+        let Err(FilterError::Invalid(text)) = nowhere.matcher() else { panic!("{nowhere:?}") };
+        assert!(text.starts_with("at: Wrong format of GeoPoint"), "{text}");
         let mut deep = Filter::default();
         for _ in 0..MAX_DEPTH {
             deep = Filter { must: vec![Condition::Filter(Box::new(deep))], ..Filter::default() };

@@ -3,19 +3,17 @@
 //! Strict: a key that is not known is an error that names its place, because a condition that is silently dropped
 //! returns wrong results. What Qdrant has and Shoal does not yet is a different error, so that callers can answer 501.
 
+mod field;
+
 use serde_json::{Map, Value};
 
-use super::{Condition, Filter, FilterError, MAX_CONDITIONS, MAX_DEPTH, MatchValue, Range, Test};
+use super::{Condition, Filter, FilterError, MAX_CONDITIONS, MAX_DEPTH, MinShould, Nested};
 use crate::PointId;
 use crate::payload::KeyPath;
 
 /// Kinds of conditions that Qdrant has and Shoal does not yet, by the key that tells them.
-const UNSUPPORTED_CONDITIONS: [&str; 3] = ["nested", "has_vector", "slice"];
-/// Tests of a field that Qdrant has and Shoal does not yet.
-const UNSUPPORTED_TESTS: [&str; 4] =
-    ["geo_bounding_box", "geo_radius", "geo_polygon", "values_count"];
-/// Kinds of match that Qdrant has and Shoal does not yet.
-const UNSUPPORTED_MATCHES: [&str; 3] = ["text", "text_any", "phrase"];
+const UNSUPPORTED_CONDITIONS: [&str; 1] = ["slice"];
+const CLAUSES: [&str; 4] = ["must", "should", "must_not", "min_should"];
 
 type Parsed<T> = Result<T, FilterError>;
 
@@ -26,14 +24,16 @@ impl Filter {
     }
 }
 
+/// Counts conditions and levels as [`Filter::matcher`] does, so that what is parsed can be made ready.
 struct Parser {
     conditions_left: usize,
 }
 
 impl Parser {
     fn filter(&mut self, json: &Value, place: &str, depth: usize) -> Parsed<Filter> {
-        let depth = depth.checked_sub(1).ok_or_else(FilterError::too_deep)?;
+        let depth = descend(depth)?;
         let mut filter = Filter::default();
+        let mut min_should = None;
         for (key, value) in object(json, place)? {
             let place = format!("{place}.{key}");
             match key.as_str() {
@@ -41,7 +41,7 @@ impl Parser {
                 "should" => filter.should = self.clause(value, &place, depth)?,
                 "must_not" => filter.must_not = self.clause(value, &place, depth)?,
                 "min_should" if value.is_null() => {}
-                "min_should" => return Err(unsupported("filter condition", "min_should")),
+                "min_should" => min_should = Some(self.min_should(value, &place, depth)?),
                 _ => {
                     return Err(invalid(
                         &place,
@@ -50,22 +50,49 @@ impl Parser {
                 }
             }
         }
+        filter.must.extend(min_should);
         Ok(filter)
     }
 
     /// A clause is a list of conditions, or one condition by itself.
     fn clause(&mut self, json: &Value, place: &str, depth: usize) -> Parsed<Vec<Condition>> {
-        let one_by_one = match json {
-            Value::Null => return Ok(Vec::new()),
-            Value::Array(conditions) => conditions.as_slice(),
-            one => std::slice::from_ref(one),
-        };
-        self.conditions_left =
-            self.conditions_left.checked_sub(one_by_one.len()).ok_or_else(FilterError::too_many)?;
-        let numbered = one_by_one.iter().enumerate();
+        match json {
+            Value::Null => Ok(Vec::new()),
+            Value::Array(conditions) => self.conditions(conditions, place, depth),
+            one => self.conditions(std::slice::from_ref(one), place, depth),
+        }
+    }
+
+    fn conditions(&mut self, list: &[Value], place: &str, depth: usize) -> Parsed<Vec<Condition>> {
+        self.count(list.len())?;
+        let numbered = list.iter().enumerate();
         numbered
             .map(|(i, condition)| self.condition(condition, &format!("{place}[{i}]"), depth))
             .collect()
+    }
+
+    fn count(&mut self, conditions: usize) -> Parsed<()> {
+        self.conditions_left =
+            self.conditions_left.checked_sub(conditions).ok_or_else(FilterError::too_many)?;
+        Ok(())
+    }
+
+    fn min_should(&mut self, json: &Value, place: &str, depth: usize) -> Parsed<Condition> {
+        self.count(1)?;
+        let depth = descend(depth)?;
+        let map = object(json, place)?;
+        only_keys(map, &["conditions", "min_count"], place)?;
+        let Some(Value::Array(list)) = map.get("conditions") else {
+            return Err(invalid(&format!("{place}.conditions"), "expected a list of conditions"));
+        };
+        let Some(min_count) = map.get("min_count").and_then(Value::as_u64) else {
+            return Err(invalid(
+                &format!("{place}.min_count"),
+                "expected how many of the conditions must hold, an unsigned integer",
+            ));
+        };
+        let conditions = self.conditions(list, &format!("{place}.conditions"), depth)?;
+        Ok(Condition::MinShould(Box::new(MinShould { conditions, min_count })))
     }
 
     fn condition(&mut self, json: &Value, place: &str, depth: usize) -> Parsed<Condition> {
@@ -74,153 +101,48 @@ impl Parser {
             return Err(unsupported("filter condition", name));
         }
         if map.contains_key("key") {
-            return field(map, place);
+            return self.field(map, place, depth);
         }
-        for (name, make) in [
-            ("is_empty", Condition::IsEmpty as fn(String) -> Condition),
-            ("is_null", Condition::IsNull),
-        ] {
+        for name in ["is_empty", "is_null", "has_id", "has_vector", "nested"] {
             if let Some(inner) = map.get(name) {
                 only_keys(map, &[name], place)?;
-                return field_name(inner, &format!("{place}.{name}")).map(make);
+                return self.named(name, inner, &format!("{place}.{name}"), depth);
             }
         }
-        if let Some(ids) = map.get("has_id") {
-            only_keys(map, &["has_id"], place)?;
-            return has_id(ids, &format!("{place}.has_id"));
-        }
-        if let Some(unknown) = map
-            .keys()
-            .find(|key| !["must", "should", "must_not", "min_should"].contains(&key.as_str()))
-        {
-            let expected = "expected a condition: `key` with `match` or `range`, `has_id`, `is_empty`, `is_null`, or a filter";
+        if let Some(unknown) = map.keys().find(|key| !CLAUSES.contains(&key.as_str())) {
+            let expected = "expected a condition: `key` with a test such as `match` or `range`, `has_id`, `has_vector`, `is_empty`, `is_null`, `nested`, or a filter";
             return Err(invalid(&format!("{place}.{unknown}"), expected));
         }
         self.filter(json, place, depth).map(|filter| Condition::Filter(Box::new(filter)))
     }
-}
 
-fn field(map: &Map<String, Value>, place: &str) -> Parsed<Condition> {
-    let key = key_path(map.get("key").unwrap_or(&Value::Null), &format!("{place}.key"))?;
-    let mut conditions = Vec::new();
-    for (name, value) in map {
-        let place = format!("{place}.{name}");
-        let test = match (name.as_str(), value) {
-            ("key", _) => continue,
-            (_, Value::Null) if is_field_test(name) => continue,
-            ("match", value) => {
-                Condition::Field { key: key.clone(), test: match_test(value, &place)? }
-            }
-            ("range", value) => {
-                Condition::Field { key: key.clone(), test: Test::Range(range(value, &place)?) }
-            }
-            ("is_empty", value) => flag(value, Condition::IsEmpty(key.clone()), &place)?,
-            ("is_null", value) => flag(value, Condition::IsNull(key.clone()), &place)?,
-            (name, _) if UNSUPPORTED_TESTS.contains(&name) => {
-                return Err(unsupported("filter condition", name));
-            }
-            _ => {
-                return Err(invalid(
-                    &place,
-                    "unknown test of a field, expected `match` or `range`",
-                ));
-            }
-        };
-        conditions.push(test);
-    }
-    match conditions.len() {
-        0 => Err(invalid(
-            place,
-            "at least one of `match`, `range`, `is_empty`, `is_null` must be given beside `key`",
-        )),
-        1 => Ok(conditions.remove(0)),
-        // Several tests in one condition are alternatives, as in Qdrant.
-        _ => Ok(Condition::Filter(Box::new(Filter { should: conditions, ..Filter::default() }))),
-    }
-}
-
-fn is_field_test(name: &str) -> bool {
-    ["match", "range", "is_empty", "is_null"].contains(&name) || UNSUPPORTED_TESTS.contains(&name)
-}
-
-/// `"is_empty": true` beside a key is the condition, `false` its opposite.
-fn flag(value: &Value, condition: Condition, place: &str) -> Parsed<Condition> {
-    match value {
-        Value::Bool(true) => Ok(condition),
-        Value::Bool(false) => Ok(Condition::Filter(Box::new(Filter {
-            must_not: vec![condition],
-            ..Filter::default()
-        }))),
-        _ => Err(invalid(place, "expected a boolean")),
-    }
-}
-
-fn match_test(json: &Value, place: &str) -> Parsed<Test> {
-    let map = object(json, place)?;
-    if let Some(name) = UNSUPPORTED_MATCHES.iter().find(|name| map.contains_key(**name)) {
-        return Err(unsupported("filter match", name));
-    }
-    let mut entries = map.iter();
-    match (entries.next(), entries.next()) {
-        (Some((name, value)), None) => {
-            let place = format!("{place}.{name}");
-            match name.as_str() {
-                "value" => match_value(value, &place).map(Test::Match),
-                "any" => match_values(value, &place).map(Test::MatchAny),
-                "except" => match_values(value, &place).map(Test::MatchExcept),
-                _ => Err(invalid(
-                    &place,
-                    "unknown kind of match, expected `value`, `any` or `except`",
-                )),
-            }
+    /// The conditions that are one key and what it says.
+    fn named(&mut self, name: &str, json: &Value, place: &str, depth: usize) -> Parsed<Condition> {
+        match name {
+            "is_empty" => field_name(json, place).map(Condition::IsEmpty),
+            "is_null" => field_name(json, place).map(Condition::IsNull),
+            "has_id" => has_id(json, place),
+            "has_vector" => match json {
+                Value::String(name) => Ok(Condition::HasVector(name.clone())),
+                _ => Err(invalid(place, "expected the name of a vector")),
+            },
+            _ => self.nested(json, place, depth),
         }
-        _ => Err(invalid(place, "expected exactly one of `value`, `any`, `except`")),
+    }
+
+    fn nested(&mut self, json: &Value, place: &str, depth: usize) -> Parsed<Condition> {
+        let map = object(json, place)?;
+        only_keys(map, &["key", "filter"], place)?;
+        let key = key_path(map.get("key").unwrap_or(&Value::Null), &format!("{place}.key"))?;
+        let filter = map.get("filter").unwrap_or(&Value::Null);
+        let filter = self.filter(filter, &format!("{place}.filter"), depth)?;
+        Ok(Condition::Nested(Box::new(Nested { key, filter })))
     }
 }
 
-fn match_value(json: &Value, place: &str) -> Parsed<MatchValue> {
-    match json {
-        Value::String(text) => Ok(MatchValue::Keyword(text.clone())),
-        Value::Bool(value) => Ok(MatchValue::Bool(*value)),
-        Value::Number(number) => match number.as_i64() {
-            Some(integer) => Ok(MatchValue::Integer(integer)),
-            None => {
-                Err(invalid(place, "expected an integer of 64 bits; for other numbers use `range`"))
-            }
-        },
-        _ => Err(invalid(place, "expected a string, an integer or a boolean")),
-    }
-}
-
-fn match_values(json: &Value, place: &str) -> Parsed<Vec<MatchValue>> {
-    let expected = "expected a list of strings, or a list of integers";
-    let Value::Array(list) = json else { return Err(invalid(place, expected)) };
-    let values: Vec<MatchValue> =
-        list.iter().map(|value| match_value(value, place)).collect::<Parsed<_>>()?;
-    let strings = values.iter().all(|value| matches!(value, MatchValue::Keyword(_)));
-    let integers = values.iter().all(|value| matches!(value, MatchValue::Integer(_)));
-    if strings || integers { Ok(values) } else { Err(invalid(place, expected)) }
-}
-
-fn range(json: &Value, place: &str) -> Parsed<Range> {
-    let mut range = Range::default();
-    for (name, value) in object(json, place)? {
-        let place = format!("{place}.{name}");
-        let bound = match name.as_str() {
-            "lt" => &mut range.lt,
-            "gt" => &mut range.gt,
-            "lte" => &mut range.lte,
-            "gte" => &mut range.gte,
-            _ => return Err(invalid(&place, "unknown bound, expected `lt`, `gt`, `lte` or `gte`")),
-        };
-        *bound = match value {
-            Value::Null => None,
-            Value::Number(number) => number.as_f64(),
-            Value::String(_) => return Err(unsupported("filter condition", "datetime range")),
-            _ => return Err(invalid(&place, "expected a number")),
-        };
-    }
-    Ok(range)
+/// One level down.
+fn descend(depth: usize) -> Parsed<usize> {
+    depth.checked_sub(1).ok_or_else(FilterError::too_deep)
 }
 
 fn has_id(json: &Value, place: &str) -> Parsed<Condition> {

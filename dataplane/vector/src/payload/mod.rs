@@ -3,10 +3,12 @@
 //! Behaviour is Qdrant's: a merged `null` removes its key, `[]` stands for every element, and an include list keeps
 //! whatever lies on the way to a path.
 
+mod part;
 mod path;
 
 use serde_json::{Map, Value};
 
+pub use part::read_part;
 pub use path::{InvalidPath, KeyPath, Step};
 
 /// A payload: one JSON object.

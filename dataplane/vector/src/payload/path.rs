@@ -38,12 +38,30 @@ impl KeyPath {
     /// as is accepted, still reads back within serde_json's limit of 128 levels.
     pub const MAX_STEPS: usize = 31;
 
-    pub(super) fn first(&self) -> &str {
+    /// The key of the payload that the path begins at.
+    pub fn first(&self) -> &str {
         &self.first
     }
 
     pub(super) fn rest(&self) -> &[Step] {
         &self.rest
+    }
+
+    /// The path to the elements of the array that this path leads to: this path with `[]` at its end.
+    #[must_use]
+    pub fn elements(mut self) -> Self {
+        if self.rest.last() != Some(&Step::Every) {
+            self.rest.push(Step::Every);
+        }
+        self
+    }
+
+    /// The path that leads to where this path does from whatever another leads to.
+    #[must_use]
+    pub fn under(&self, outer: &KeyPath) -> KeyPath {
+        let first = std::iter::once(Step::Key(self.first.clone()));
+        let rest = outer.rest.iter().cloned().chain(first).chain(self.rest.iter().cloned());
+        KeyPath { first: outer.first.clone(), rest: rest.collect() }
     }
 
     /// Calls `visit` with each value the path leads to, until it returns true; says whether it did.

@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 
 use super::{Kernel, Portable};
 
-/// The kernel of recent x86 servers.
-pub(super) struct Avx512;
+/// The kernel of x86 servers since 2019; those since 2021 can count bits too.
+pub(super) struct Avx512<const COUNTS: bool>;
 
 /// Four horizontal sums for little more than the price of one: transpose while adding.
 ///
@@ -27,7 +27,31 @@ unsafe fn sum4([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
     }
 }
 
-impl Kernel for Avx512 {
+/// Four horizontal sums of lanes of 64 bits, of which the low 32 bits are what counts.
+///
+/// # Safety
+/// The processor must have AVX-512.
+#[inline(always)]
+unsafe fn sum4_wide([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
+    // SAFETY: by the contract above; the store goes to an array of its size.
+    unsafe {
+        let ab = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+        let cd = _mm512_add_epi64(_mm512_unpacklo_epi64(c, d), _mm512_unpackhi_epi64(c, d));
+        // The low halves of the lanes, a b c d in each quarter.
+        let abcd = _mm512_castps_si512(_mm512_shuffle_ps::<0b10_00_10_00>(
+            _mm512_castsi512_ps(ab),
+            _mm512_castsi512_ps(cd),
+        ));
+        let (low, high) = (_mm512_castsi512_si256(abcd), _mm512_extracti64x4_epi64(abcd, 1));
+        let half = _mm256_add_epi32(low, high);
+        let sums = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+        let mut out = [0; 4];
+        _mm_storeu_si128(out.as_mut_ptr().cast(), sums);
+        out
+    }
+}
+
+impl<const COUNTS: bool> Kernel for Avx512<COUNTS> {
     #[inline(always)]
     unsafe fn dot4_nibbles(codes: [*const u8; 4], query: *const i8, bytes: usize) -> [i32; 4] {
         // SAFETY: all loads lie within what the contract promises, aligned as it says.
@@ -61,6 +85,37 @@ impl Kernel for Avx512 {
                 }
             }
             sum4(sums)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum4_set(rows: [*const u8; 4], planes: *const u8, bytes: usize) -> [i32; 4] {
+        if !COUNTS {
+            // SAFETY: by the same contract.
+            return unsafe { Portable::sum4_set(rows, planes, bytes) };
+        }
+        // SAFETY: all loads lie within what the contract promises, aligned as it says.
+        unsafe {
+            let mut sums = [_mm512_setzero_si512(); 4];
+            for at in (0..bytes).step_by(64) {
+                let one = _mm512_load_si512(planes.add(at).cast());
+                let two = _mm512_load_si512(planes.add(bytes + at).cast());
+                let four = _mm512_load_si512(planes.add(2 * bytes + at).cast());
+                let minus_eight = _mm512_load_si512(planes.add(3 * bytes + at).cast());
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    let row = _mm512_load_si512(row.add(at).cast());
+                    let ones = _mm512_popcnt_epi64(_mm512_and_si512(row, one));
+                    let twos = _mm512_popcnt_epi64(_mm512_and_si512(row, two));
+                    let fours = _mm512_popcnt_epi64(_mm512_and_si512(row, four));
+                    let eights = _mm512_popcnt_epi64(_mm512_and_si512(row, minus_eight));
+                    // ones + 2 * (twos + 2 * (fours - 2 * eights)), in lanes of 64 bits.
+                    let fours = _mm512_sub_epi64(fours, _mm512_slli_epi64(eights, 1));
+                    let twos = _mm512_add_epi64(twos, _mm512_slli_epi64(fours, 1));
+                    let all = _mm512_add_epi64(ones, _mm512_slli_epi64(twos, 1));
+                    *sum = _mm512_add_epi64(*sum, all);
+                }
+            }
+            sum4_wide(sums)
         }
     }
 

@@ -29,6 +29,13 @@ pub trait Kernel {
     /// See the trait.
     unsafe fn dot4_bytes(rows: [*const u8; 4], query: *const i8, bytes: usize) -> [i32; 4];
 
+    /// Sums of the query's elements at the set bits of four rows of `bytes` bytes, a multiple of 64, aligned to 64. The
+    /// elements are 4-bit two's complement, given as four planes of `bytes` bytes each, lowest bits first.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn sum4_set(rows: [*const u8; 4], planes: *const u8, bytes: usize) -> [i32; 4];
+
     /// Inner product of two int8 rows of `bytes` bytes, a multiple of 128; elements are at least -127, and `sum_b` is
     /// the sum of `b`'s.
     ///

@@ -31,6 +31,9 @@ pub enum Isa {
     /// AVX-512 with VNNI: server processors since 2019.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// That, and counting the bits of vectors: server processors since 2021.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Counts,
     /// NEON: every 64-bit ARM processor.
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -63,6 +66,7 @@ impl Isa {
             if is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("fma")
                 && is_x86_feature_detected!("f16c")
+                && is_x86_feature_detected!("popcnt")
             {
                 all.push(Isa::Avx2);
             }
@@ -73,6 +77,9 @@ impl Isa {
                 && is_x86_feature_detected!("avx512vnni")
             {
                 all.push(Isa::Avx512);
+                if is_x86_feature_detected!("avx512vpopcntdq") {
+                    all.push(Isa::Avx512Counts);
+                }
             }
         }
         #[cfg(target_arch = "aarch64")]
@@ -89,10 +96,18 @@ impl Isa {
         )]
         fn avx512<T: Task>(task: T) -> T::Output {
             // SAFETY: whoever calls this has the features that it is compiled for.
-            unsafe { task.run::<avx512::Avx512>() }
+            unsafe { task.run::<avx512::Avx512<false>>() }
         }
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma,f16c")]
+        #[target_feature(
+            enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt"
+        )]
+        fn avx512_counts<T: Task>(task: T) -> T::Output {
+            // SAFETY: as above.
+            unsafe { task.run::<avx512::Avx512<true>>() }
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,f16c,popcnt")]
         fn avx2<T: Task>(task: T) -> T::Output {
             // SAFETY: as above.
             unsafe { task.run::<avx2::Avx2>() }
@@ -104,6 +119,9 @@ impl Isa {
             // have the bit manipulation sets too.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => unsafe { avx512(task) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Counts => unsafe { avx512_counts(task) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2(task) },

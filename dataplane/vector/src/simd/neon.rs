@@ -71,6 +71,12 @@ impl Kernel for Neon {
     }
 
     #[inline(always)]
+    unsafe fn sum4_set(rows: [*const u8; 4], planes: *const u8, bytes: usize) -> [i32; 4] {
+        // SAFETY: by the same contract.
+        unsafe { Portable::sum4_set(rows, planes, bytes) }
+    }
+
+    #[inline(always)]
     unsafe fn at_most(distances: *const i32, limit: i32) -> u32 {
         // SAFETY: four loads of 4 elements.
         unsafe {

@@ -34,6 +34,24 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
+    unsafe fn sum4_set(rows: [*const u8; 4], planes: *const u8, bytes: usize) -> [i32; 4] {
+        let mut sums = [0; 4];
+        for at in (0..bytes).step_by(8) {
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                // SAFETY: words of 8 bytes within `bytes`, aligned; the planes follow each other.
+                unsafe {
+                    let row = *row.add(at).cast::<u64>();
+                    for (plane, weight) in [1, 2, 4, -8].into_iter().enumerate() {
+                        let plane = *planes.add(plane * bytes + at).cast::<u64>();
+                        *sum += weight * (row & plane).count_ones() as i32;
+                    }
+                }
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
     unsafe fn dot_i8(a: *const i8, b: *const i8, _sum_b: i32, bytes: usize) -> i32 {
         // SAFETY: the caller's pointers lead to `bytes` elements.
         let (a, b) =

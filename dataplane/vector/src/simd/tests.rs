@@ -20,7 +20,7 @@ struct Dots<'a> {
 }
 
 impl Task for Dots<'_> {
-    type Output = ([i32; 4], [i32; 4], i32);
+    type Output = ([i32; 4], [i32; 4], [i32; 4], i32);
 
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) -> Self::Output {
@@ -30,11 +30,13 @@ impl Task for Dots<'_> {
         let row = self.codes[0].iter().chain(self.codes[1]).flat_map(|line| line.0);
         let row: Vec<i8> = row.map(|byte| (byte as i8).max(-127)).collect();
         let sum = row.iter().map(|&x| i32::from(x)).sum();
+        let planes = [self.query, self.query].concat();
         // SAFETY: the query and the row have twice the codes' bytes; the caller vouches for the processor.
         unsafe {
             (
                 K::dot4_nibbles(codes, query, bytes),
                 K::dot4_bytes(codes, query, bytes),
+                K::sum4_set(codes, planes.as_ptr().cast(), bytes),
                 K::dot_i8(query, row.as_ptr(), sum, 2 * bytes),
             )
         }

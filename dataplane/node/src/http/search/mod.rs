@@ -160,7 +160,7 @@ async fn vector_of(
         .retrieve(collection, &[id], &want, deadline)
         .await?
         .pop()
-        .ok_or_else(|| Failure::no_point(id))?;
+        .ok_or_else(|| Failure::no_query_point(id))?;
     let dense = record.parts.vectors.unwrap_or_default().into_iter();
     let dense = dense.map(|(name, vector)| (name, Either::Dense(vector)));
     let sparse = record.parts.sparse.into_iter();
