@@ -76,7 +76,8 @@ pub struct VectorCollectionSpec {
     #[schemars(length(max = 512))]
     pub image: Option<String>,
 
-    /// The vectors each point has: one, without a name, for now. Sizes and distances cannot change.
+    /// The vectors a point may have, each under another name. Sizes and distances cannot change, and vectors can be neither
+    /// added nor removed.
     // Atomic, with several names too: the key of a list-map would need a default, which tools that compare what was
     // applied with what is there take for a change.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
@@ -112,7 +113,7 @@ pub struct VectorCollectionSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VectorSpec {
-    /// The vector's name; "" is the default vector. Named vectors are not built yet: leave it out.
+    /// The vector's name, by which it is searched. Default: "", the vector that requests mean which name none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub name: String,

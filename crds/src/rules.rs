@@ -79,6 +79,29 @@ macro_rules! size {
         )
     };
 }
+/// Whether two vectors have one name; none is the same as an empty one.
+macro_rules! same_name {
+    ($a:literal, $b:literal) => {
+        concat!(
+            "(has(",
+            $a,
+            ".name) && ",
+            $a,
+            ".name != '' ? has(",
+            $b,
+            ".name) && ",
+            $b,
+            ".name == ",
+            $a,
+            ".name : !has(",
+            $b,
+            ".name) || ",
+            $b,
+            ".name == '')"
+        )
+    };
+}
+
 /// Rules of a VectorCollection.
 pub(crate) const VECTOR_COLLECTION: &[Rule] = &[
     Rule {
@@ -112,18 +135,31 @@ pub(crate) const VECTOR_COLLECTION: &[Rule] = &[
     Rule {
         place: Place::Spec,
         field: ".vectors",
-        rule: "self.vectors.size() == 1 && (!has(self.vectors[0].name) || self.vectors[0].name == '')",
-        message: "named vectors are not supported yet: give one vector and leave its name out",
+        // Names are compared as they are: CEL's cost is only bounded where a text is no result of anything.
+        rule: concat!(
+            "self.vectors.all(v, self.vectors.exists_one(o, ",
+            same_name!("v", "o"),
+            "))"
+        ),
+        message: "two vectors have one name: give each another, of which one may be left out",
     },
     Rule {
         place: Place::Spec,
         field: ".vectors",
-        // Names are compared as they are: CEL's cost is only bounded where a text is no result of anything.
-        rule: "self.vectors.all(v, oldSelf.vectors.exists(o, (has(o.name) && o.name != '' ? has(v.name) && v.name == \
-               o.name : !has(v.name) || v.name == '') && o.size == v.size && o.distance == v.distance)) && \
-               self.vectors.size() == oldSelf.vectors.size()",
-        message: "the name, size and distance of vectors cannot change, as every stored point has them: make a new \
-                  collection and load the points into it",
+        rule: concat!(
+            "oldSelf.vectors.all(o, self.vectors.exists(v, ",
+            same_name!("o", "v"),
+            " && o.size == v.size && o.distance == v.distance))"
+        ),
+        message: "the name, size and distance of vectors cannot change, nor can a vector be removed, as stored points \
+                  have it: make a new collection and load the points into it",
+    },
+    Rule {
+        place: Place::Spec,
+        field: ".vectors",
+        rule: "self.vectors.size() <= oldSelf.vectors.size()",
+        message: "a vector cannot be added yet, as the disks were set up without it: make a new collection that has it \
+                  and load the points into it",
     },
     Rule {
         place: Place::Spec,

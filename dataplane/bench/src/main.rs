@@ -122,6 +122,7 @@ impl Bench {
 
     fn request(&self, query: usize, ef: usize) -> SearchRequest {
         SearchRequest {
+            using: String::new(),
             vector: self.queries.row(query).to_vec(),
             filter: None,
             k: K,

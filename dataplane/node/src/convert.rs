@@ -7,6 +7,7 @@ use shoal_proto::convert::{DecodeError, decode_id, decode_payload, encode_id, en
 use shoal_proto::pb;
 use shoal_shard::api::{
     FoundPoint, Parts, Record, ScrollRequest, SearchRequest, ShardInfo, Want, WantPayload,
+    WantVectors,
 };
 use shoal_shard::{decode_filter, encode_filter};
 use shoal_vector::{Filter, Hit};
@@ -20,7 +21,13 @@ pub fn want_to_pb(want: &Want) -> pb::Want {
         WantPayload::Include(keys) => (Kind::Include, keys.clone()),
         WantPayload::Exclude(keys) => (Kind::Exclude, keys.clone()),
     };
-    pb::Want { payload: Some(pb::WantPayload { kind: kind.into(), keys }), vectors: want.vectors }
+    let (vectors, vector_names) = match &want.vectors {
+        WantVectors::No => (false, Vec::new()),
+        WantVectors::All => (true, Vec::new()),
+        // An empty list of names would say all.
+        WantVectors::Named(names) => (!names.is_empty(), names.clone()),
+    };
+    pb::Want { payload: Some(pb::WantPayload { kind: kind.into(), keys }), vectors, vector_names }
 }
 
 /// What is wanted of points, from a message. An absent part is not wanted.
@@ -41,7 +48,12 @@ pub fn want_from_pb(want: Option<pb::Want>) -> Result<Want, DecodeError> {
             }
         },
     };
-    Ok(Want { payload, vectors: want.vectors })
+    let vectors = match (want.vectors, want.vector_names.is_empty()) {
+        (false, _) => WantVectors::No,
+        (true, true) => WantVectors::All,
+        (true, false) => WantVectors::Named(want.vector_names),
+    };
+    Ok(Want { payload, vectors })
 }
 
 /// A filter, if there is one, as bytes.
@@ -62,6 +74,7 @@ pub fn search_to_pb(target: pb::Target, request: SearchRequest) -> pb::SearchReq
         filter: filter_to_pb(request.filter.as_ref()),
         want: Some(want_to_pb(&request.want)),
         vector: request.vector,
+        using: request.using,
         k: request.k as u64,
         ef: request.ef.map(|ef| ef as u64),
         exact: request.exact,
@@ -75,6 +88,7 @@ pub fn search_from_pb(request: pb::SearchRequest) -> Result<SearchRequest, Decod
         filter: filter_from_pb(request.filter)?,
         want: want_from_pb(request.want)?,
         vector: request.vector,
+        using: request.using,
         k: size(request.k),
         ef: request.ef.map(size),
         exact: request.exact,
@@ -218,13 +232,15 @@ mod tests {
 
     #[test]
     fn searches_arrive_as_they_were_sent() {
-        for payload in [
-            WantPayload::No,
-            WantPayload::All,
-            WantPayload::Include(vec!["a.b".into()]),
-            WantPayload::Exclude(vec!["c".into()]),
+        let names = vec!["".into(), "title".into()];
+        for (payload, vectors) in [
+            (WantPayload::No, WantVectors::No),
+            (WantPayload::All, WantVectors::All),
+            (WantPayload::Include(vec!["a.b".into()]), WantVectors::Named(names)),
+            (WantPayload::Exclude(vec!["c".into()]), WantVectors::All),
         ] {
             let sent = SearchRequest {
+                using: "title".into(),
                 vector: vec![1.0, -0.25],
                 filter: Some(Filter {
                     must: vec![Condition::IsNull("a".into())],
@@ -234,7 +250,7 @@ mod tests {
                 ef: Some(99),
                 exact: true,
                 score_threshold: Some(0.1),
-                want: Want { payload, vectors: true },
+                want: Want { payload, vectors },
             };
             let back = search_from_pb(search_to_pb(pb::Target::default(), sent.clone())).unwrap();
             assert_eq!(format!("{back:?}"), format!("{sent:?}"));
@@ -272,11 +288,25 @@ mod tests {
     }
 
     #[test]
+    fn no_vectors_by_name_are_none_and_not_all() {
+        let none = Want { vectors: WantVectors::Named(vec![]), ..Want::default() };
+        assert_eq!(want_from_pb(Some(want_to_pb(&none))), Ok(Want::default()));
+    }
+
+    #[test]
+    fn a_search_by_a_router_that_knows_no_names_is_one_by_the_unnamed_vector() {
+        let old = pb::SearchRequest { vector: vec![1.0], k: 3, ..Default::default() };
+        assert_eq!(search_from_pb(old).map(|request| request.using), Ok(String::new()));
+    }
+
+    #[test]
     fn damaged_messages_are_refused_by_name() {
         let found = pb::Found { id: Bytes::from_static(b"short"), ..Default::default() };
         assert_eq!(found_from_pb(pb::SearchReply { found: vec![found] }), Err(DecodeError::Id(5)));
-        let unknown =
-            pb::Want { payload: Some(pb::WantPayload { kind: 99, keys: vec![] }), vectors: false };
+        let unknown = pb::Want {
+            payload: Some(pb::WantPayload { kind: 99, keys: vec![] }),
+            ..Default::default()
+        };
         assert!(want_from_pb(Some(unknown)).is_err());
         // A filter with a condition of a kind that a newer router may know.
         let filter = Some(Bytes::from_static(&[1, 1, 99, 0, 0, 0]));

@@ -23,7 +23,7 @@ use shoal_proto::PROTOCOL_VERSION;
 use shoal_proto::auth::Token;
 use shoal_proto::routing::RoutingTable;
 use shoal_proto::version::Versions;
-use shoal_shard::api::{ScrollRequest, SearchRequest, Want, WantPayload};
+use shoal_shard::api::{ScrollRequest, SearchRequest, Want, WantPayload, WantVectors};
 use shoal_vector::op::Selector;
 use shoal_vector::{Filter, Op, Point, PointId, VectorConfig};
 
@@ -144,8 +144,9 @@ fn point(n: u64) -> Point {
 }
 
 fn nearest(k: usize) -> SearchRequest {
-    let want = Want { payload: WantPayload::All, vectors: false };
+    let want = Want { payload: WantPayload::All, ..Want::default() };
     SearchRequest {
+        using: String::new(),
         vector: vector(7),
         filter: None,
         k,
@@ -188,7 +189,7 @@ async fn three_shards_answer_as_one_would() {
     assert_eq!(answer.value[0].parts.payload.as_ref().unwrap()["n"], 7);
 
     let asked: Vec<PointId> = [3, 499, 777, 0, 3].map(PointId::Num).into();
-    let want = Want { payload: WantPayload::No, vectors: true };
+    let want = Want { vectors: WantVectors::All, ..Want::default() };
     let records = router.retrieve(collection, &asked, &want, LONG).await.unwrap();
     assert_eq!(records.iter().map(|r| r.id).collect::<Vec<_>>(), [3, 499, 0].map(PointId::Num));
     assert_eq!(records[0].parts.vectors, Some(vec![(String::new(), vector(3))]));

@@ -12,12 +12,12 @@ pub struct Identity {
     pub collection: String,
     /// The shard's name, unique in its namespace or data folder.
     pub shard: String,
-    /// The vectors of its points. One unnamed vector for now.
+    /// The vectors of its points. Their order says nothing: a disk keeps the one it was set up with.
     pub vectors: Vec<VectorConfig>,
 }
 
-/// Tuning that may change from one start to the next.
-#[derive(Clone, Debug)]
+/// Tuning of a vector's graphs, which may change from one start to the next.
+#[derive(Clone, Copy, Debug)]
 pub struct Tuning {
     /// Candidates considered for each point while a segment is built.
     pub ef_construct: usize,
@@ -25,13 +25,48 @@ pub struct Tuning {
     pub ef: usize,
 }
 
+/// The tuning of each vector.
+#[derive(Clone, Debug)]
+pub struct Tunings {
+    /// Of those that have none of their own.
+    pub default: Tuning,
+    /// Tunings by name of the vector.
+    pub named: Vec<(String, Tuning)>,
+}
+
+impl Tunings {
+    /// The tuning of the vector of a name.
+    pub fn of(&self, name: &str) -> Tuning {
+        let own = self.named.iter().find(|(named, _)| named == name);
+        own.map_or(self.default, |(_, tuning)| *tuning)
+    }
+}
+
+impl From<Tuning> for Tunings {
+    fn from(default: Tuning) -> Self {
+        Self { default, named: Vec::new() }
+    }
+}
+
 /// Which parts of points a reader wants back.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Want {
     /// The payload, and which of it.
     pub payload: WantPayload,
-    /// Vectors.
-    pub vectors: bool,
+    /// Vectors, and which.
+    pub vectors: WantVectors,
+}
+
+/// Which vectors a reader wants back, of those a point has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum WantVectors {
+    /// None.
+    #[default]
+    No,
+    /// All.
+    All,
+    /// Those of these names.
+    Named(Vec<String>),
 }
 
 /// Which part of a payload a reader wants back.
@@ -51,7 +86,9 @@ pub enum WantPayload {
 /// A search for the points nearest to a vector.
 #[derive(Clone, Debug)]
 pub struct SearchRequest {
-    /// The vector; its length is the collection's dimension and its values are finite. Need not be normalised.
+    /// Name of the vector to compare with; points that lack it are not found.
+    pub using: String,
+    /// The vector; its length is that of the named one and its values are finite. Need not be normalised.
     pub vector: Vec<f32>,
     /// Only points that match.
     pub filter: Option<Filter>,
@@ -90,7 +127,7 @@ pub struct Record {
 pub struct Parts {
     /// The payload; `None` when not wanted, an empty object when the point has none.
     pub payload: Option<Payload>,
-    /// Vectors by name; `None` when not wanted.
+    /// Vectors by name, those that the point has of the wanted ones; `None` when not wanted.
     pub vectors: Option<Vec<(String, Vec<f32>)>>,
 }
 

@@ -12,6 +12,7 @@ use shoal_vector::{Op, Payload, Point, PointId};
 use crate::edit::{Edit, EditError, Staged};
 use crate::mutable::{Entry, Put};
 use crate::segment::{Damage, PayloadCache};
+use crate::vectors::Vectors;
 use crate::view::{Home, View};
 
 /// Why an op had no effect. It stands in the log and will have none at a replay either.
@@ -63,19 +64,26 @@ impl View {
     }
 
     fn put(&mut self, seq: u64, point: &Point) {
-        // Checked before the op was logged: exactly one vector, of the right length.
-        let Some((_, vector)) = point.vectors.first() else { return };
         let lived = match self.in_memory(point.id) {
             Some(lived) => lived,
             None => self.bury_in_segments(point.id),
         };
-        let vector = self.shape.metric.preprocess(vector.clone()).into();
-        let put = Put { seq, vector, payload: point.payload.as_slice().into() };
+        let vectors = self.preprocessed(&point.vectors);
+        let put = Put { seq, vectors, payload: point.payload.as_slice().into() };
         match self.replaying {
             true => self.mutable.put_scattered(point.id, Arc::new(put)),
-            false => self.mutable.put(point.id, Arc::new(put), &self.shape),
+            false => self.mutable.put(point.id, Arc::new(put), &self.shapes),
         }
         self.points += u64::from(!lived);
+    }
+
+    /// Vectors as they are stored. Names and lengths were checked before the op was logged.
+    fn preprocessed(&self, vectors: &[(String, Vec<f32>)]) -> Vectors {
+        let numbered = vectors.iter().filter_map(|(name, vector)| {
+            let number = self.shapes.iter().position(|shape| shape.name == *name)?;
+            Some((number, self.shapes[number].metric.preprocess(vector.clone()).into()))
+        });
+        numbered.collect()
     }
 
     fn delete(&mut self, seq: u64, selector: &Selector) -> Applied {
@@ -130,7 +138,7 @@ impl View {
 
     fn set_payload(&mut self, seq: u64, id: PointId, payload: Arc<[u8]>) {
         if let Some(Entry::Put(put)) = self.mutable.get(&id) {
-            let put = Put { seq, vector: put.vector.clone(), payload };
+            let put = Put { seq, vectors: put.vectors.clone(), payload };
             self.mutable.set(id, Entry::Put(Arc::new(put)));
             return;
         }

@@ -122,7 +122,7 @@ fn build(
     room::check(&path, room::least_bytes(frozen), disk::free_bytes(&shared.dir))?;
     let content = SegmentContent::of(frozen);
     write_segment(&path, shared.disk_id, &content, &shared.build_options())?;
-    let segment = Segment::open(&path, number, shared.disk_id, shared.vector.size)?;
+    let segment = Segment::open(&path, number, shared.disk_id, &shared.dimensions())?;
     segment.warm();
     Ok(Some(Arc::new(segment)))
 }
@@ -136,11 +136,7 @@ fn swap(shared: &Shared, manifest: Manifest, segment: Option<Arc<Segment>>) {
         for newer in state.view.memory() {
             mark(&segment, newer, &mut dead, &mut edited);
         }
-        state.view.segments.push(Placed {
-            segment,
-            dead: Arc::new(dead),
-            edited: Arc::new(edited),
-        });
+        state.view.segments.push(Placed::new(segment, dead, edited));
     }
     state.manifest = manifest;
     state.flush_failure = None;
@@ -185,7 +181,7 @@ mod tests {
         let vector = VectorConfig { name: String::new(), size: 2, distance: Metric::Dot };
         let identity =
             Identity { collection: "c".into(), shard: "c-0".into(), vectors: vec![vector] };
-        let tuning = Tuning { ef_construct: 10, ef: 10 };
+        let tuning = Tuning { ef_construct: 10, ef: 10 }.into();
         let (shared, _wal) =
             crate::open::open(dir, IfNew::SetUp, identity, tuning, Limits::default()).unwrap();
         let mut state = env::lock(&shared.state);

@@ -31,6 +31,7 @@ mod shared;
 mod store;
 mod sync_times;
 mod validate;
+mod vectors;
 mod view;
 mod wal;
 mod write;

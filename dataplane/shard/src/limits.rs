@@ -35,6 +35,10 @@ pub const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// Bytes of names (collection, shard, vector): a file name's on Linux, and Qdrant's.
 pub const MAX_NAME_BYTES: usize = 255;
 
+/// Vectors of a point. Each has a graph of its own in every segment and in memory, which costs some megabytes however few
+/// points have it, and a collection's object lists them all.
+pub const MAX_VECTORS: usize = 16;
+
 /// Links of a node in a segment's graph: three cache lines of them. More make walks longer, fewer make them lose their
 /// way; at 384 dimensions recall .99 was fastest with 48.
 pub(crate) const MAX_LINKS: usize = 48;
@@ -113,7 +117,7 @@ impl Limits {
         self.mutable_entries.saturating_mul(2).clamp(16, MAX_MUTABLE_NODES)
     }
 
-    /// Points that a merged segment may have, of vectors of so many elements.
+    /// Points that a merged segment may have, whose vectors have so many elements together.
     pub(crate) fn merged_points(&self, dimensions: usize) -> u64 {
         MAX_MERGED_BYTES / (4 * dimensions as u64 + MERGED_POINT_BYTES)
     }

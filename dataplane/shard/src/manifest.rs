@@ -146,7 +146,7 @@ pub(crate) fn segment_path(dir: &Path, number: u64) -> PathBuf {
 pub(crate) fn open_segments(
     dir: &Path,
     disk_id: Uuid,
-    dimensions: usize,
+    dimensions: &[usize],
     manifest: &Manifest,
 ) -> Result<Vec<Placed>, OpenError> {
     let open = |entry: &SegmentEntry| {
@@ -156,10 +156,10 @@ pub(crate) fn open_segments(
             let bitmap = bytes
                 .read(segment.len())
                 .map_err(|detail| OpenError::corrupt(&dir.join(FILE), detail))?;
-            Ok::<_, OpenError>(Arc::new(bitmap))
+            Ok::<_, OpenError>(bitmap)
         };
         let (dead, edited) = (bitmap(&entry.dead)?, bitmap(&entry.edited)?);
-        Ok(Placed { segment: Arc::new(segment), dead, edited })
+        Ok(Placed::new(Arc::new(segment), dead, edited))
     };
     let placed: Vec<Placed> = manifest.segments.iter().map(open).collect::<Result<_, _>>()?;
     let last_seqs =

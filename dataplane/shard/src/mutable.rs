@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use shoal_vector::codes::Rotation;
-use shoal_vector::{Metric, PointId};
+use shoal_vector::PointId;
 
 use crate::graph::{Growing, Member};
+use crate::vectors::{Dense, Shape, Vectors};
 
 /// Bytes of an entry besides its vector and payload: key, map node, two allocations, rounded up.
 pub(crate) const ENTRY_BYTES: usize = 160;
@@ -20,8 +20,7 @@ pub(crate) const ENTRY_BYTES: usize = 160;
 pub(crate) struct Put {
     /// The newest write to it.
     pub(crate) seq: u64,
-    /// Preprocessed by the metric.
-    pub(crate) vector: Arc<[f32]>,
+    pub(crate) vectors: Vectors,
     /// JSON text of an object, or nothing.
     pub(crate) payload: Arc<[u8]>,
 }
@@ -60,7 +59,7 @@ impl Entry {
 
     fn bytes(&self) -> usize {
         let held = match self {
-            Entry::Put(put) => size_of_val(&*put.vector) + put.payload.len(),
+            Entry::Put(put) => put.vectors.bytes() + put.payload.len(),
             Entry::Edit { payload, .. } => payload.len(),
             Entry::Tombstone { .. } => 0,
         };
@@ -68,31 +67,30 @@ impl Entry {
     }
 }
 
-/// What the graphs of a shard's mutable segments have in common.
-#[derive(Debug)]
-pub(crate) struct Shape {
-    pub(crate) metric: Metric,
-    pub(crate) rotation: Rotation,
-    /// Nodes of a graph. Greater than the number of entries at which a mutable segment freezes, because a point that is
-    /// written again takes another node.
-    pub(crate) capacity: usize,
-}
-
-/// The graph over the puts of a mutable segment, as of the segment's view.
+/// The graph over one vector of a mutable segment's puts, as of the segment's view.
 #[derive(Clone)]
 pub(crate) struct Near {
     pub(crate) graph: Arc<Growing>,
     pub(crate) nodes: usize,
 }
 
+/// How the puts that have one of the vectors are found by it.
+#[derive(Clone, Default)]
+struct Findable {
+    /// `None` before the first of them, and while the log is replayed.
+    near: Option<Near>,
+    /// Set when one of them is in no graph: then a search has to look at all entries.
+    scattered: bool,
+    /// How many there are.
+    held: usize,
+}
+
 /// See the file's comment.
 #[derive(Clone, Default)]
 pub(crate) struct MutableSegment {
     entries: OrdMap<PointId, Entry>,
-    /// `None` before the first put, and while the log is replayed.
-    near: Option<Near>,
-    /// Set when a put is in no graph: then a search has to look at all entries.
-    scattered: bool,
+    /// By number of the vector, as far as any put has one.
+    findable: Vec<Findable>,
     bytes: usize,
     /// Bytes that the ops in it take in the log, also those without effect.
     pub(crate) log_bytes: u64,
@@ -111,57 +109,83 @@ impl MutableSegment {
     pub(crate) fn set(&mut self, id: PointId, entry: Entry) {
         debug_assert!(self.get(&id).is_none_or(|old| old.seq() <= entry.seq()));
         self.bytes += entry.bytes();
+        if let Entry::Put(put) = &entry {
+            put.vectors.iter().for_each(|(number, _)| self.findable(number).held += 1);
+        }
         if let Some(old) = self.entries.insert(id, entry) {
             self.bytes -= old.bytes();
+            if let Entry::Put(put) = old {
+                put.vectors.iter().for_each(|(number, _)| self.findable(number).held -= 1);
+            }
         }
     }
 
-    /// Sets a put of a vector that is new here, and makes it findable.
-    pub(crate) fn put(&mut self, id: PointId, put: Arc<Put>, shape: &Shape) {
-        self.connect(id, &put.vector, shape);
+    /// Sets a put whose vectors are new here, and makes it findable by each.
+    pub(crate) fn put(&mut self, id: PointId, put: Arc<Put>, shapes: &[Shape]) {
+        for (number, vector) in put.vectors.iter() {
+            self.connect(id, number, vector, shapes);
+        }
         self.set(id, Entry::Put(put));
     }
 
     /// Sets a put that no graph will lead to.
     pub(crate) fn put_scattered(&mut self, id: PointId, put: Arc<Put>) {
-        self.scattered = true;
+        put.vectors.iter().for_each(|(number, _)| self.findable(number).scattered = true);
         self.set(id, Entry::Put(put));
     }
 
-    /// Adds a vector to the graph, as far as there is room and memory for one.
-    fn connect(&mut self, id: PointId, vector: &Arc<[f32]>, shape: &Shape) {
-        if self.scattered {
+    fn findable(&mut self, number: usize) -> &mut Findable {
+        if self.findable.len() <= number {
+            self.findable.resize_with(number + 1, Findable::default);
+        }
+        &mut self.findable[number]
+    }
+
+    /// Adds a vector to the graph of its number, as far as there is room and memory for one.
+    fn connect(&mut self, id: PointId, number: usize, vector: &Dense, shapes: &[Shape]) {
+        let Some(shape) = shapes.get(number) else { return };
+        let findable = self.findable(number);
+        if findable.scattered {
             return;
         }
-        if self.near.is_none() {
+        if findable.near.is_none() {
             let new = Growing::new(shape.metric, shape.rotation.clone(), shape.capacity);
-            self.near = new.ok().map(|graph| Near { graph: Arc::new(graph), nodes: 0 });
+            findable.near = new.ok().map(|graph| Near { graph: Arc::new(graph), nodes: 0 });
         }
         let member = Member { point: id, vector: vector.clone() };
-        match self.near.as_mut().and_then(|near| Some((near.graph.insert(member)?, near))) {
+        match findable.near.as_mut().and_then(|near| Some((near.graph.insert(member)?, near))) {
             Some((nodes, near)) => near.nodes = nodes,
-            None => self.scattered = true,
+            None => findable.scattered = true,
         }
     }
 
     /// Connects what was put without a graph, now that there is time for it.
-    pub(crate) fn gather(&mut self, shape: &Shape) {
-        self.scattered = false;
+    pub(crate) fn gather(&mut self, shapes: &[Shape]) {
+        self.findable.iter_mut().for_each(|findable| findable.scattered = false);
         for (id, entry) in self.entries.clone().iter() {
             if let Entry::Put(put) = entry {
-                self.connect(*id, &put.vector, shape);
+                for (number, vector) in put.vectors.iter() {
+                    self.connect(*id, number, vector, shapes);
+                }
             }
         }
     }
 
-    /// The graph, if it leads to every put.
-    pub(crate) fn near(&self) -> Option<&Near> {
-        self.near.as_ref().filter(|_| !self.scattered)
+    /// The graph over a vector, if it leads to every put that has it.
+    pub(crate) fn near(&self, number: usize) -> Option<&Near> {
+        let findable = self.findable.get(number)?;
+        findable.near.as_ref().filter(|_| !findable.scattered)
     }
 
-    /// Whether another put would not find room in the graph.
+    /// Number of puts that have a vector.
+    pub(crate) fn held(&self, number: usize) -> usize {
+        self.findable.get(number).map_or(0, |findable| findable.held)
+    }
+
+    /// Whether another put would not find room in one of the graphs.
     pub(crate) fn is_graph_full(&self) -> bool {
-        self.near().is_some_and(|near| near.graph.is_full())
+        (0..self.findable.len())
+            .any(|number| self.near(number).is_some_and(|near| near.graph.is_full()))
     }
 
     /// Number of entries.

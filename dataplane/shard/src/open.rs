@@ -7,17 +7,17 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shoal_vector::codes::Rotation;
 use uuid::Uuid;
 
-use crate::api::{Identity, Tuning};
+use crate::api::{Identity, Tunings};
 use crate::codec::decode_op;
 use crate::error::OpenError;
 use crate::limits::Limits;
 use crate::manifest::{Manifest, SEGMENTS_DIR, open_segments, segment_path};
-use crate::mutable::{MutableSegment, Shape};
+use crate::mutable::MutableSegment;
 use crate::shared::Shared;
 use crate::store::Store;
+use crate::vectors::Shape;
 use crate::view::View;
 use crate::wal::{self, Kind, Record, Wal};
 use crate::{disk, env, identity};
@@ -37,35 +37,29 @@ pub(crate) fn open(
     dir: &Path,
     if_new: IfNew,
     identity: Identity,
-    tuning: Tuning,
+    tuning: Tunings,
     limits: Limits,
 ) -> Result<(Arc<Shared>, Wal), OpenError> {
     identity::check(&identity)?;
-    let Some(vector) = identity.vectors.first().cloned() else {
-        return Err(OpenError::Invalid("vectors: one must be given".into()));
-    };
     if if_new == IfNew::Refuse && !dir.is_dir() {
         return Err(OpenError::Missing(dir.to_owned()));
     }
     fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
     let lock = lock(dir)?;
-    let disk_id = match (identity::read(dir, &identity)?, if_new) {
-        (Some(disk_id), _) => disk_id,
-        (None, IfNew::SetUp) => set_up(dir, &identity)?,
+    let (disk_id, identity) = match (identity::read(dir, &identity)?, if_new) {
+        (Some(found), _) => found,
+        (None, IfNew::SetUp) => (set_up(dir, &identity)?, identity),
         (None, IfNew::Refuse) => return Err(OpenError::Missing(dir.to_owned())),
     };
     let manifest_path = dir.join(crate::manifest::FILE);
     let manifest = Manifest::read(dir, disk_id)?
         .ok_or_else(|| OpenError::corrupt(&manifest_path, "it is missing"))?;
     clear_unfinished(dir, &manifest)?;
-    let segments = open_segments(dir, disk_id, vector.size, &manifest)?;
-    let shape = Shape {
-        metric: vector.distance,
-        rotation: Rotation::new(vector.size),
-        capacity: limits.mutable_nodes(),
-    };
+    let dimensions: Vec<usize> = identity.vectors.iter().map(|vector| vector.size).collect();
+    let segments = open_segments(dir, disk_id, &dimensions, &manifest)?;
+    let shape = |vector| Shape::new(vector, limits.mutable_nodes());
     let mut view = View {
-        shape: Arc::new(shape),
+        shapes: identity.vectors.iter().map(shape).collect(),
         replaying: true,
         mutable: MutableSegment::default(),
         frozen: Vec::new(),
@@ -78,8 +72,7 @@ pub(crate) fn open(
     let segments = view.segments.iter().map(|placed| placed.segment.clone()).collect();
     let store = Store::start(dir, disk_id, segments, manifest.flushed_seq)?;
     let dir = dir.to_owned();
-    let shared =
-        Shared::new(dir, disk_id, identity, vector, tuning, limits, view, manifest, store, lock);
+    let shared = Shared::new(dir, disk_id, identity, tuning, limits, view, manifest, store, lock);
     Ok((Arc::new(shared), wal))
 }
 
@@ -211,6 +204,7 @@ mod tests {
     use shoal_vector::{Metric, VectorConfig};
 
     use super::*;
+    use crate::api::Tuning;
 
     #[test]
     fn an_op_that_a_newer_program_logged_is_too_new_and_not_corrupt() {
@@ -219,7 +213,7 @@ mod tests {
         let vectors = vec![VectorConfig { name: "".into(), size: 2, distance: Metric::Dot }];
         let identity = Identity { collection: "c".into(), shard: "c-0".into(), vectors };
         set_up_closed(dir, &identity).unwrap();
-        let disk_id = identity::read(dir, &identity).unwrap().unwrap();
+        let (disk_id, _) = identity::read(dir, &identity).unwrap().unwrap();
         let mut wal = wal::replay(&dir.join(WAL_DIR), disk_id, 0, |_, _| Ok(())).unwrap();
         let mut bytes = vec![];
         // Delete by a filter with one condition, of a kind that is not known.
@@ -232,7 +226,7 @@ mod tests {
         wal.sync().unwrap();
         drop(wal);
         let tuning = Tuning { ef_construct: 100, ef: 64 };
-        let opened = open(dir, IfNew::Refuse, identity, tuning, Limits::default());
+        let opened = open(dir, IfNew::Refuse, identity, tuning.into(), Limits::default());
         let Err(OpenError::TooNew { detail, .. }) = opened else { panic!("it opened") };
         assert!(detail.contains("seq 1") && detail.contains("newer than this program"), "{detail}");
     }

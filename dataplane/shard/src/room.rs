@@ -15,11 +15,11 @@ use crate::mutable::{Entry, MutableSegment};
 /// Bytes of an id in a segment.
 const ID_BYTES: u64 = 17;
 
-/// Bytes that the segment of a mutable segment has at least: an id and a vector for each point. Its graph and its
+/// Bytes that the segment of a mutable segment has at least: an id and the vectors of each point. Its graph and its
 /// payloads come on top, but nobody knows how well they compress before it is tried.
 pub(crate) fn least_bytes(frozen: &MutableSegment) -> u64 {
     let bytes = |entry: &Entry| match entry {
-        Entry::Put(put) => size_of_val(&*put.vector) as u64 + ID_BYTES,
+        Entry::Put(put) => put.vectors.bytes() as u64 + ID_BYTES,
         Entry::Edit { .. } | Entry::Tombstone { .. } => 0,
     };
     frozen.iter().map(|(_, entry)| bytes(entry)).sum()
@@ -66,7 +66,8 @@ mod tests {
     #[test]
     fn a_disk_without_room_for_the_vectors_is_full_before_anything_is_built() {
         let mut frozen = MutableSegment::default();
-        let put = Put { seq: 1, vector: vec![0.0; 1000].into(), payload: Arc::default() };
+        let vectors = [(0, vec![0.0; 1000].into())].into_iter().collect();
+        let put = Put { seq: 1, vectors, payload: Arc::default() };
         frozen.set(PointId::Num(1), Entry::Put(Arc::new(put)));
         frozen.set(PointId::Num(2), Entry::Tombstone { seq: 2 });
         let least = least_bytes(&frozen);

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::api::{
     FoundPoint, Identity, OpOrigin, Record, ScrollRequest, SearchRequest, ShardError, ShardInfo,
-    Tuning, Want, WriteAck, answer_too_long,
+    Tunings, Want, WriteAck, answer_too_long,
 };
 use crate::cancel::Cancel;
 use crate::codec::decode_op;
@@ -68,10 +68,10 @@ impl Shard {
     pub fn open(
         dir: &Path,
         identity: Identity,
-        tuning: Tuning,
+        tuning: impl Into<Tunings>,
         limits: Limits,
     ) -> Result<Shard, OpenError> {
-        let opened = open::open(dir, IfNew::SetUp, identity, tuning, limits)?;
+        let opened = open::open(dir, IfNew::SetUp, identity, tuning.into(), limits)?;
         Self::start(dir, opened)
     }
 
@@ -80,10 +80,10 @@ impl Shard {
     pub fn open_existing(
         dir: &Path,
         identity: Identity,
-        tuning: Tuning,
+        tuning: impl Into<Tunings>,
         limits: Limits,
     ) -> Result<Shard, OpenError> {
-        let opened = open::open(dir, IfNew::Refuse, identity, tuning, limits)?;
+        let opened = open::open(dir, IfNew::Refuse, identity, tuning.into(), limits)?;
         Self::start(dir, opened)
     }
 
@@ -133,7 +133,7 @@ impl Shard {
         validate::check_encoded(&op)?;
         let decoded = env::compute(op.len(), || {
             let decoded = decode_op(&op).map_err(|error| ShardError::Invalid(error.to_string()))?;
-            validate::check_op(&decoded, &shared.vector).map(|()| decoded)
+            validate::check_op(&decoded, &shared.identity.vectors).map(|()| decoded)
         })?;
         let stopping = || shared.unavailable("it is stopping");
         let queue = env::lock(&self.inner.queue).clone().ok_or_else(stopping)?;
@@ -150,12 +150,14 @@ impl Shard {
     /// The points nearest to a vector, best first. Computes on the calling thread.
     pub fn search(&self, request: &SearchRequest) -> Result<Vec<FoundPoint>, ShardError> {
         let shared = &self.inner.shared;
-        validate::check_query(&request.vector, &shared.vector)?;
+        let number = validate::check_query(request, &shared.identity.vectors)?;
         if request.k == 0 {
             return Err(ShardError::Invalid("limit: value 0 invalid, must be 1 or larger".into()));
         }
-        let ef = request.ef.unwrap_or(shared.tuning.ef).max(request.k);
-        self.read(&request.want, |view, projection| read::search(view, ef, request, projection))
+        let ef = request.ef.unwrap_or_else(|| shared.tuning.of(&request.using).ef).max(request.k);
+        self.read(&request.want, |view, projection| {
+            read::search(view, number, ef, request, projection)
+        })
     }
 
     /// The points of these ids that exist, in the order of the ids.
@@ -247,7 +249,8 @@ impl Shard {
         let shared = &self.inner.shared;
         shared.check_whole()?;
         let view = shared.view.load_full();
-        let projection = Projection::new(want, &shared.vector.name, &shared.store, &self.cancel);
+        let projection =
+            Projection::new(want, &shared.identity.vectors, &shared.store, &self.cancel);
         projection.and_then(|projection| read(&view, projection)).map_err(|error| match error {
             ReadError::Invalid(text) => ShardError::Invalid(text),
             ReadError::TooLong => answer_too_long(),

@@ -13,7 +13,7 @@ use shoal_vector::VectorConfig;
 use shoal_vector::codes::CodeBits;
 use uuid::Uuid;
 
-use crate::api::{Identity, ShardError, Tuning};
+use crate::api::{Identity, ShardError, Tunings};
 use crate::env;
 use crate::graph::BuildOptions;
 use crate::limits::{Limits, MAX_LINKS, REFINE_EF};
@@ -28,9 +28,7 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) disk_id: Uuid,
     pub(crate) identity: Identity,
-    /// The one vector of the shard's points.
-    pub(crate) vector: VectorConfig,
-    pub(crate) tuning: Tuning,
+    pub(crate) tuning: Tunings,
     pub(crate) limits: Limits,
     /// Held while the manifest is made and written and the view follows; taken before `state`.
     pub(crate) manifest_lock: Mutex<()>,
@@ -137,8 +135,7 @@ impl Shared {
         dir: PathBuf,
         disk_id: Uuid,
         identity: Identity,
-        vector: VectorConfig,
-        tuning: Tuning,
+        tuning: Tunings,
         limits: Limits,
         view: View,
         manifest: Manifest,
@@ -158,7 +155,6 @@ impl Shared {
             dir,
             disk_id,
             identity,
-            vector,
             tuning,
             limits,
             store,
@@ -166,16 +162,22 @@ impl Shared {
         }
     }
 
-    /// How graphs are to be.
-    pub(crate) fn build_options(&self) -> BuildOptions {
-        BuildOptions {
-            metric: self.vector.distance,
-            dimensions: self.vector.size,
-            ef: self.tuning.ef_construct,
+    /// How the graphs of the vectors are to be, by number.
+    pub(crate) fn build_options(&self) -> Vec<BuildOptions> {
+        let options = |vector: &VectorConfig| BuildOptions {
+            metric: vector.distance,
+            dimensions: vector.size,
+            ef: self.tuning.of(&vector.name).ef_construct,
             refine_ef: REFINE_EF,
             max_links: MAX_LINKS,
             bits: Some(CodeBits::Four),
-        }
+        };
+        self.identity.vectors.iter().map(options).collect()
+    }
+
+    /// Elements of the vectors, by number.
+    pub(crate) fn dimensions(&self) -> Vec<usize> {
+        self.identity.vectors.iter().map(|vector| vector.size).collect()
     }
 
     /// A number for a segment. What is not used in the end is not used again either, until the next start.

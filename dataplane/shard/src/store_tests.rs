@@ -33,7 +33,7 @@ fn load(shard: &Shard) {
 fn check_payloads(shard: &Shard) {
     let ids: Vec<PointId> = (0..POINTS).map(PointId::Num).collect();
     let records =
-        shard.retrieve(&ids, &Want { payload: WantPayload::All, vectors: false }).unwrap();
+        shard.retrieve(&ids, &Want { payload: WantPayload::All, ..Want::default() }).unwrap();
     for (id, record) in (0..POINTS).zip(&records) {
         let payload = serde_json::json!({"n": id}).as_object().cloned();
         assert_eq!(record.parts, Parts { payload, vectors: None });

@@ -7,8 +7,9 @@ use shoal_vector::op::Selector;
 use shoal_vector::payload::KeyPath;
 use shoal_vector::{Op, Payload, Point, VectorConfig};
 
-use crate::api::ShardError;
+use crate::api::{SearchRequest, ShardError};
 use crate::limits::{MAX_OP_BYTES, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_POINTS_PER_OP};
+use crate::vectors::number_of;
 
 type Valid = Result<(), ShardError>;
 
@@ -16,13 +17,13 @@ fn invalid(text: impl Into<String>) -> ShardError {
     ShardError::Invalid(text.into())
 }
 
-/// Checks an op against the vector of its collection. A router asks this about the whole op before it sends the first
+/// Checks an op against the vectors of its collection. A router asks this about the whole op before it sends the first
 /// part of it, so that one wrong point does not leave the parts of other shards done.
-pub fn check_op(op: &Op, config: &VectorConfig) -> Valid {
+pub fn check_op(op: &Op, configs: &[VectorConfig]) -> Valid {
     match op {
         Op::Upsert(points) => {
             check_count("points", points.len())?;
-            points.iter().try_for_each(|point| check_point(point, config))
+            points.iter().try_for_each(|point| check_point(point, configs))
         }
         Op::Delete(points) | Op::ClearPayload(points) => check_selector(points),
         Op::SetPayload { payload, key, points } => {
@@ -51,9 +52,20 @@ pub fn check_encoded(op: &[u8]) -> Valid {
     }
 }
 
-/// Checks a query's vector.
-pub(crate) fn check_query(vector: &[f32], config: &VectorConfig) -> Valid {
-    check_values(vector, config, "vector")
+/// Checks a query's vector; returns its number.
+pub(crate) fn check_query(
+    request: &SearchRequest,
+    configs: &[VectorConfig],
+) -> Result<usize, ShardError> {
+    let number = number_of(configs, &request.using);
+    let number = number.ok_or_else(|| invalid(no_such_vector(&request.using)))?;
+    check_values(&request.vector, &configs[number], "vector")?;
+    Ok(number)
+}
+
+/// What is said about a name that no vector of the collection has.
+pub(crate) fn no_such_vector(name: &str) -> String {
+    format!("Not existing vector name error: {name}")
 }
 
 /// Checks a filter that came encoded, so not through the parser.
@@ -71,16 +83,15 @@ fn check_count(what: &str, count: usize) -> Valid {
     }
 }
 
-fn check_point(point: &Point, config: &VectorConfig) -> Valid {
-    let [(name, vector)] = point.vectors.as_slice() else {
-        let detail =
-            format!("point {}: expected exactly one vector, got {}", point.id, point.vectors.len());
-        return Err(invalid(detail));
-    };
-    if *name != config.name {
-        return Err(invalid(format!("Not existing vector name error: {name}")));
+fn check_point(point: &Point, configs: &[VectorConfig]) -> Valid {
+    for (i, (name, vector)) in point.vectors.iter().enumerate() {
+        let config = number_of(configs, name).map(|number| &configs[number]);
+        let config = config.ok_or_else(|| invalid(no_such_vector(name)))?;
+        if point.vectors[..i].iter().any(|(other, _)| other == name) {
+            return Err(invalid(format!("point {}: vector `{name}` is there twice", point.id)));
+        }
+        check_values(vector, config, &format!("vector of point {}", point.id))?;
     }
-    check_values(vector, config, &format!("vector of point {}", point.id))?;
     check_payload(&point.payload, &format!("payload of point {}", point.id))
 }
 
@@ -159,7 +170,7 @@ mod tests {
     }
 
     fn error(op: Op) -> String {
-        check_op(&op, &config()).unwrap_err().to_string()
+        check_op(&op, &[config()]).unwrap_err().to_string()
     }
 
     fn upsert(point: Point) -> Op {
@@ -187,13 +198,16 @@ mod tests {
         let named = Point { vectors: vec![("other".into(), vec![0.0; 4])], ..point(vec![], "") };
         assert_eq!(error(upsert(named)), "Not existing vector name error: other");
         let none = Point { vectors: vec![], ..point(vec![], "") };
-        assert!(error(upsert(none)).contains("expected exactly one vector, got 0"));
+        assert!(check_op(&upsert(none), &[config()]).is_ok(), "a point may lack any vector");
+        let vector = || (String::new(), vec![0.0; 4]);
+        let twice = Point { vectors: vec![vector(), vector()], ..point(vec![], "") };
+        assert_eq!(error(upsert(twice)), "point 7: vector `` is there twice");
         assert!(error(Op::Upsert(vec![])).starts_with("points:"));
     }
 
     #[test]
     fn payloads_must_be_objects_within_bounds() {
-        let with = |payload: &str| check_op(&upsert(point(vec![0.0; 4], payload)), &config());
+        let with = |payload: &str| check_op(&upsert(point(vec![0.0; 4], payload)), &[config()]);
         let nested = |levels: usize| {
             format!("{{\"a\":{}1{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1))
         };

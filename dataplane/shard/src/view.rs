@@ -10,8 +10,9 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use shoal_vector::PointId;
 
-use crate::mutable::{Entry, MutableSegment, Put, Shape};
+use crate::mutable::{Entry, MutableSegment, Put};
 use crate::segment::{Damage, PayloadCache, Segment, Spot};
+use crate::vectors::Shape;
 
 /// Points that are connected before a shard serves: some tens of milliseconds of work.
 const CONNECTED_AT_START: usize = 1_000;
@@ -22,19 +23,52 @@ pub(crate) struct Placed {
     pub(crate) segment: Arc<Segment>,
     pub(crate) dead: Arc<RoaringBitmap>,
     pub(crate) edited: Arc<RoaringBitmap>,
+    /// The same as `dead`, by number of a vector and in its rows, where these are not ordinals.
+    dead_rows: Arc<[Option<RoaringBitmap>]>,
 }
 
 impl Placed {
+    pub(crate) fn new(segment: Arc<Segment>, dead: RoaringBitmap, edited: RoaringBitmap) -> Self {
+        let rows = |number| {
+            let rows = dead.iter().filter_map(|ordinal| segment.row(number, ordinal));
+            (!segment.rows_are_ordinals(number)).then(|| rows.collect())
+        };
+        let dead_rows = (0..segment.vectors()).map(rows).collect();
+        Self { dead_rows, segment, dead: Arc::new(dead), edited: Arc::new(edited) }
+    }
+
     /// Points that live here.
     pub(crate) fn live(&self) -> u64 {
         u64::from(self.segment.len()) - self.dead.len()
+    }
+
+    /// Rows of a vector whose points are dead.
+    pub(crate) fn dead_rows(&self, number: usize) -> &RoaringBitmap {
+        self.dead_rows.get(number).and_then(Option::as_ref).unwrap_or(&self.dead)
+    }
+
+    /// Marks a point dead; whether it lived.
+    fn bury(&mut self, ordinal: u32) -> bool {
+        if self.dead.contains(ordinal) {
+            return false;
+        }
+        Arc::make_mut(&mut self.dead).insert(ordinal);
+        if self.dead_rows.iter().any(Option::is_some) {
+            for (number, dead) in Arc::make_mut(&mut self.dead_rows).iter_mut().enumerate() {
+                if let (Some(dead), Some(row)) = (dead, self.segment.row(number, ordinal)) {
+                    dead.insert(row);
+                }
+            }
+        }
+        true
     }
 }
 
 /// See the file's comment.
 #[derive(Clone)]
 pub(crate) struct View {
-    pub(crate) shape: Arc<Shape>,
+    /// By number of the vector.
+    pub(crate) shapes: Arc<[Shape]>,
     /// While the log is replayed, points are not connected: a shard that starts has no time for it.
     pub(crate) replaying: bool,
     pub(crate) mutable: MutableSegment,
@@ -71,10 +105,11 @@ pub(crate) struct Located<'v> {
 }
 
 impl<'v> Located<'v> {
-    pub(crate) fn vector(&self) -> &'v [f32] {
+    /// The vector of a number, if the point has it.
+    pub(crate) fn vector(&self, number: usize) -> Option<&'v [f32]> {
         match self.home {
-            Home::Memory(put) => &put.vector,
-            Home::Segment(placed, spot) => placed.segment.vector(spot.ordinal),
+            Home::Memory(put) => put.vectors.get(number).map(|vector| &**vector),
+            Home::Segment(placed, spot) => placed.segment.vector(number, spot.ordinal),
         }
     }
 
@@ -230,8 +265,7 @@ impl View {
         for placed in self.segments.iter_mut().rev() {
             if let Some(spot) = placed.segment.find(id) {
                 // All older ones were buried when this one was written.
-                return !placed.dead.contains(spot.ordinal)
-                    && Arc::make_mut(&mut placed.dead).insert(spot.ordinal);
+                return placed.bury(spot.ordinal);
             }
         }
         false
@@ -241,7 +275,7 @@ impl View {
     pub(crate) fn replayed(&mut self) {
         self.replaying = false;
         match self.mutable.len() <= CONNECTED_AT_START {
-            true => self.mutable.gather(&self.shape),
+            true => self.mutable.gather(&self.shapes),
             false => self.freeze(),
         }
     }

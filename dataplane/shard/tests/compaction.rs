@@ -57,6 +57,7 @@ fn all(shard: &Shard) -> Vec<(PointId, Option<u64>)> {
 
 fn nearest(shard: &Shard, vector: [f32; 2]) -> Vec<PointId> {
     let request = SearchRequest {
+        using: String::new(),
         vector: vector.to_vec(),
         filter: None,
         k: 5,

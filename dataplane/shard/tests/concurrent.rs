@@ -68,6 +68,7 @@ fn reader(shard: &Shard) {
             record.parts.payload.as_ref().is_some_and(|p| p.contains_key("version"))
         }));
         let request = SearchRequest {
+            using: String::new(),
             vector: vec![90.0, 40.0],
             filter: (round % 2 == 0).then(|| filter.clone()),
             k: 50,

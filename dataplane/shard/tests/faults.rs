@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 
 use common::*;
 use shoal_shard::api::{
-    Identity, OpOrigin, ScrollRequest, SearchRequest, ShardError, Want, WantPayload,
+    Identity, OpOrigin, ScrollRequest, SearchRequest, ShardError, Want, WantPayload, WantVectors,
 };
 use shoal_shard::{Cancel, Limits, OpenError, Shard, encode_op};
 use shoal_vector::op::Selector;
-use shoal_vector::{Filter, Metric, Op, PointId, VectorConfig};
+use shoal_vector::{Filter, Metric, Op, Point, PointId, VectorConfig};
 
 fn upsert(id: u64, payload: &str) -> Op {
     Op::Upsert(vec![point(id, &[1.0, id as f32], payload)])
@@ -40,6 +40,7 @@ fn loaded(dir: &Path) {
 
 fn request(vector: Vec<f32>, k: usize) -> SearchRequest {
     SearchRequest {
+        using: String::new(),
         vector,
         filter: None,
         k,
@@ -84,6 +85,38 @@ fn a_shard_that_is_dropped_and_not_closed_lets_go_of_its_folder_and_loses_nothin
     wait_until("the folder is free", || {
         open_default(dir.path()).is_ok_and(|shard| shard.count(None).unwrap() == 45)
     });
+}
+
+#[test]
+fn vectors_in_another_order_are_the_same_ones() {
+    let vector =
+        |name: &str, size| VectorConfig { name: name.to_owned(), size, distance: Metric::Euclid };
+    let dir = tempfile::tempdir().unwrap();
+    let written = identity_of(vec![vector("b", 2), vector("a", 1), vector("", 3)]);
+    let shard = open(dir.path(), written, small_limits(2));
+    for id in 0..5 {
+        let (a, b) = (("a".to_owned(), vec![id as f32]), ("b".to_owned(), vec![0.0, id as f32]));
+        let point = Point { id: PointId::Num(id), vectors: vec![a, b], payload: Vec::new() };
+        write(&shard, &Op::Upsert(vec![point])).unwrap();
+    }
+    shard.close();
+    let turned = identity_of(vec![vector("", 3), vector("a", 1), vector("b", 2)]);
+    let shard = open(dir.path(), turned, small_limits(2));
+    assert!(shard.info().unwrap().segments > 0);
+    for (using, query) in [("a", vec![3.0]), ("b", vec![0.0, 3.0])] {
+        let search = SearchRequest { using: using.into(), ..request(query, 1) };
+        let found = shard.search(&search).unwrap();
+        assert_eq!((found[0].hit.id, found[0].hit.score), (PointId::Num(3), 0.0));
+    }
+    let none = SearchRequest { using: String::new(), ..request(vec![0.0; 3], 1) };
+    assert_eq!(shard.search(&none).unwrap(), []);
+    shard.close();
+    for others in
+        [vec![vector("b", 2), vector("a", 1)], vec![vector("b", 2), vector("a", 2), vector("", 3)]]
+    {
+        let refused = Shard::open(dir.path(), identity_of(others), tuning(), Limits::default());
+        assert!(matches!(refused, Err(OpenError::WrongIdentity { .. })));
+    }
 }
 
 #[test]
@@ -368,7 +401,7 @@ fn an_answer_that_would_be_too_long_is_refused_and_says_what_to_ask_for_instead(
     for error in refused {
         assert!(matches!(&error, ShardError::Invalid(text) if text.contains("limit")), "{error}");
     }
-    let some = Want { payload: WantPayload::Include(vec!["a".into()]), vectors: true };
+    let some = Want { payload: WantPayload::Include(vec!["a".into()]), vectors: WantVectors::All };
     assert_eq!(shard.retrieve(&ids, &some).unwrap().len(), 9, "what is left out does not count");
     assert_eq!(shard.retrieve(&ids[..7], &everything()).unwrap().len(), 7);
     shard.close();

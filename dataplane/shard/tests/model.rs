@@ -13,15 +13,15 @@ use std::path::Path;
 
 use common::*;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use shoal_shard::Shard;
-use shoal_shard::api::{ScrollRequest, SearchRequest, Want};
+use shoal_shard::api::{Parts, Record, ScrollRequest, SearchRequest, Want, WantVectors};
 use shoal_vector::op::Selector;
-use shoal_vector::{Filter, Metric, Op, PointId};
+use shoal_vector::{Filter, Metric, Op, PointId, VectorConfig};
 
-const DIMENSIONS: usize = 3;
+const METRICS: [Metric; 4] = [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan];
 
 fn random_id(rng: &mut StdRng) -> PointId {
     match rng.random_ratio(1, 5) {
@@ -34,9 +34,36 @@ fn random_ids(rng: &mut StdRng) -> Vec<PointId> {
     (0..rng.random_range(1..5)).map(|_| random_id(rng)).collect()
 }
 
-fn random_vector(rng: &mut StdRng) -> Vec<f32> {
+fn random_vector(size: usize, rng: &mut StdRng) -> Vec<f32> {
     // Few values, so that ties and zero vectors are frequent.
-    (0..DIMENSIONS).map(|_| f32::from(rng.random_range(-2i8..3))).collect()
+    (0..size).map(|_| f32::from(rng.random_range(-2i8..3))).collect()
+}
+
+/// One unnamed vector, as most collections have, or some with names.
+fn random_configs(rng: &mut StdRng) -> Vec<VectorConfig> {
+    let names = match rng.random_range(0..3) {
+        0 => &[""][..],
+        1 => &["a", "b"],
+        _ => &["b", "", "a"],
+    };
+    let config = |name: &&str| VectorConfig {
+        name: (*name).to_owned(),
+        size: rng.random_range(1..4),
+        distance: *METRICS.choose(rng).unwrap(),
+    };
+    names.iter().map(config).collect()
+}
+
+/// Some of a point's vectors, in any order.
+fn random_vectors(configs: &[VectorConfig], rng: &mut StdRng) -> Vec<(String, Vec<f32>)> {
+    let mut vectors = Vec::new();
+    for config in configs {
+        if rng.random_ratio(2, 3) {
+            vectors.push((config.name.clone(), random_vector(config.size, rng)));
+        }
+    }
+    vectors.shuffle(rng);
+    vectors
 }
 
 fn random_payload(rng: &mut StdRng) -> Vec<u8> {
@@ -94,13 +121,13 @@ fn random_selector(rng: &mut StdRng) -> Selector {
     }
 }
 
-fn random_op(rng: &mut StdRng) -> Op {
+fn random_op(configs: &[VectorConfig], rng: &mut StdRng) -> Op {
     match rng.random_range(0..10) {
         0..5 => {
             let ids = random_ids(rng);
             let points = ids.into_iter().map(|id| shoal_vector::Point {
                 id,
-                vectors: vec![(String::new(), random_vector(rng))],
+                vectors: random_vectors(configs, rng),
                 payload: random_payload(rng),
             });
             Op::Upsert(points.collect())
@@ -128,9 +155,9 @@ fn compare(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str) {
     let all = ScrollRequest { filter: None, from: None, limit: 1000, want: everything() };
     let records = shard.scroll(&all).unwrap();
     let found: Vec<_> = records.iter().map(|record| (record.id, record.parts.clone())).collect();
-    let expected = model.points.iter().map(|(id, (vector, payload))| {
-        let vectors = vec![(String::new(), vector.clone())];
-        (*id, shoal_shard::api::Parts { payload: Some(payload.clone()), vectors: Some(vectors) })
+    let expected = model.points.iter().map(|(id, (vectors, payload))| {
+        let (payload, vectors) = (Some(payload.clone()), Some(vectors.clone()));
+        (*id, Parts { payload, vectors })
     });
     assert_eq!(found, expected.collect::<Vec<_>>(), "scroll, {context}");
     assert_eq!(shard.count(None).unwrap(), model.points.len() as u64, "count, {context}");
@@ -156,20 +183,21 @@ fn compare(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str) {
     assert_eq!(page, expected, "page from {from} of {filter:?}, {context}");
 
     let ids = random_ids(rng);
-    let got: Vec<PointId> = shard
-        .retrieve(&ids, &Want::default())
-        .unwrap()
-        .into_iter()
-        .map(|record| record.id)
-        .collect();
-    let expected: Vec<PointId> =
-        ids.into_iter().filter(|id| model.points.contains_key(id)).collect();
-    assert_eq!(got, expected, "retrieve, {context}");
+    let using = model.vectors.choose(rng).unwrap();
+    let want = Want { vectors: WantVectors::Named(vec![using.name.clone()]), ..Want::default() };
+    let got = shard.retrieve(&ids, &want).unwrap();
+    let expected = ids.into_iter().filter_map(|id| {
+        let mut vectors = model.points.get(&id)?.0.clone();
+        vectors.retain(|(name, _)| *name == using.name);
+        Some(Record { id, parts: Parts { payload: None, vectors: Some(vectors) } })
+    });
+    assert_eq!(got, expected.collect::<Vec<_>>(), "retrieve, {context}");
 
-    let vector = random_vector(rng);
+    let vector = random_vector(using.size, rng);
     let k = rng.random_range(1..12);
     for filter in [None, Some(filter)] {
         let request = SearchRequest {
+            using: using.name.clone(),
             vector: vector.clone(),
             filter: filter.clone(),
             k,
@@ -184,36 +212,35 @@ fn compare(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str) {
             Some(filter) => model.matching(filter).collect(),
             None => model.points.keys().copied().collect(),
         };
-        assert_eq!(found, model.nearest(&vector, k, ids.into_iter()), "search, {context}");
+        assert_eq!(found, model.nearest(using, &vector, k, ids.into_iter()), "search, {context}");
     }
 }
 
 fn run(seed: u64, dir: &Path) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let metric =
-        *[Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan].choose(&mut rng).unwrap();
+    let configs = random_configs(&mut rng);
     let limits = small_limits(rng.random_range(3..30));
-    let mut model = Model::new(metric);
+    let mut model = Model::new(configs.clone());
     let data = dir.join("data");
-    let mut shard = open(&data, identity(DIMENSIONS, metric), limits.clone());
+    let mut shard = open(&data, identity_of(configs.clone()), limits.clone());
     for step in 0..rng.random_range(20..90) {
         let context = format!("seed {seed}, step {step}");
         match rng.random_range(0..20) {
             0 => {
                 shard.close();
-                shard = open(&data, identity(DIMENSIONS, metric), limits.clone());
+                shard = open(&data, identity_of(configs.clone()), limits.clone());
             }
             // The disk as a crash at this moment would leave it, whatever the flusher is at.
             1 => {
                 let copy = dir.join(format!("copy-{step}"));
                 crash_copy(&data, &copy);
-                let crashed = open(&copy, identity(DIMENSIONS, metric), limits.clone());
+                let crashed = open(&copy, identity_of(configs.clone()), limits.clone());
                 compare(&crashed, &model, &mut rng, &format!("a copy, {context}"));
                 crashed.close();
             }
             2..5 => compare(&shard, &model, &mut rng, &context),
             _ => {
-                let op = random_op(&mut rng);
+                let op = random_op(&configs, &mut rng);
                 write(&shard, &op).unwrap_or_else(|error| panic!("{context}: {error}"));
                 model.apply(&op);
             }
@@ -221,7 +248,7 @@ fn run(seed: u64, dir: &Path) {
     }
     compare(&shard, &model, &mut rng, &format!("seed {seed}, at the end"));
     shard.close();
-    let shard = open(&data, identity(DIMENSIONS, metric), limits);
+    let shard = open(&data, identity_of(configs), limits);
     compare(&shard, &model, &mut rng, &format!("seed {seed}, opened again"));
     shard.close();
 }

@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng};
 use shoal_shard::api::{SearchRequest, Want};
 use shoal_shard::{Limits, Shard};
 use shoal_vector::op::Selector;
-use shoal_vector::{Metric, Op, Point, PointId};
+use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
 
 const DIMENSIONS: usize = 32;
 const POINTS: u64 = 6_000;
@@ -54,11 +54,12 @@ fn load(shard: &Shard, clusters: &Clusters, ids: impl Iterator<Item = u64>, rng:
 }
 
 /// Mean share of the exact ten that a walk finds.
-fn recall(shard: &Shard, clusters: &Clusters, rng: &mut StdRng) -> f64 {
+fn recall(shard: &Shard, using: &str, clusters: &Clusters, rng: &mut StdRng) -> f64 {
     let queries = 200;
     let mut found = 0;
     for _ in 0..queries {
         let mut request = SearchRequest {
+            using: using.to_owned(),
             vector: clusters.vector(rng),
             filter: None,
             k: 10,
@@ -72,9 +73,9 @@ fn recall(shard: &Shard, clusters: &Clusters, rng: &mut StdRng) -> f64 {
         request.exact = false;
         let walked = shard.search(&request).unwrap();
         assert_eq!(walked.len(), 10);
-        assert!(walked.is_sorted_by(|a, b| {
-            a.hit.order(&b.hit, shard.identity().vectors[0].distance).is_lt()
-        }));
+        let metric = shard.identity().vectors.iter().find(|vector| vector.name == using);
+        let metric = metric.unwrap().distance;
+        assert!(walked.is_sorted_by(|a, b| a.hit.order(&b.hit, metric).is_lt()));
         found += walked.iter().filter(|found| exact.contains(&found.hit.id)).count();
     }
     found as f64 / (10 * queries) as f64
@@ -88,13 +89,13 @@ fn check(metric: Metric) {
     let shard = open(dir.path(), identity(DIMENSIONS, metric), limits);
     load(&shard, &clusters, 0..POINTS, &mut rng);
     wait_until("all points are in segments", || shard.info().unwrap().indexed_points == POINTS);
-    let whole = recall(&shard, &clusters, &mut rng);
+    let whole = recall(&shard, "", &clusters, &mut rng);
     assert!(whole >= 0.95, "{metric:?}: recall@10 {whole}");
     // A third deleted, a third moved elsewhere.
     let third: Vec<PointId> = (0..POINTS).step_by(3).map(PointId::Num).collect();
     write(&shard, &Op::Delete(Selector::Ids(third))).unwrap();
     load(&shard, &clusters, (1..POINTS).step_by(3), &mut rng);
-    let thinned = recall(&shard, &clusters, &mut rng);
+    let thinned = recall(&shard, "", &clusters, &mut rng);
     assert!(thinned >= 0.95, "{metric:?}: recall@10 {thinned} with two thirds of the graph dead");
     println!("{metric:?}: recall@10 {whole}, with two thirds dead {thinned}");
     shard.close();
@@ -132,7 +133,44 @@ fn many_equal_vectors_do_not_hide_others() {
     write(&shard, &Op::Upsert(equal)).unwrap();
     load(&shard, &clusters, 0..1_500, &mut rng);
     wait_until("all points are in segments", || shard.info().unwrap().indexed_points == 3_000);
-    let recall = recall(&shard, &clusters, &mut rng);
+    let recall = recall(&shard, "", &clusters, &mut rng);
     assert!(recall >= 0.95, "recall@10 {recall}");
+    shard.close();
+}
+
+#[test]
+fn every_vector_of_a_point_has_a_graph_of_its_own_and_points_may_lack_it() {
+    let mut rng = StdRng::seed_from_u64(13);
+    let clusters = Clusters::new(&mut rng);
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { mutable_entries: 3_000, ..Limits::default() };
+    let vector =
+        |name: &str, distance| VectorConfig { name: name.to_owned(), size: DIMENSIONS, distance };
+    let vectors = vec![vector("a", Metric::Cosine), vector("b", Metric::Euclid)];
+    let shard = open(dir.path(), identity_of(vectors), limits);
+    // A third has both, a third the first, a third the second.
+    let mut load = |ids: std::ops::Range<u64>| {
+        let points = ids.map(|id| {
+            let mut vectors = Vec::new();
+            for (name, lacking) in [("a", 1), ("b", 2)] {
+                if id % 3 != lacking {
+                    vectors.push((name.to_owned(), clusters.vector(&mut rng)));
+                }
+            }
+            Point { id: PointId::Num(id), vectors, payload: Vec::new() }
+        });
+        write(&shard, &Op::Upsert(points.collect())).unwrap();
+    };
+    load(0..3_000);
+    load(3_000..POINTS);
+    wait_until("all points are in segments", || shard.info().unwrap().indexed_points == POINTS);
+    // Some are replaced, and are in memory.
+    load(0..1_000);
+    let last: Vec<PointId> = (5_000..POINTS).map(PointId::Num).collect();
+    write(&shard, &Op::Delete(Selector::Ids(last))).unwrap();
+    for using in ["a", "b"] {
+        let recall = recall(&shard, using, &clusters, &mut rng);
+        assert!(recall >= 0.95, "{using}: recall@10 {recall}");
+    }
     shard.close();
 }

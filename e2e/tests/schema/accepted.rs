@@ -40,6 +40,28 @@ async fn applying_the_same_twice_changes_nothing() {
 }
 
 #[tokio::test]
+async fn vectors_may_be_written_in_another_order_and_tuned_each_for_itself() {
+    let Some(place) = Place::of("vectors").await else { return };
+    let vectors = |mut list: Vec<Value>, turned: bool| {
+        if turned {
+            list.reverse();
+        }
+        json!({"vectors": list})
+    };
+    let unnamed = json!({"size": 2, "distance": "Euclid"});
+    let named = json!({"name": "a", "size": 4, "distance": "Cosine"});
+    let most = (0..14).map(
+        |n| json!({"name": format!("{n}{}", "x".repeat(62)), "size": 65_536, "distance": "Dot"}),
+    );
+    let mut list: Vec<Value> = [unnamed, named].into_iter().chain(most).collect();
+    place.apply("one", vectors(list.clone(), false)).await.expect("sixteen vectors");
+    place.apply("one", vectors(list.clone(), true)).await.expect("in another order");
+    list[1]["index"] = json!({"ef": 100});
+    list[0]["name"] = "".into();
+    place.apply("one", vectors(list, false)).await.expect("tuned");
+}
+
+#[tokio::test]
 async fn writing_a_default_out_or_growing_is_no_forbidden_change() {
     let Some(place) = Place::of("allowed").await else { return };
     let mut spec = least();

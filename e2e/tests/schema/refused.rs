@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Place, least, least_and};
 
-const ONE_UNNAMED: &str = "give one vector and leave its name out";
+const NAMES_DIFFER: &str = "two vectors have one name: give each another";
 
 #[track_caller]
 fn assert_says(case: &str, answer: Result<impl Sized, String>, expected: &[&str]) {
@@ -28,16 +28,28 @@ async fn a_spec_that_cannot_work_is_refused_when_it_is_created() {
     let cases: Vec<(&str, Value, &[&str])> = vec![
         ("no vectors", json!({}), &["spec.vectors", "Required"]),
         ("an empty list of vectors", json!({"vectors": []}), &["spec.vectors", "at least 1"]),
-        ("a named vector", vector(json!({"name": "title"})), &["spec.vectors", ONE_UNNAMED]),
         (
-            "two vectors",
-            json!({"vectors": [{"size": 4, "distance": "Dot"}, {"name": "b", "size": 4, "distance": "Dot"}]}),
-            &["spec.vectors", ONE_UNNAMED],
+            "two vectors without a name",
+            json!({"vectors": [{"size": 4, "distance": "Dot"}, {"name": "", "size": 5, "distance": "Dot"}]}),
+            &["spec.vectors", NAMES_DIFFER],
         ),
         (
-            "the same vector twice",
-            json!({"vectors": [{"size": 4, "distance": "Dot"}, {"size": 4, "distance": "Dot"}]}),
-            &["spec.vectors", ONE_UNNAMED],
+            "two vectors of one name",
+            json!({"vectors": [
+                {"name": "a", "size": 4, "distance": "Dot"}, {"size": 4, "distance": "Dot"},
+                {"name": "a", "size": 4, "distance": "Cosine"},
+            ]}),
+            &["spec.vectors", NAMES_DIFFER],
+        ),
+        (
+            "more vectors than a point may have",
+            json!({"vectors": vec![json!({"size": 4, "distance": "Dot"}); 17]}),
+            &["spec.vectors", "at most 16"],
+        ),
+        (
+            "a name that is too long",
+            vector(json!({"name": "x".repeat(65)})),
+            &["spec.vectors[0].name", "64"],
         ),
         (
             "size 0",
@@ -141,11 +153,24 @@ async fn what_stored_points_rest_on_cannot_change() {
     let vector = |fields: Value| json!({"vectors": [fields]});
     let storage = |fields: Value| least_and(json!({"storage": fields}));
     let vectors_stay: &[&str] = &["spec.vectors", "cannot change", "make a new collection"];
+    let none_is_added: &[&str] = &["spec.vectors", "cannot be added yet", "make a new collection"];
+    let (a, b) = (
+        json!({"name": "a", "size": 4, "distance": "Cosine"}),
+        json!({"name": "b", "size": 3, "distance": "Dot"}),
+    );
+    let both = || json!({"vectors": [a, b]});
+    let resized = json!({"name": "b", "size": 4, "distance": "Dot"});
+    let renamed = json!({"name": "c", "size": 3, "distance": "Dot"});
     let class_stays: &[&str] = &["spec.storage.storageClassName", "cannot change"];
     let name_stays: &[&str] = &["spec.name", "cannot change"];
     let cases: Vec<(&str, Value, Value, &[&str])> = vec![
         ("size", least(), vector(json!({"size": 5, "distance": "Cosine"})), vectors_stay),
         ("distance", least(), vector(json!({"size": 4, "distance": "Dot"})), vectors_stay),
+        ("vector-named", least(), vector(a.clone()), vectors_stay),
+        ("vector-added", vector(a.clone()), both(), none_is_added),
+        ("vector-removed", both(), vector(a.clone()), vectors_stay),
+        ("vector-resized", both(), json!({"vectors": [a, resized]}), vectors_stay),
+        ("vector-renamed", both(), json!({"vectors": [a, renamed]}), vectors_stay),
         (
             "name-changed",
             least_and(json!({"name": "a"})),

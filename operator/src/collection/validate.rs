@@ -20,6 +20,8 @@ use crate::quantity;
 
 /// Most dimensions a vector may have.
 const MAX_SIZE: u32 = 65_536;
+/// Most vectors a point may have.
+const MAX_VECTORS: usize = 16;
 /// Most shards a collection may start with.
 const MAX_SHARDS: u32 = 64;
 /// Longest object name: pod names, which add to it, must stay below 63 characters.
@@ -43,7 +45,7 @@ pub struct Valid {
     pub client_name: String,
     /// What its disks are marked with.
     pub fingerprint: String,
-    /// The vectors.
+    /// The vectors, by name.
     pub vectors: Vec<VectorSpec>,
     /// Shards to start with.
     pub initial_shards: u32,
@@ -90,10 +92,14 @@ impl Default for Router {
     }
 }
 
-/// Names the disks' content: the client-facing name and the vectors. A disk with another one is never touched.
+/// Names the disks' content: the client-facing name and the vectors, in whatever order they are written. A disk with another
+/// one is never touched.
 pub fn fingerprint(collection: &VectorCollection) -> String {
-    let vectors = collection.spec.vectors.iter();
-    let vectors = vectors.map(|v| format!("/{}/{}/{}", v.name, v.size, distance_name(v.distance)));
+    let vectors = by_name(&collection.spec.vectors).into_iter().map(|v| {
+        // Escaped, so that no two lists read the same.
+        let name = v.name.replace('\\', "\\\\").replace('/', "\\/");
+        format!("/{name}/{}/{}", v.size, distance_name(v.distance))
+    });
     in_sync::hash_text(&(collection.client_name().to_owned() + &vectors.collect::<String>()))
 }
 
@@ -161,20 +167,28 @@ fn router_replicas(given: Option<u32>) -> Result<i32, Problem> {
 }
 
 fn vectors(given: &[VectorSpec]) -> Result<Vec<VectorSpec>, Problem> {
-    let [vector] = given else {
-        let message = "spec.vectors: named vectors are not supported yet: give one vector and leave its name out";
-        return Err(Problem::new(reason::INVALID_SPEC, message));
-    };
-    require(vector.name.is_empty(), || {
-        "spec.vectors[0].name: named vectors are not supported yet: leave the name out".to_owned()
+    require((1..=MAX_VECTORS).contains(&given.len()), || {
+        format!("spec.vectors has {} items: give 1 to {MAX_VECTORS}", given.len())
     })?;
-    require((1..=MAX_SIZE).contains(&vector.size), || {
-        format!("spec.vectors[0].size is {}: use 1 to {MAX_SIZE}", vector.size)
-    })?;
-    require(vector.ef_construct() > 0 && vector.ef() > 0, || {
-        "spec.vectors[0].index: efConstruct and ef must be at least 1".to_owned()
-    })?;
-    Ok(given.to_vec())
+    for (i, vector) in given.iter().enumerate() {
+        require((1..=MAX_SIZE).contains(&vector.size), || {
+            format!("spec.vectors[{i}].size is {}: use 1 to {MAX_SIZE}", vector.size)
+        })?;
+        require(vector.ef_construct() > 0 && vector.ef() > 0, || {
+            format!("spec.vectors[{i}].index: efConstruct and ef must be at least 1")
+        })?;
+        require(given[..i].iter().all(|other| other.name != vector.name), || {
+            format!("spec.vectors[{i}].name: `{}` is there twice: use another", vector.name)
+        })?;
+    }
+    Ok(by_name(given))
+}
+
+/// The order in which a user writes vectors says nothing, so that a change of it changes no pod.
+fn by_name(vectors: &[VectorSpec]) -> Vec<VectorSpec> {
+    let mut vectors = vectors.to_vec();
+    vectors.sort_by(|a, b| a.name.cmp(&b.name));
+    vectors
 }
 
 fn image(given: Option<&str>) -> Result<Option<String>, Problem> {
@@ -229,7 +243,10 @@ mod tests {
     fn what_cannot_work_is_refused_naming_the_field() {
         assert!(message(|c| c.spec.vectors.clear()).contains("spec.vectors"));
         assert!(message(|c| c.spec.vectors[0].size = 0).contains("spec.vectors[0].size"));
-        assert!(message(|c| c.spec.vectors[0].name = "title".into()).contains("named vectors"));
+        assert!(message(|c| c.spec.vectors.push(c.spec.vectors[0].clone())).contains("twice"));
+        assert!(
+            message(|c| c.spec.vectors = vec![c.spec.vectors[0].clone(); 17]).contains("1 to 16")
+        );
         assert!(message(|c| c.spec.name = Some("a/b".into())).contains("spec.name"));
         let shards = Some(Sharding { initial_shards: Some(0) });
         assert!(message(|c| c.spec.sharding = shards).contains("initialShards"));
@@ -267,6 +284,23 @@ mod tests {
         let priority_class_name = Some(String::new());
         given.spec.shard_pods = Some(ShardPods { priority_class_name, ..ShardPods::default() });
         assert_eq!(validate(&given), validate(&collection("c")));
+    }
+
+    #[test]
+    fn the_order_of_vectors_changes_neither_the_fingerprint_nor_what_is_built() {
+        let named = |name: &str| VectorSpec { name: name.into(), size: 3, ..VectorSpec::default() };
+        let mut one = collection("c");
+        one.spec.vectors = vec![named("b"), named(""), named("a")];
+        let mut other = one.clone();
+        other.spec.vectors.reverse();
+        assert_eq!(fingerprint(&one), fingerprint(&other));
+        let valid = validate(&one).expect("valid");
+        assert_eq!(validate(&other), Ok(valid.clone()));
+        let names: Vec<&str> = valid.vectors.iter().map(|v| v.name.as_str()).collect();
+        assert_eq!(names, ["", "a", "b"]);
+        let mut glued = one.clone();
+        glued.spec.vectors = vec![named("/3/Cosine/a"), named("b")];
+        assert_ne!(fingerprint(&glued), fingerprint(&one));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use clap::Args;
-use shoal_shard::api::{Identity, Tuning};
+use shoal_shard::api::{Identity, Tuning, Tunings};
 use shoal_shard::{Limits, Shard};
 use shoal_vector::VectorConfig;
 
@@ -48,6 +48,10 @@ pub struct ShardArgs {
     /// Candidates kept by a search that names no hnsw_ef.
     #[arg(long, env = "SHOAL_EF", default_value_t = shoal_crds::defaults::EF)]
     pub ef: u32,
+    /// Tuning of single vectors as JSON, where it is not that of all, such as
+    /// [{"name":"title","efConstruct":200,"ef":128}].
+    #[arg(long, env = "SHOAL_TUNING", value_parser = parse_tuning)]
+    pub tuning: Option<VectorTunings>,
     /// Points at which a graph is built over what was written since the last; until then searches scan it.
     #[arg(long, env = "SHOAL_FLUSH_POINTS", default_value_t = Limits::default().mutable_entries, value_parser = super::parse_flush_points)]
     pub flush_points: usize,
@@ -67,6 +71,23 @@ fn parse_vectors(text: &str) -> Result<Vectors, String> {
         true => Err("at least one vector is needed".to_owned()),
         false => Ok(Vectors(vectors)),
     }
+}
+
+/// Tuning of single vectors.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+pub struct VectorTunings(Vec<VectorTuning>);
+
+/// Tuning of one vector.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VectorTuning {
+    name: String,
+    ef_construct: u32,
+    ef: u32,
+}
+
+fn parse_tuning(text: &str) -> Result<VectorTunings, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 /// Serves the shard until told to stop.
@@ -109,7 +130,15 @@ async fn open(args: ShardArgs) -> anyhow::Result<(String, LocalShard)> {
     let (name, collection) = (args.shard.clone(), args.collection.clone());
     let identity =
         Identity { collection: args.collection, shard: args.shard, vectors: args.vectors.0 };
-    let tuning = Tuning { ef_construct: args.ef_construct as usize, ef: args.ef as usize };
+    let tuning = |ef_construct: u32, ef: u32| Tuning {
+        ef_construct: ef_construct as usize,
+        ef: ef as usize,
+    };
+    let own = args.tuning.unwrap_or_default().0.into_iter();
+    let tuning = Tunings {
+        default: tuning(args.ef_construct, args.ef),
+        named: own.map(|own| (own.name, tuning(own.ef_construct, own.ef))).collect(),
+    };
     let limits = Limits { mutable_entries: args.flush_points, ..Limits::default() };
     let data = args.data;
     let opened = tokio::task::spawn_blocking(move || Shard::open(&data, identity, tuning, limits));
@@ -175,6 +204,13 @@ mod tests {
         let at = bytes.windows(vector.len()).position(|window| window == vector).unwrap();
         bytes[at] ^= 1;
         fs::write(&path, bytes).unwrap();
+    }
+
+    #[test]
+    fn the_tuning_of_a_vector_is_read_and_half_of_one_is_refused() {
+        let read = parse_tuning(r#"[{"name": "a", "efConstruct": 200, "ef": 9}]"#).unwrap();
+        assert_eq!((read.0[0].name.as_str(), read.0[0].ef_construct, read.0[0].ef), ("a", 200, 9));
+        assert!(parse_tuning(r#"[{"name": "a", "ef": 9}]"#).is_err());
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use shoal_vector::{PointId, VectorConfig};
 pub struct CreateCollection {
     /// Client-facing name.
     pub name: String,
-    /// Its vectors; one unnamed vector for now.
+    /// Its vectors, each by another name.
     pub vectors: Vec<VectorConfig>,
     /// Candidates considered for each point while a segment is built; `None` for the default.
     pub ef_construct: Option<u32>,

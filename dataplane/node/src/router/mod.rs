@@ -20,7 +20,7 @@ use shoal_proto::routing::RoutingTable;
 use shoal_shard::api::{
     FoundPoint, OpOrigin, Record, ScrollRequest, SearchRequest, Want, WriteAck, merge,
 };
-use shoal_vector::{Filter, Op, PointId, VectorConfig};
+use shoal_vector::{Filter, Metric, Op, PointId, VectorConfig};
 
 use api::{Answer, CollectionInfo, CreateCollection, Page, RouteError};
 pub use limits::Deadlines;
@@ -151,12 +151,12 @@ impl Router {
         deadline: Duration,
     ) -> Result<Answer<Vec<FoundPoint>>, RouteError> {
         let timer = self.telemetry.search_started();
-        let vector = vector(c)?;
+        let metric = metric(c, &r.using)?;
         let k = r.k;
         let calls = c.shards.iter().map(|s| (s.name().to_owned(), s.search(r.clone(), deadline)));
         let Answer { value, missing } = scatter::gather(calls).await.some()?;
         timer.done(!missing.is_empty());
-        Ok(Answer { value: merge(value, vector.distance, k), missing })
+        Ok(Answer { value: merge(value, metric, k), missing })
     }
 
     /// The points of these ids that exist, in the order asked, each once. Needs every shard that has one of them.
@@ -229,7 +229,7 @@ impl Router {
 /// The encoded parts of an op, by position of their shard. All of it is checked before there is a part to send: shards check
 /// again, but only what is theirs.
 fn encode_parts(collection: &Collection, op: Op) -> Result<Vec<(usize, Bytes)>, RouteError> {
-    shoal_shard::check_op(&op, vector(collection)?)?;
+    shoal_shard::check_op(&op, &collection.vectors)?;
     let encode = |(position, part)| {
         let bytes = shoal_shard::encode_op(&part);
         shoal_shard::check_encoded(&bytes)?;
@@ -243,12 +243,11 @@ fn not_read_yet() -> RouteError {
     RouteError::Unavailable("the list of collections has not been read yet; retry".to_owned())
 }
 
-/// The one vector of a collection's points.
-fn vector(collection: &Collection) -> Result<&VectorConfig, RouteError> {
-    let vector = collection.vectors.first();
-    vector.ok_or_else(|| {
-        RouteError::Internal(format!("collection {} has no vectors", collection.name))
-    })
+/// How vectors of a name are compared.
+fn metric(collection: &Collection, name: &str) -> Result<Metric, RouteError> {
+    let vector = collection.vectors.iter().find(|vector| vector.name == name);
+    let unknown = || RouteError::Invalid(format!("Not existing vector name error: {name}"));
+    vector.map(|vector| vector.distance).ok_or_else(unknown)
 }
 
 fn shard(collection: &Collection, position: usize) -> Result<&ShardClient, RouteError> {

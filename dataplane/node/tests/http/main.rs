@@ -11,3 +11,4 @@ mod refusals;
 mod sample;
 mod search;
 mod support;
+mod vectors;

@@ -99,7 +99,7 @@ fn show(
                 || is_edited_above(view, range.end, *id)
         });
         let (dead, edited) = marks.ordinals(&segment);
-        Placed { segment, dead: Arc::new(dead), edited: Arc::new(edited) }
+        Placed::new(segment, dead, edited)
     });
     state.view.segments.splice(range, placed);
     state.manifest = manifest;

@@ -48,8 +48,8 @@ pub(super) fn merge(inputs: &[Input], below: &[Input]) -> Result<SegmentContent,
                 }
                 None => (seq, segment.payload(&mut cache, place)?),
             };
-            let vector = segment.vector(spot.ordinal).into();
-            content.puts.push((id, Arc::new(Put { seq, vector, payload: payload.into() })));
+            let vectors = segment.vectors_of(spot.ordinal);
+            content.puts.push((id, Arc::new(Put { seq, vectors, payload: payload.into() })));
         }
     }
     for (id, (seq, number, item)) in edits {

@@ -78,8 +78,9 @@ fn planned(shared: &Shared, manifest: &Manifest, view: &View) -> Result<Option<I
         Size { live: u64::from(input.segment.len()) - dead, dead }
     };
     let sizes: Vec<Size> = below.iter().map(size).collect();
+    let dimensions = shared.dimensions().iter().sum();
     let (flush, most) =
-        (shared.limits.mutable_entries as u64, shared.limits.merged_points(shared.vector.size));
+        (shared.limits.mutable_entries as u64, shared.limits.merged_points(dimensions));
     let Some(range) = plan(&sizes, flush, most) else { return Ok(None) };
     below.truncate(range.end);
     let merged = below.split_off(range.start);
@@ -102,12 +103,12 @@ fn compact(shared: &Shared, inputs: &Inputs) -> Result<(), OpenError> {
 fn write(shared: &Shared, content: SegmentContent) -> Result<Arc<Segment>, OpenError> {
     let number = shared.new_segment_number();
     let path = segment_path(&shared.dir, number);
-    let vectors = content.puts.len() as u64 * 4 * shared.vector.size as u64;
-    room::check(&path, vectors, disk::free_bytes(&shared.dir))?;
+    let vectors: usize = content.puts.iter().map(|(_, put)| put.vectors.bytes()).sum();
+    room::check(&path, vectors as u64, disk::free_bytes(&shared.dir))?;
     let options = shared.build_options();
     env::in_background(|| write_segment(&path, shared.disk_id, &content, &options))?;
     drop(content);
-    let segment = Segment::open(&path, number, shared.disk_id, shared.vector.size)?;
+    let segment = Segment::open(&path, number, shared.disk_id, &shared.dimensions())?;
     segment.warm();
     Ok(Arc::new(segment))
 }

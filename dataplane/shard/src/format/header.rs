@@ -2,7 +2,7 @@
 //!
 //! Layout, little-endian: magic 8 · kind u16 · version u16 · zero u32 · disk id 16 · first seq u64 · body length u64 ·
 //! body crc32c u32 · zero 8 · crc32c of the 60 bytes before it. Files that grow leave body length and crc zero.
-//! A version is refused when it is newer than this program's or older than the one before; the header itself never
+//! A version is refused when it is newer than this program's, or older than those it still reads; the header itself never
 //! changes.
 
 use uuid::Uuid;
@@ -22,12 +22,20 @@ pub(crate) enum FileKind {
 }
 
 impl FileKind {
-    /// The version of this kind of file that this program writes; it reads the one before too.
+    /// The version of this kind of file that this program writes; it reads those from [`oldest`](Self::oldest) on.
     pub(crate) const fn version(self) -> u16 {
         match self {
             FileKind::Identity | FileKind::Manifest | FileKind::Wal => 1,
-            // 2: graphs of blocks.
-            FileKind::Segment => 2,
+            // 2: graphs of blocks. 3: several vectors a point.
+            FileKind::Segment => 3,
+        }
+    }
+
+    /// The oldest version that this program reads: the one before its own, or an older one that is still there in disks
+    /// which no compaction has written anew.
+    const fn oldest(self) -> u16 {
+        match self {
+            FileKind::Identity | FileKind::Manifest | FileKind::Wal | FileKind::Segment => 1,
         }
     }
 }
@@ -94,7 +102,7 @@ impl Header {
         if version > kind.version() {
             return Err(HeaderError::TooNew { found: version, known: kind.version() });
         }
-        if version == 0 || version + 1 < kind.version() {
+        if version < kind.oldest() {
             return Err(corrupt(&format!(
                 "version {version} is no longer read; upgrade one version at a time"
             )));
@@ -151,11 +159,13 @@ mod tests {
         assert!(Header::read(&bytes, FileKind::Wal, None).is_err());
         assert!(Header::read(&bytes, FileKind::Segment, Some(Uuid::from_u128(6))).is_err());
         assert!(Header::read(&bytes[..63], FileKind::Segment, None).is_err());
-        let newer = Header { version: 3, ..header() }.to_bytes();
+        let newer = Header { version: 4, ..header() }.to_bytes();
         assert_eq!(
             Header::read(&newer, FileKind::Segment, None),
-            Err(HeaderError::TooNew { found: 3, known: 2 })
+            Err(HeaderError::TooNew { found: 4, known: 3 })
         );
+        let none = Header { version: 0, ..header() }.to_bytes();
+        assert!(Header::read(&none, FileKind::Segment, None).is_err());
         let before = Header { version: 1, ..header() };
         assert_eq!(Header::read(&before.to_bytes(), FileKind::Segment, None), Ok(before));
     }

@@ -24,7 +24,7 @@ mod walk;
 mod tests;
 
 pub(crate) use blocks::{Blocks, bytes_of};
-pub(crate) use build::{BuildOptions, Built, build};
+pub(crate) use build::{BuildError, BuildOptions, Built, build};
 pub(crate) use growing::{Growing, Member};
 pub(crate) use pages::Pages;
 pub(crate) use search::{Accepted, GraphRef, RESCORED, Target, search};

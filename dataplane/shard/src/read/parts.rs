@@ -1,22 +1,25 @@
 //! What a reader wants back of each point.
 
 use shoal_vector::payload::{self, KeyPath};
-use shoal_vector::{Payload, PointId};
+use shoal_vector::{Payload, PointId, VectorConfig};
 
 use super::ReadError;
 use super::scan::read_payload;
-use crate::api::{Parts, Record, Want, WantPayload};
+use crate::api::{Parts, Record, Want, WantPayload, WantVectors};
 use crate::apply::{parse_paths, parse_payload};
 use crate::cancel::Cancel;
 use crate::limits::MAX_ANSWER_BYTES;
 use crate::segment::{Damage, PayloadCache};
 use crate::store::Store;
+use crate::validate::no_such_vector;
+use crate::vectors::number_of;
 use crate::view::{Located, View};
 
 /// A [`Want`] made ready: key paths are parsed once a request.
 pub(crate) struct Projection<'a> {
     payload: WantedPayload,
-    vector_name: Option<&'a str>,
+    /// Numbers and names of the wanted vectors.
+    vectors: Option<Vec<(usize, &'a str)>>,
     store: &'a Store,
     cancel: &'a Cancel,
     cache: PayloadCache,
@@ -32,10 +35,10 @@ enum WantedPayload {
 }
 
 impl<'a> Projection<'a> {
-    /// Fails where a key path is none.
+    /// Fails where a key path is none, or a vector's name is not the collection's.
     pub(crate) fn new(
         want: &Want,
-        vector_name: &'a str,
+        configs: &'a [VectorConfig],
         store: &'a Store,
         cancel: &'a Cancel,
     ) -> Result<Self, ReadError> {
@@ -47,9 +50,21 @@ impl<'a> Projection<'a> {
             WantPayload::Include(keys) => WantedPayload::Include(paths(keys)?),
             WantPayload::Exclude(keys) => WantedPayload::Exclude(paths(keys)?),
         };
+        let all = || configs.iter().map(|config| config.name.as_str()).enumerate();
+        let vectors = match &want.vectors {
+            WantVectors::No => None,
+            WantVectors::All => Some(all().collect()),
+            WantVectors::Named(names) => {
+                let unknown = names.iter().find(|name| number_of(configs, name).is_none());
+                if let Some(name) = unknown {
+                    return Err(ReadError::Invalid(no_such_vector(name)));
+                }
+                Some(all().filter(|(_, name)| names.iter().any(|n| n == name)).collect())
+            }
+        };
         Ok(Self {
             payload,
-            vector_name: want.vectors.then_some(vector_name),
+            vectors,
             store,
             cancel,
             cache: PayloadCache::default(),
@@ -75,8 +90,10 @@ impl<'a> Projection<'a> {
             WantedPayload::Include(paths) => read(&|whole| payload::include(&whole, paths))?,
             WantedPayload::Exclude(paths) => read(&|whole| payload::exclude(&whole, paths))?,
         };
-        let vectors =
-            self.vector_name.map(|name| vec![(name.to_owned(), located.vector().to_vec())]);
+        let one = |&(number, name): &(usize, &str)| {
+            Some((name.to_owned(), located.vector(number)?.to_vec()))
+        };
+        let vectors = self.vectors.as_ref().map(|wanted| wanted.iter().filter_map(one).collect());
         let parts = Parts { payload, vectors };
         self.room = self.room.checked_sub(parts.bytes()).ok_or(ReadError::TooLong)?;
         Ok(parts)

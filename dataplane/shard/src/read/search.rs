@@ -19,6 +19,8 @@ use crate::view::{Located, Placed, View};
 
 /// A search being done.
 struct Search<'a, 'v> {
+    /// Number of the vector that is compared.
+    number: usize,
     query: &'a [f32],
     metric: Metric,
     threshold: Option<f32>,
@@ -26,18 +28,19 @@ struct Search<'a, 'v> {
     top: TopK<Located<'v>>,
 }
 
-/// The best `k`, best first. Walks keep `ef` candidates.
+/// The best `k` by the vector of a number, best first. Walks keep `ef` candidates.
 pub(crate) fn search(
     view: &View,
+    number: usize,
     ef: usize,
     request: &SearchRequest,
     mut projection: Projection<'_>,
 ) -> Result<Vec<FoundPoint>, ReadError> {
-    let metric = view.shape.metric;
+    let metric = view.shapes[number].metric;
     let query = metric.preprocess(request.vector.clone());
     let threshold = request.score_threshold;
     let top = TopK::new(request.k, metric);
-    let mut search = Search { query: &query, metric, threshold, view, top };
+    let mut search = Search { number, query: &query, metric, threshold, view, top };
     match &request.filter {
         Some(filter) => {
             let matcher = filter.matcher()?;
@@ -64,7 +67,8 @@ fn walk_is_a_scan(ef: usize, points: usize) -> bool {
 
 impl<'v> Search<'_, 'v> {
     fn show(&mut self, located: Located<'v>) {
-        let distance = self.metric.distance(self.query, located.vector());
+        let Some(vector) = located.vector(self.number) else { return };
+        let distance = self.metric.distance(self.query, vector);
         self.offer(distance, |_| located);
     }
 
@@ -78,8 +82,12 @@ impl<'v> Search<'_, 'v> {
         }
     }
 
-    fn offer_of_segment(&mut self, distance: f32, placed: &'v Placed, ordinal: u32) {
-        self.offer(distance, |view| view.in_segment(placed, placed.segment.spot(ordinal)));
+    fn offer_of_segment(&mut self, distance: f32, placed: &'v Placed, row: u32) {
+        let number = self.number;
+        self.offer(distance, |view| {
+            let ordinal = placed.segment.ordinal_of(number, row);
+            view.in_segment(placed, placed.segment.spot(ordinal))
+        });
     }
 
     /// Walks whatever has a graph that is worth it.
@@ -89,20 +97,22 @@ impl<'v> Search<'_, 'v> {
         k: usize,
         go_on: impl Fn() -> Result<(), ReadError> + Copy,
     ) -> Result<(), ReadError> {
-        let view = self.view;
-        let target = Target::new(self.query, &view.shape.rotation);
+        let (view, number) = (self.view, self.number);
+        let target = Target::new(self.query, &view.shapes[number].rotation);
         for layer in view.memory() {
-            match layer.near().filter(|_| !walk_is_a_scan(ef, layer.len())) {
+            match layer.near(number).filter(|_| !walk_is_a_scan(ef, layer.held(number))) {
                 Some(near) => self.walk_layer(layer, near, &target, (ef, k), go_on)?,
                 None => self.scan_layer(layer, go_on)?,
             }
         }
         for placed in &view.segments {
             go_on()?;
-            let graph = placed.segment.graph(self.metric);
-            match graph.filter(|_| !walk_is_a_scan(ef, placed.live() as usize)) {
+            let graph = placed.segment.graph(number, self.metric);
+            let dead = placed.dead_rows(number);
+            let live = u64::from(placed.segment.rows(number)) - dead.len();
+            match graph.filter(|_| !walk_is_a_scan(ef, live as usize)) {
                 Some(graph) => {
-                    let accepted = Accepted::Living { dead: &placed.dead };
+                    let accepted = Accepted::Living { dead };
                     for near in graph::search(graph, &target, k, ef, accepted) {
                         self.offer_of_segment(near.distance, placed, near.node);
                     }
@@ -123,17 +133,18 @@ impl<'v> Search<'_, 'v> {
         go_on: impl Fn() -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         // Where many nodes stand for points that were written again, as many more are asked for.
-        let longer = ef.saturating_mul(near.nodes.div_ceil(layer.len().max(1)));
+        let longer = ef.saturating_mul(near.nodes.div_ceil(layer.held(self.number).max(1)));
         let found = near.graph.seen(near.nodes).search(target, longer);
         let living = found.into_iter().filter_map(|member| {
             let entry = layer.get(&member.point)?;
-            let current =
-                matches!(entry, Entry::Put(put) if Arc::ptr_eq(&put.vector, &member.vector));
+            let Entry::Put(put) = entry else { return None };
+            let vector = put.vectors.get(self.number);
+            let current = vector.is_some_and(|vector| Arc::ptr_eq(vector, &member.vector));
             current.then(|| self.view.in_layer(layer, member.point, entry)).flatten()
         });
         let best: Vec<Located<'v>> = living.take(k.max(RESCORED)).collect();
         // So few that there may be more which the graph does not lead to.
-        if best.len() < k && best.len() < layer.len() {
+        if best.len() < k && best.len() < layer.held(self.number) {
             return self.scan_layer(layer, go_on);
         }
         best.into_iter().for_each(|located| self.show(located));
@@ -156,7 +167,7 @@ impl<'v> Search<'_, 'v> {
         placed: &'v Placed,
         go_on: impl Fn() -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
-        for from in (0..placed.segment.len()).step_by(SCANNED_AT_A_TIME) {
+        for from in (0..placed.segment.rows(self.number)).step_by(SCANNED_AT_A_TIME) {
             go_on()?;
             Isa::detect().run(Scan { search: self, placed, from });
         }
@@ -167,7 +178,7 @@ impl<'v> Search<'_, 'v> {
 /// Points that are compared between two looks at whether somebody still waits.
 const SCANNED_AT_A_TIME: usize = 4096;
 
-/// Compares live points of a segment, some of them from an ordinal on.
+/// Compares live points of a segment, some of them from a row on.
 struct Scan<'a, 'q, 'v> {
     search: &'a mut Search<'q, 'v>,
     placed: &'v Placed,
@@ -181,14 +192,14 @@ impl Task for Scan<'_, '_, '_> {
     unsafe fn run<K: Kernel>(self) {
         let Self { search, placed, from } = self;
         let segment = &placed.segment;
-        let vectors = segment.vectors().chunks_exact(search.query.len());
+        let dead = placed.dead_rows(search.number);
+        let vectors = segment.all_vectors(search.number).chunks_exact(search.query.len());
         let some = vectors.skip(from as usize).take(SCANNED_AT_A_TIME);
-        for (ordinal, vector) in (from..).zip(some) {
+        for (row, vector) in (from..).zip(some) {
             let distance = search.metric.distance_in_task(search.query, vector);
-            if search.top.may_keep(search.metric.score_of_distance(distance))
-                && !placed.dead.contains(ordinal)
+            if search.top.may_keep(search.metric.score_of_distance(distance)) && !dead.contains(row)
             {
-                search.offer_of_segment(distance, placed, ordinal);
+                search.offer_of_segment(distance, placed, row);
             }
         }
     }

@@ -8,7 +8,8 @@
 /// Sections begin at multiples of this: a cache line, and enough for every type that is read in place.
 pub(crate) const ALIGN: u64 = 64;
 
-/// What a section is. Numbers are on disk and never change; 5, 6 and 7 were version 1's graph.
+/// What a section is. Numbers are on disk and never change; 5, 6 and 7 were version 1's graph. Those that are about one of
+/// the vectors stand once for each, see [`SectionKind::number`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum SectionKind {
@@ -18,7 +19,7 @@ pub(crate) enum SectionKind {
     Ids = 2,
     /// u64 seqs, by ordinal.
     Seqs = 3,
-    /// f32 vectors, by ordinal.
+    /// Of a vector: f32 vectors, by row.
     Vectors = 4,
     /// u32 ordinals in order of ids.
     ByPlace = 8,
@@ -30,18 +31,24 @@ pub(crate) enum SectionKind {
     Edits = 11,
     /// Id (17) and seq (8) of tombstones, in order of ids.
     Tombstones = 12,
-    /// What a walk must know of the graph, see [`GraphInfo`](super::graph_info::GraphInfo).
+    /// Of a vector: what a walk must know of the graph, see [`GraphInfo`](super::graph_info::GraphInfo).
     GraphInfo = 13,
-    /// Blocks of code and links, by ordinal.
+    /// Of a vector: blocks of code and links, by row.
     Blocks = 14,
-    /// Steps of codes, by ordinal, where each has its own.
+    /// Of a vector: steps of codes, by row, where each has its own.
     OwnSteps = 15,
     /// u32 places in order of ids, by ordinal: the inverse of `ByPlace`.
     Places = 16,
+    /// Of a vector: one [`VectorInfo`](super::dense::VectorInfo). New in version 3.
+    VectorInfo = 32,
+    /// Of a vector other than 0: u32 ordinals, by row.
+    RowOrdinals = 33,
+    /// Of a vector other than 0: u32 rows, by ordinal; the greatest u32 for a point that lacks the vector.
+    OrdinalRows = 34,
 }
 
 impl SectionKind {
-    pub(crate) const ALL: [SectionKind; 13] = [
+    const ALL: [SectionKind; 16] = [
         SectionKind::Summary,
         SectionKind::Ids,
         SectionKind::Seqs,
@@ -55,18 +62,34 @@ impl SectionKind {
         SectionKind::Blocks,
         SectionKind::OwnSteps,
         SectionKind::Places,
+        SectionKind::VectorInfo,
+        SectionKind::RowOrdinals,
+        SectionKind::OrdinalRows,
     ];
 
-    /// Whether version 1 had none: its graphs were of another form and are not read. Such a segment is scanned, until
-    /// compaction writes it anew.
-    pub(crate) fn is_new_in_2(self) -> bool {
-        matches!(
-            self,
-            SectionKind::GraphInfo
-                | SectionKind::Blocks
-                | SectionKind::OwnSteps
-                | SectionKind::Places
-        )
+    /// Those that are about all vectors or none.
+    pub(crate) const SHARED: [SectionKind; 9] = [
+        SectionKind::Summary,
+        SectionKind::Ids,
+        SectionKind::Seqs,
+        SectionKind::ByPlace,
+        SectionKind::PayloadIndex,
+        SectionKind::PayloadBlocks,
+        SectionKind::Edits,
+        SectionKind::Tombstones,
+        SectionKind::Places,
+    ];
+
+    /// The number on disk, of the section for a vector where there is one for each: the vector's number is in the upper
+    /// half, so that those of vector 0 are what they were when it was the only one.
+    pub(crate) fn number(self, vector: usize) -> u32 {
+        self as u32 | (vector as u32) << 16
+    }
+
+    /// What a section of this number is, and of which vector; `None` for what a newer version added.
+    pub(crate) fn of_number(number: u32) -> Option<(SectionKind, u32)> {
+        let kind = Self::ALL.into_iter().find(|kind| *kind as u32 == number & 0xffff)?;
+        Some((kind, number >> 16))
     }
 
     /// Whether the checksum is verified when the segment is opened: what is small, and what reading relies on. The
@@ -92,6 +115,13 @@ pub(crate) struct SectionEntry {
     pub(crate) len: u64,
 }
 
+impl SectionEntry {
+    /// Where it is in the file; within it, as reading the directory made sure.
+    pub(crate) fn range(&self) -> std::ops::Range<usize> {
+        self.offset as usize..(self.offset + self.len) as usize
+    }
+}
+
 pub(crate) const ENTRY_BYTES: usize = 24;
 pub(crate) const FOOTER_BYTES: usize = 32;
 const MAGIC: [u8; 8] = *b"shoalseg";
@@ -104,6 +134,7 @@ pub(crate) const ID_BYTES: usize = 17;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) points: u64,
+    /// Of the vector number 0.
     pub(crate) dimensions: u64,
     pub(crate) edits: u64,
     pub(crate) tombstones: u64,

@@ -3,23 +3,22 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use bytemuck::try_cast_slice;
 use memmap2::Mmap;
-use shoal_vector::codes::Coder;
 use shoal_vector::{Metric, PointId};
 use uuid::Uuid;
 
 use super::Damage;
-use super::graph_info::GraphInfo;
+use super::dense::Dense;
 use super::layout::{
     ID_BYTES, ID_SEQ_BYTES, SectionEntry, SectionKind, Summary, decode_directory, u64_at,
 };
 use super::payloads::{Blocks as PayloadBlocks, PayloadCache};
 use crate::error::OpenError;
 use crate::format::{FileKind, Header, HeaderError};
-use crate::graph::{Blocks, GraphRef, Pages};
+use crate::graph::GraphRef;
+use crate::vectors::Vectors;
 
 #[cfg(target_endian = "big")]
 compile_error!("segments are read in place as little-endian numbers");
@@ -38,21 +37,20 @@ pub(crate) struct Segment {
     path: PathBuf,
     map: Mmap,
     directory: Vec<SectionEntry>,
-    ranges: [Range<usize>; SectionKind::ALL.len()],
+    ranges: [Range<usize>; SectionKind::SHARED.len()],
     summary: Summary,
-    /// `None` if the segment has no graph, as those of version 1.
-    graph: Option<GraphInfo>,
-    /// A copy of the blocks, once [`Segment::warm`] made one.
-    resident: OnceLock<Pages>,
+    /// By number of the vector.
+    dense: Vec<Dense>,
 }
 
 impl Segment {
-    /// Opens a segment and verifies what readers rely on; [`Segment::verify`] does the rest.
+    /// Opens a segment and verifies what readers rely on; [`Segment::verify`] does the rest. `dimensions` are those of the
+    /// collection's vectors, by number.
     pub(crate) fn open(
         path: &Path,
         number: u64,
         disk_id: Uuid,
-        dimensions: usize,
+        dimensions: &[usize],
     ) -> Result<Self, OpenError> {
         let corrupt = |detail: String| OpenError::corrupt(path, detail);
         let file = File::open(path).map_err(OpenError::io(path))?;
@@ -65,35 +63,35 @@ impl Segment {
             HeaderError::TooNew { .. } => OpenError::too_new(path, error.to_string()),
         })?;
         let directory = decode_directory(&map).map_err(corrupt)?;
-        let ranges = SectionKind::ALL.map(|kind| {
-            let entry = directory.iter().find(|entry| entry.number == kind as u32);
-            entry.map(|entry| entry.offset as usize..(entry.offset + entry.len) as usize)
-        });
-        for (kind, range) in SectionKind::ALL.into_iter().zip(&ranges) {
-            if range.is_none() && (header.version > 1 || !kind.is_new_in_2()) {
-                return Err(corrupt(format!("section {kind:?} is missing")));
+        let mut ranges: [Range<usize>; SectionKind::SHARED.len()] = Default::default();
+        for (kind, range) in SectionKind::SHARED.into_iter().zip(&mut ranges) {
+            match directory.iter().find(|entry| entry.number == kind as u32) {
+                Some(entry) => *range = entry.range(),
+                // Version 1 had no places.
+                None if kind == SectionKind::Places && header.version == 1 => {}
+                None => return Err(corrupt(format!("section {kind:?} is missing"))),
             }
         }
-        let ranges = ranges.map(Option::unwrap_or_default);
-        let summary = Summary::default();
-        let mut segment = Self {
-            number,
-            path: path.to_owned(),
-            map,
-            directory,
-            ranges,
-            summary,
-            graph: None,
-            resident: OnceLock::new(),
-        };
-        segment
-            .verify_sections(SectionKind::is_verified_at_open)
-            .map_err(|damage| corrupt(damage.detail))?;
-        segment.check_shape(dimensions, header.version).map_err(corrupt)?;
-        if header.version > 1 {
-            segment.check_graph().map_err(corrupt)?;
-        }
+        let (summary, dense) = (Summary::default(), Vec::new());
+        let path = path.to_owned();
+        let mut segment = Self { number, path, map, directory, ranges, summary, dense };
+        let opened = segment.check(dimensions, header.version);
+        opened.map_err(|detail| OpenError::corrupt(&segment.path, detail))?;
         Ok(segment)
+    }
+
+    fn check(&mut self, dimensions: &[usize], version: u16) -> Result<(), String> {
+        self.verify_sections(SectionKind::is_verified_at_open).map_err(|damage| damage.detail)?;
+        self.check_shape(version)?;
+        if version < 3 && dimensions.len() != 1 {
+            return Err(format!("one vector a point instead of {}", dimensions.len()));
+        }
+        for vector in dimensions.iter().copied().enumerate() {
+            let points = self.summary.points;
+            let dense = Dense::open(&self.map, &self.directory, version, points, vector)?;
+            self.dense.push(dense);
+        }
+        Ok(())
     }
 
     /// Verifies the checksums that opening left out. Reads the whole file.
@@ -102,30 +100,24 @@ impl Segment {
     }
 
     fn verify_sections(&self, wanted: impl Fn(SectionKind) -> bool) -> Result<(), Damage> {
-        for kind in SectionKind::ALL.into_iter().filter(|kind| wanted(*kind)) {
-            // Sections that a version must have were looked for when the segment was opened.
-            let entry = self.directory.iter().find(|entry| entry.number == kind as u32);
-            if entry.is_some_and(|entry| entry.crc != crc32c::crc32c(self.section(kind))) {
-                return Err(self.damage(format!("section {kind:?}: checksum does not match")));
+        for entry in &self.directory {
+            // What is not known is not read.
+            let Some((kind, vector)) = SectionKind::of_number(entry.number) else { continue };
+            if wanted(kind) && entry.crc != crc32c::crc32c(&self.map[entry.range()]) {
+                let of = if vector > 0 { format!(" of vector {vector}") } else { String::new() };
+                return Err(self.damage(format!("section {kind:?}{of}: checksum does not match")));
             }
         }
         Ok(())
     }
 
-    fn check_shape(&mut self, dimensions: usize, version: u16) -> Result<(), String> {
+    fn check_shape(&mut self, version: u16) -> Result<(), String> {
         let summary = self.section(SectionKind::Summary);
         self.summary = Summary::read(summary).ok_or("the summary is too short")?;
-        if self.summary.dimensions != dimensions as u64 {
-            return Err(format!(
-                "vectors of {} dimensions instead of {dimensions}",
-                self.summary.dimensions
-            ));
-        }
         let points = self.summary.points;
         let lengths = [
             (SectionKind::Ids, points * ID_BYTES as u64),
             (SectionKind::Seqs, points * 8),
-            (SectionKind::Vectors, points * 4 * dimensions as u64),
             (SectionKind::ByPlace, points * 4),
             (SectionKind::Places, if version > 1 { points * 4 } else { 0 }),
             (SectionKind::Edits, self.summary.edits * ID_SEQ_BYTES as u64),
@@ -142,50 +134,64 @@ impl Segment {
         Ok(())
     }
 
-    /// Reads what a walk must know, and tries once whether it fits together.
-    fn check_graph(&mut self) -> Result<(), String> {
-        let info: GraphInfo = postcard::from_bytes(self.section(SectionKind::GraphInfo))
-            .map_err(|error| format!("section GraphInfo: {error}"))?;
-        if info.coder.as_ref().is_some_and(|coder| coder.code_bytes() != info.code_bytes) {
-            return Err("section GraphInfo: codes of two lengths".into());
-        }
-        self.blocks(&info)?;
-        self.graph = Some(info);
-        Ok(())
-    }
-
-    fn blocks(&self, info: &GraphInfo) -> Result<Blocks<'_>, String> {
-        let own = try_cast_slice(self.section(SectionKind::OwnSteps))
-            .map_err(|error| format!("section OwnSteps: {error}"))?;
-        let resident = self.resident.get().map(Pages::bytes);
-        let bytes = resident.unwrap_or_else(|| self.section(SectionKind::Blocks));
-        let nodes = self.summary.points as usize;
-        Blocks::new(bytes, own, nodes, info.code_bytes, info.slots)
-            .map_err(|error| format!("section Blocks: {error}"))
-    }
-
     /// Copies what walks read most into memory of its own. Reads all of it from disk; nobody waits for it.
     pub(crate) fn warm(&self) {
-        match Pages::copy_of(self.section(SectionKind::Blocks)) {
-            Ok(pages) => drop(self.resident.set(pages)),
-            // The file's own pages serve.
-            Err(error) => {
+        for dense in &self.dense {
+            // The file's own pages serve where there is no memory.
+            if let Err(error) = dense.warm(&self.map) {
                 tracing::warn!(file = %self.path.display(), %error, "no memory for a graph")
             }
         }
     }
 
-    /// The graph, if there is one.
-    pub(crate) fn graph(&self, metric: Metric) -> Option<GraphRef<'_>> {
-        let info = self.graph.as_ref()?;
-        let coder: Option<&Coder> = info.coder.as_ref();
-        // It fitted when the segment was opened.
-        let blocks = self.blocks(info).ok()?;
-        Some(GraphRef { blocks, coder, vectors: self.vectors(), metric })
+    /// The graph of a vector, if there is one.
+    pub(crate) fn graph(&self, number: usize, metric: Metric) -> Option<GraphRef<'_>> {
+        self.dense.get(number)?.graph(&self.map, metric)
+    }
+
+    /// How many vectors the points may have.
+    pub(crate) fn vectors(&self) -> usize {
+        self.dense.len()
+    }
+
+    /// How many points have a vector: its rows are numbers below that.
+    pub(crate) fn rows(&self, number: usize) -> u32 {
+        self.dense.get(number).map_or(0, Dense::rows)
+    }
+
+    /// Whether every point has the vector, and rows are ordinals.
+    pub(crate) fn rows_are_ordinals(&self, number: usize) -> bool {
+        number == 0 && self.rows(0) == self.len()
+    }
+
+    /// The row of the point of an ordinal, if it has the vector.
+    pub(crate) fn row(&self, number: usize, ordinal: u32) -> Option<u32> {
+        self.dense.get(number)?.row(&self.map, ordinal)
+    }
+
+    /// The ordinal of the point of a row.
+    pub(crate) fn ordinal_of(&self, number: usize, row: u32) -> u32 {
+        self.dense.get(number).map_or(0, |dense| dense.ordinal(&self.map, row))
+    }
+
+    /// All vectors of a number, one after the other, by row.
+    pub(crate) fn all_vectors(&self, number: usize) -> &[f32] {
+        self.dense.get(number).map_or(&[], |dense| dense.all(&self.map))
+    }
+
+    /// The vector of a number, if the point of this ordinal has it.
+    pub(crate) fn vector(&self, number: usize, ordinal: u32) -> Option<&[f32]> {
+        self.dense.get(number)?.vector(&self.map, ordinal)
+    }
+
+    /// A copy of all the vectors that the point of an ordinal has.
+    pub(crate) fn vectors_of(&self, ordinal: u32) -> Vectors {
+        let one = |number| Some((number, self.vector(number, ordinal)?.into()));
+        (0..self.vectors()).filter_map(one).collect()
     }
 
     fn section(&self, kind: SectionKind) -> &[u8] {
-        let place = SectionKind::ALL.iter().position(|each| *each == kind).unwrap_or(0);
+        let place = SectionKind::SHARED.iter().position(|each| *each == kind).unwrap_or(0);
         &self.map[self.ranges[place].clone()]
     }
 
@@ -209,16 +215,6 @@ impl Segment {
 
     pub(crate) fn seq(&self, ordinal: u32) -> u64 {
         u64_at(self.section(SectionKind::Seqs), ordinal as usize * 8).unwrap_or(0)
-    }
-
-    /// All vectors, one after the other, by ordinal. Sections are aligned, so this casts and never copies.
-    pub(crate) fn vectors(&self) -> &[f32] {
-        try_cast_slice(self.section(SectionKind::Vectors)).unwrap_or_default()
-    }
-
-    pub(crate) fn vector(&self, ordinal: u32) -> &[f32] {
-        let dimensions = self.summary.dimensions as usize;
-        &self.vectors()[ordinal as usize * dimensions..][..dimensions]
     }
 
     /// The ordinal of the point at a place in order of ids.

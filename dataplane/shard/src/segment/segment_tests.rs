@@ -13,15 +13,22 @@ use super::*;
 use crate::error::OpenError;
 use crate::graph::{self, Accepted, BuildOptions, Target};
 use crate::mutable::Put;
+use crate::vectors::Dense;
 
 const DISK: Uuid = Uuid::from_u128(3);
 const DIMENSIONS: usize = 5;
+/// Of a collection with three vectors, the first of which has those above.
+const SEVERAL: [usize; 3] = [DIMENSIONS, 3, 8];
 
 fn id(n: u64) -> PointId {
     match n % 3 {
         0 => PointId::Uuid(Uuid::from_u128(u128::from(n) << 60)),
         _ => PointId::Num(n * 7),
     }
+}
+
+fn vector(n: u64, dimensions: usize) -> Dense {
+    (0..dimensions).map(|i| ((n * 31 + i as u64 * 17) % 101) as f32).collect()
 }
 
 /// Ids below `puts` are points, then come edits, then tombstones.
@@ -32,9 +39,8 @@ fn content(
     payload: impl Fn(u64) -> Vec<u8>,
 ) -> SegmentContent {
     let put = |n: u64| {
-        let vector: Vec<f32> =
-            (0..DIMENSIONS).map(|i| ((n * 31 + i as u64 * 17) % 101) as f32).collect();
-        (id(n), Arc::new(Put { seq: n + 1, vector: vector.into(), payload: payload(n).into() }))
+        let vectors = [(0, vector(n, DIMENSIONS))].into_iter().collect();
+        (id(n), Arc::new(Put { seq: n + 1, vectors, payload: payload(n).into() }))
     };
     let mut content = SegmentContent {
         puts: (0..puts).map(put).collect(),
@@ -49,19 +55,24 @@ fn content(
 }
 
 fn write(path: &Path, content: &SegmentContent) {
-    let options = BuildOptions {
-        metric: Metric::Euclid,
-        dimensions: DIMENSIONS,
+    write_with(path, content, &[DIMENSIONS]);
+}
+
+fn write_with(path: &Path, content: &SegmentContent, dimensions: &[usize]) {
+    let options = |(number, &dimensions): (usize, &usize)| BuildOptions {
+        metric: [Metric::Euclid, Metric::Manhattan, Metric::Cosine][number],
+        dimensions,
         ef: 20,
         refine_ef: 20,
         max_links: 16,
         bits: Some(CodeBits::Four),
     };
+    let options: Vec<BuildOptions> = dimensions.iter().enumerate().map(options).collect();
     write_segment(path, DISK, content, &options).unwrap();
 }
 
 fn open(path: &Path) -> Result<Segment, OpenError> {
-    Segment::open(path, 1, DISK, DIMENSIONS)
+    Segment::open(path, 1, DISK, &[DIMENSIONS])
 }
 
 fn check(segment: &Segment, content: &SegmentContent) {
@@ -76,7 +87,15 @@ fn check(segment: &Segment, content: &SegmentContent) {
         assert_eq!(segment.lower_bound(*id), spot.place);
         assert_eq!(segment.id(spot.ordinal), *id);
         assert_eq!(segment.seq(spot.ordinal), put.seq);
-        assert_eq!(segment.vector(spot.ordinal), &*put.vector);
+        for number in 0..segment.vectors() {
+            let vector = put.vectors.get(number);
+            assert_eq!(segment.vector(number, spot.ordinal), vector.map(|vector| &**vector));
+            let row = segment.row(number, spot.ordinal);
+            assert_eq!(row.is_some(), vector.is_some());
+            assert!(row.is_none_or(|row| segment.ordinal_of(number, row) == spot.ordinal));
+        }
+        let copied = segment.vectors_of(spot.ordinal);
+        assert!(copied.iter().eq(put.vectors.iter()));
         assert_eq!(segment.payload(&mut cache, spot.place).unwrap(), &*put.payload);
         assert!(segment.edit(*id).is_none() && !segment.has_tombstone(*id));
     }
@@ -108,19 +127,55 @@ fn a_segment_of_any_parts_reads_back() {
     }
 }
 
+/// Points of which each has those of three vectors whose bits are set in `which`.
+fn lacking(puts: u64, which: impl Fn(u64) -> u64) -> SegmentContent {
+    let mut content = content(puts, 5, 5, |n| format!("{{\"n\":{n}}}").into_bytes());
+    for (place, (_, put)) in content.puts.iter_mut().enumerate() {
+        let has = which(place as u64);
+        let own = SEVERAL.into_iter().enumerate().filter(|(number, _)| has >> number & 1 == 1);
+        let vectors = own.map(|(number, dimensions)| (number, vector(put.seq, dimensions)));
+        let (seq, payload) = (put.seq, put.payload.clone());
+        *put = Arc::new(Put { seq, vectors: vectors.collect(), payload });
+    }
+    content
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn points_that_lack_any_of_several_vectors_read_back(which in prop::collection::vec(0u64..8, 0..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        let content = lacking(which.len() as u64, |n| which[n as usize]);
+        write_with(&path, &content, &SEVERAL);
+        let segment = Segment::open(&path, 1, DISK, &SEVERAL).unwrap();
+        check(&segment, &content);
+        for number in 0..3 {
+            let have = which.iter().filter(|has| **has >> number & 1 == 1).count();
+            prop_assert_eq!(segment.rows(number) as usize, have);
+        }
+        prop_assert_eq!(read_all(&path, &SEVERAL), Ok(()));
+    }
+}
+
 /// What reading everything comes to: `Err` if damage was seen at any point.
-fn read_all(path: &Path, content: &SegmentContent) -> Result<(), String> {
-    let segment = open(path).map_err(|error| error.to_string())?;
+fn read_all(path: &Path, dimensions: &[usize]) -> Result<(), String> {
+    let segment = Segment::open(path, 1, DISK, dimensions).map_err(|error| error.to_string())?;
     // Readers meet damage before the background check does: they must survive it.
     let mut cache = PayloadCache::default();
     for item in 0..segment.len() + segment.edits() {
         segment.payload(&mut cache, item).map_err(|damage| damage.to_string())?;
     }
     let dead = roaring::RoaringBitmap::new();
-    let query: &[f32] = content.puts.first().map_or(&[], |(_, put)| &put.vector);
-    let graph = segment.graph(Metric::Euclid).ok_or("no graph")?;
-    let target = Target::new(query, &Rotation::new(DIMENSIONS));
-    graph::search(graph, &target, 10, 10, Accepted::Living { dead: &dead });
+    for (number, dimensions) in dimensions.iter().copied().enumerate() {
+        let query = vector(3, dimensions);
+        let metric = [Metric::Euclid, Metric::Manhattan, Metric::Cosine][number];
+        let graph = segment.graph(number, metric).ok_or("no graph")?;
+        let target = Target::new(&query, &Rotation::new(dimensions));
+        for near in graph::search(graph, &target, 10, 10, Accepted::Living { dead: &dead }) {
+            segment.id(segment.ordinal_of(number, near.node));
+        }
+    }
     segment.verify().map_err(|damage| damage.to_string())
 }
 
@@ -128,23 +183,22 @@ fn read_all(path: &Path, content: &SegmentContent) -> Result<(), String> {
 fn any_flipped_byte_and_any_cut_is_seen_and_nothing_panics() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("segment");
-    let content = content(24, 5, 5, |n| format!("{{\"n\":{n}}}").into_bytes());
-    write(&path, &content);
+    write_with(&path, &lacking(24, |n| n), &SEVERAL);
     let good = fs::read(&path).unwrap();
-    assert_eq!(read_all(&path, &content), Ok(()));
+    assert_eq!(read_all(&path, &SEVERAL), Ok(()));
     let padding = padding_bytes(&good);
-    assert!(padding.len() < good.len() / 10);
+    assert!(padding.len() < good.len() / 8);
     // Every byte of what is small, and some of the links.
-    let bytes = (0..good.len()).filter(|byte| byte % 5 == 0 || !(1024..6144).contains(byte));
+    let bytes = (0..good.len()).filter(|byte| byte % 7 == 0 || !(1024..15_000).contains(byte));
     for byte in bytes.filter(|byte| !padding.contains(byte)) {
         let mut bad = good.clone();
         bad[byte] ^= 1 << (byte % 8);
         fs::write(&path, &bad).unwrap();
-        assert!(read_all(&path, &content).is_err(), "byte {byte}");
+        assert!(read_all(&path, &SEVERAL).is_err(), "byte {byte}");
     }
     for len in (0..good.len()).step_by(97) {
         fs::write(&path, &good[..len]).unwrap();
-        assert!(read_all(&path, &content).is_err(), "cut at {len}");
+        assert!(read_all(&path, &SEVERAL).is_err(), "cut at {len}");
     }
 }
 
@@ -165,8 +219,10 @@ fn a_segment_of_another_disk_or_dimension_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("segment");
     write(&path, &content(10, 0, 0, |_| vec![]));
-    assert!(Segment::open(&path, 1, Uuid::from_u128(4), DIMENSIONS).is_err());
-    assert!(Segment::open(&path, 1, DISK, DIMENSIONS + 1).is_err());
+    assert!(Segment::open(&path, 1, Uuid::from_u128(4), &[DIMENSIONS]).is_err());
+    for others in [&[DIMENSIONS + 1][..], &SEVERAL] {
+        assert!(Segment::open(&path, 1, DISK, others).is_err());
+    }
 }
 
 proptest! {
@@ -192,17 +248,37 @@ proptest! {
 
 /// Written by version 1, from [`content`]: its graph had another form.
 const VERSION_1: &[u8] = include_bytes!("fixtures/version-1.seg");
+/// Written by version 2, from the same: there was one vector, which every point had.
+const VERSION_2: &[u8] = include_bytes!("fixtures/version-2.seg");
 
-#[test]
-fn a_segment_of_version_1_reads_as_it_was_written_and_has_no_graph() {
+/// Opens a segment of an earlier version, and checks all of it but its graph.
+fn of_version(bytes: &[u8]) -> Segment {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("segment");
-    fs::write(&path, VERSION_1).unwrap();
+    fs::write(&path, bytes).unwrap();
+    assert!(Segment::open(&path, 1, DISK, &SEVERAL).is_err());
     let segment = open(&path).unwrap();
     check(&segment, &content(24, 5, 5, |n| format!("{{\"n\":{n}}}").into_bytes()));
-    assert!(segment.graph(Metric::Euclid).is_none());
     for place in 0..segment.len() {
         let spot = segment.at_place(place);
         assert_eq!(segment.spot(spot.ordinal), spot);
     }
+    assert!(segment.rows_are_ordinals(0) && segment.rows(0) == segment.len());
+    segment
+}
+
+#[test]
+fn a_segment_of_version_1_reads_as_it_was_written_and_has_no_graph() {
+    assert!(of_version(VERSION_1).graph(0, Metric::Euclid).is_none());
+}
+
+#[test]
+fn a_segment_of_version_2_reads_as_it_was_written_and_its_graph_is_walked() {
+    let segment = of_version(VERSION_2);
+    let query = vector(3, DIMENSIONS);
+    let graph = segment.graph(0, Metric::Euclid).unwrap();
+    let target = Target::new(&query, &Rotation::new(DIMENSIONS));
+    let dead = roaring::RoaringBitmap::new();
+    let found = graph::search(graph, &target, 24, 24, Accepted::Living { dead: &dead });
+    assert_eq!((found.len(), segment.id(found[0].node)), (24, id(3)));
 }

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use shoal_vector::PointId;
 use uuid::Uuid;
 
+use super::dense::{NO_ROW, VectorInfo};
 use super::graph_info::GraphInfo;
 use super::layout::{ALIGN, SectionEntry, SectionKind, Summary, encode_directory};
 use super::payloads::BlockWriter;
 use crate::disk;
 use crate::error::OpenError;
 use crate::format::{FileKind, HEADER_BYTES, Header};
-use crate::graph::{self, BuildOptions, Built};
+use crate::graph::{self, BuildError, BuildOptions, Built};
 use crate::limits::MAX_SEGMENT_POINTS;
 use crate::mutable::{Entry, MutableSegment, Put};
 
@@ -44,35 +45,92 @@ impl SegmentContent {
     }
 }
 
-/// Builds the graph and writes the file. Takes seconds; nobody waits for it.
+/// Builds the graphs and writes the file. Takes seconds; nobody waits for it. `options` are those of the collection's
+/// vectors, by number.
 pub(crate) fn write_segment(
     path: &Path,
     disk_id: Uuid,
     content: &SegmentContent,
-    options: &BuildOptions,
+    options: &[BuildOptions],
 ) -> Result<(), OpenError> {
     let failed = |error: io::Error| OpenError::io(path)(error);
     if content.puts.len() > MAX_SEGMENT_POINTS {
         return Err(failed(io::Error::other("more points than a segment can number")));
     }
-    let vectors: Vec<&[f32]> = content.puts.iter().map(|(_, put)| &*put.vector).collect();
-    let graph = graph::build(&vectors, options).map_err(|error| failed(io::Error::other(error)))?;
+    let mut rows = Vec::with_capacity(options.len());
+    for (number, options) in options.iter().enumerate() {
+        let built = Rows::build(content, number, options);
+        rows.push(built.map_err(|error| failed(io::Error::other(error)))?);
+    }
+    let order = Order::new(content.puts.len(), rows.first());
     let header = Header::new(FileKind::Segment, disk_id, content.last_seq);
     disk::replace_file(path, |file| {
         let mut out = Sections { file: BufWriter::new(file), at: 0, directory: Vec::new() };
         out.write(&header.to_bytes())?;
-        write_points(&mut out, content, &graph, options.dimensions)?;
-        write_graph(&mut out, &graph)?;
+        let dimensions = options.first().map_or(0, |options| options.dimensions);
+        write_points(&mut out, content, &order, dimensions)?;
+        for (number, (rows, options)) in rows.iter().zip(options).enumerate() {
+            write_vectors(&mut out, content, (number, rows), &order, options.dimensions)?;
+        }
         write_payloads(&mut out, content)?;
         out.finish()
     })
     .map_err(failed)
 }
 
+/// The points that have one of the vectors, in the order of its graph.
+struct Rows {
+    graph: Built,
+    /// Places, by row.
+    places: Vec<u32>,
+}
+
+impl Rows {
+    fn build(
+        content: &SegmentContent,
+        number: usize,
+        options: &BuildOptions,
+    ) -> Result<Self, BuildError> {
+        let have = content.puts.iter().zip(0..).filter_map(|((_, put), place)| {
+            let vector: &[f32] = put.vectors.get(number)?;
+            Some((place, vector))
+        });
+        let (have, vectors): (Vec<u32>, Vec<&[f32]>) = have.unzip();
+        let graph = graph::build(&vectors, options)?;
+        let places = graph.order.iter().map(|&nth| have[nth as usize]).collect();
+        Ok(Self { graph, places })
+    }
+}
+
+/// How points are numbered: by the graph of the first vector, then those that lack it.
+struct Order {
+    /// Places, by ordinal.
+    places: Vec<u32>,
+    /// Ordinals, by place.
+    by_place: Vec<u32>,
+}
+
+impl Order {
+    fn new(points: usize, first: Option<&Rows>) -> Self {
+        let mut places = first.map_or_else(Vec::new, |rows| rows.places.clone());
+        let mut by_place = vec![NO_ROW; points];
+        for (ordinal, &place) in places.iter().enumerate() {
+            by_place[place as usize] = ordinal as u32;
+        }
+        for (place, ordinal) in by_place.iter_mut().enumerate() {
+            if *ordinal == NO_ROW {
+                *ordinal = places.len() as u32;
+                places.push(place as u32);
+            }
+        }
+        Self { places, by_place }
+    }
+}
+
 fn write_points(
     out: &mut Sections<'_>,
     content: &SegmentContent,
-    graph: &Built,
+    order: &Order,
     dimensions: usize,
 ) -> io::Result<()> {
     let summary = Summary {
@@ -82,29 +140,45 @@ fn write_points(
         tombstones: content.tombstones.len() as u64,
         last_seq: content.last_seq,
     };
-    let by_ordinal = || graph.order.iter().filter_map(|&place| content.puts.get(place as usize));
+    let by_ordinal = || order.places.iter().filter_map(|&place| content.puts.get(place as usize));
     out.section(SectionKind::Summary, [summary.to_bytes()])?;
     out.section(SectionKind::Ids, by_ordinal().map(|(id, _)| id.canonical_bytes()))?;
     out.section(SectionKind::Seqs, by_ordinal().map(|(_, put)| put.seq.to_le_bytes()))?;
-    out.section(
-        SectionKind::Vectors,
-        by_ordinal().map(|(_, put)| bytemuck::cast_slice::<f32, u8>(&put.vector)),
-    )?;
-    let mut by_place = vec![0u32; graph.order.len()];
-    for (ordinal, &place) in graph.order.iter().enumerate() {
-        by_place[place as usize] = ordinal as u32;
-    }
-    out.section(SectionKind::ByPlace, [bytemuck::cast_slice::<u32, u8>(&by_place)])?;
-    out.section(SectionKind::Places, [bytemuck::cast_slice::<u32, u8>(&graph.order)])
+    out.section(SectionKind::ByPlace, [bytemuck::cast_slice::<u32, u8>(&order.by_place)])?;
+    out.section(SectionKind::Places, [bytemuck::cast_slice::<u32, u8>(&order.places)])
 }
 
-fn write_graph(out: &mut Sections<'_>, graph: &Built) -> io::Result<()> {
+fn write_vectors(
+    out: &mut Sections<'_>,
+    content: &SegmentContent,
+    (number, Rows { graph, places }): (usize, &Rows),
+    order: &Order,
+    dimensions: usize,
+) -> io::Result<()> {
+    let info = VectorInfo { dimensions: dimensions as u64, rows: places.len() as u64 };
+    out.section_of(number, SectionKind::VectorInfo, [info.to_bytes()])?;
+    let by_row = places.iter().filter_map(|&place| {
+        let vector: &[f32] = content.puts.get(place as usize)?.1.vectors.get(number)?;
+        Some(bytemuck::cast_slice::<f32, u8>(vector))
+    });
+    out.section_of(number, SectionKind::Vectors, by_row)?;
+    if number > 0 {
+        let ordinals: Vec<u32> =
+            places.iter().map(|&place| order.by_place[place as usize]).collect();
+        let mut rows = vec![NO_ROW; content.puts.len()];
+        for (row, &ordinal) in ordinals.iter().enumerate() {
+            rows[ordinal as usize] = row as u32;
+        }
+        let bytes = bytemuck::cast_slice::<u32, u8>;
+        out.section_of(number, SectionKind::RowOrdinals, [bytes(&ordinals)])?;
+        out.section_of(number, SectionKind::OrdinalRows, [bytes(&rows)])?;
+    }
     let info =
         GraphInfo { code_bytes: graph.code_bytes, slots: graph.slots, coder: graph.coder.clone() };
     let info = postcard::to_stdvec(&info).map_err(io::Error::other)?;
-    out.section(SectionKind::GraphInfo, [info])?;
-    out.section(SectionKind::Blocks, [graph::bytes_of(&graph.blocks)])?;
-    out.section(SectionKind::OwnSteps, [bytemuck::cast_slice::<_, u8>(&graph.own)])
+    out.section_of(number, SectionKind::GraphInfo, [info])?;
+    out.section_of(number, SectionKind::Blocks, [graph::bytes_of(&graph.blocks)])?;
+    out.section_of(number, SectionKind::OwnSteps, [bytemuck::cast_slice::<_, u8>(&graph.own)])
 }
 
 fn write_payloads(out: &mut Sections<'_>, content: &SegmentContent) -> io::Result<()> {
@@ -146,6 +220,16 @@ impl Sections<'_> {
         kind: SectionKind,
         parts: impl IntoIterator<Item = B>,
     ) -> io::Result<()> {
+        self.section_of(0, kind, parts)
+    }
+
+    /// A section that is about one of the vectors.
+    fn section_of<B: AsRef<[u8]>>(
+        &mut self,
+        vector: usize,
+        kind: SectionKind,
+        parts: impl IntoIterator<Item = B>,
+    ) -> io::Result<()> {
         self.pad()?;
         let offset = self.at;
         let mut crc = 0;
@@ -154,7 +238,7 @@ impl Sections<'_> {
             self.write(part.as_ref())?;
         }
         self.directory.push(SectionEntry {
-            number: kind as u32,
+            number: kind.number(vector),
             crc,
             offset,
             len: self.at - offset,

@@ -11,7 +11,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use bytes::Bytes;
-use shoal_shard::api::{Identity, OpOrigin, ShardError, Tuning, Want, WantPayload, WriteAck};
+use shoal_shard::api::{
+    Identity, OpOrigin, ShardError, Tuning, Want, WantPayload, WantVectors, WriteAck,
+};
 use shoal_shard::{Limits, Shard, encode_op};
 use shoal_vector::filter::Subject;
 use shoal_vector::op::Selector;
@@ -19,7 +21,10 @@ use shoal_vector::payload::{KeyPath, merge, remove};
 use shoal_vector::{Hit, Metric, Op, Payload, Point, PointId, VectorConfig};
 
 pub(crate) fn identity(size: usize, distance: Metric) -> Identity {
-    let vectors = vec![VectorConfig { name: String::new(), size, distance }];
+    identity_of(vec![VectorConfig { name: String::new(), size, distance }])
+}
+
+pub(crate) fn identity_of(vectors: Vec<VectorConfig>) -> Identity {
     Identity { collection: "words".into(), shard: "words-0".into(), vectors }
 }
 
@@ -54,7 +59,7 @@ pub(crate) fn point(id: u64, vector: &[f32], payload: &str) -> Point {
 }
 
 pub(crate) fn everything() -> Want {
-    Want { payload: WantPayload::All, vectors: true }
+    Want { payload: WantPayload::All, vectors: WantVectors::All }
 }
 
 /// Waits, for at most a minute, until the shard is in a state.
@@ -115,21 +120,33 @@ fn copy_dir(from: &Path, to: &Path) {
 /// What a collection is, without logs, segments or graphs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Model {
-    pub(crate) metric: Metric,
-    pub(crate) points: BTreeMap<PointId, (Vec<f32>, Payload)>,
+    pub(crate) vectors: Vec<VectorConfig>,
+    pub(crate) points: BTreeMap<PointId, Stored>,
 }
 
+/// A point's vectors by name, in the order of the collection's, and its payload.
+pub(crate) type Stored = (Vec<(String, Vec<f32>)>, Payload);
+
 impl Model {
-    pub(crate) fn new(metric: Metric) -> Self {
-        Self { metric, points: BTreeMap::new() }
+    pub(crate) fn new(vectors: Vec<VectorConfig>) -> Self {
+        Self { vectors, points: BTreeMap::new() }
+    }
+
+    /// Vectors as they are stored.
+    fn stored(&self, point: &Point) -> Vec<(String, Vec<f32>)> {
+        let one = |config: &VectorConfig| {
+            let vector = config.distance.preprocess(point.vector(&config.name)?.to_vec());
+            Some((config.name.clone(), vector))
+        };
+        self.vectors.iter().filter_map(one).collect()
     }
 
     pub(crate) fn apply(&mut self, op: &Op) {
         match op {
             Op::Upsert(points) => {
                 for point in points {
-                    let vector = self.metric.preprocess(point.vectors[0].1.clone());
-                    self.points.insert(point.id, (vector, parse(&point.payload)));
+                    let vectors = self.stored(point);
+                    self.points.insert(point.id, (vectors, parse(&point.payload)));
                 }
             }
             Op::Delete(selector) => {
@@ -169,25 +186,30 @@ impl Model {
     }
 
     pub(crate) fn matching(&self, filter: &shoal_vector::Filter) -> impl Iterator<Item = PointId> {
-        let matches = |(id, (_, payload)): (&PointId, &(Vec<f32>, Payload))| {
-            let subject = Subject { id: *id, payload, has_vector: &str::is_empty };
+        let matches = |(id, (vectors, payload)): (&PointId, &Stored)| {
+            let has_vector = |name: &str| vectors.iter().any(|(held, _)| held == name);
+            let subject = Subject { id: *id, payload, has_vector: &has_vector };
             filter.matches(&subject).unwrap().then_some(*id)
         };
         self.points.iter().filter_map(matches)
     }
 
-    /// Ids and scores of the best `k`.
+    /// Ids and scores of the best `k` by a vector, of those that have it.
     pub(crate) fn nearest(
         &self,
+        using: &VectorConfig,
         query: &[f32],
         k: usize,
         ids: impl Iterator<Item = PointId>,
     ) -> Vec<(PointId, f32)> {
-        let query = self.metric.preprocess(query.to_vec());
-        let hit =
-            |id: PointId| Hit { id, score: self.metric.score(&query, &self.points[&id].0), seq: 0 };
-        let mut hits: Vec<Hit> = ids.map(hit).collect();
-        hits.sort_by(|a, b| a.order(b, self.metric));
+        let metric = using.distance;
+        let query = metric.preprocess(query.to_vec());
+        let hit = |id: PointId| {
+            let (_, vector) = self.points[&id].0.iter().find(|(name, _)| *name == using.name)?;
+            Some(Hit { id, score: metric.score(&query, vector), seq: 0 })
+        };
+        let mut hits: Vec<Hit> = ids.filter_map(hit).collect();
+        hits.sort_by(|a, b| a.order(b, metric));
         hits.into_iter().take(k).map(|hit| (hit.id, hit.score)).collect()
     }
 }

@@ -92,6 +92,9 @@ fn arguments(valid: &Valid, part: &ShardSlots) -> Vec<String> {
     ] {
         arguments.extend([flag.to_owned(), value]);
     }
+    if valid.vectors.len() > 1 {
+        arguments.extend(["--tuning".to_owned(), tuning_of_each(valid)]);
+    }
     // One word each: a name may begin with a dash.
     arguments.push(format!("--collection={}", valid.client_name));
     arguments.push(format!("--shard={}", part.shard));
@@ -104,6 +107,15 @@ fn vectors(valid: &Valid) -> String {
     let vectors = valid.vectors.iter();
     let list: Vec<_> = vectors
         .map(|v| json!({"distance": distance_name(v.distance), "name": v.name, "size": v.size}))
+        .collect();
+    json!(list).to_string()
+}
+
+/// The vectors' tunings as the shard's command line has them.
+fn tuning_of_each(valid: &Valid) -> String {
+    let each = valid.vectors.iter();
+    let list: Vec<_> = each
+        .map(|v| json!({"ef": v.ef(), "efConstruct": v.ef_construct(), "name": v.name}))
         .collect();
     json!(list).to_string()
 }
@@ -183,5 +195,22 @@ mod tests {
     #[test]
     fn vectors_are_told_as_the_shard_reads_them() {
         assert_eq!(vectors(&valid()), r#"[{"distance":"Cosine","name":"","size":4}]"#);
+    }
+
+    #[test]
+    fn the_tuning_of_each_vector_is_told_where_there_are_several() {
+        assert!(!arguments(&valid(), &part()).contains(&"--tuning".to_owned()));
+        let mut several = valid();
+        several.vectors.push(VectorSpec {
+            name: "title".into(),
+            size: 2,
+            index: Some(shoal_crds::collection::Index { ef: Some(9), ef_construct: None }),
+            ..VectorSpec::default()
+        });
+        let told =
+            r#"[{"ef":64,"efConstruct":100,"name":""},{"ef":9,"efConstruct":100,"name":"title"}]"#;
+        let arguments = arguments(&several, &part());
+        let at = arguments.iter().position(|argument| argument == "--tuning").expect("told");
+        assert_eq!(arguments.get(at + 1).map(String::as_str), Some(told));
     }
 }

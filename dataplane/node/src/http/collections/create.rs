@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
+use shoal_shard::limits::MAX_VECTORS;
 use shoal_vector::{MAX_DIMENSIONS, Metric, VectorConfig};
 
 use super::super::error::Failure;
@@ -18,6 +19,8 @@ use crate::router::api::CreateCollection;
 const MAX_SHARDS: u32 = 64;
 /// Greatest `ef_construct`: beyond it a build only gets slower.
 const MAX_EF_CONSTRUCT: u32 = 10_000;
+/// Longest name of a vector, in characters, as in a VectorCollection.
+const MAX_VECTOR_NAME: usize = 64;
 /// Least `ef_construct`, as in Qdrant.
 const MIN_EF_CONSTRUCT: u32 = 4;
 
@@ -90,13 +93,12 @@ impl CreateBody {
         timeout: Duration,
     ) -> Result<CreateCollection, Failure> {
         self.refuse_what_is_not_there()?;
-        let (vector, per_vector) = one_vector(self.vectors)?;
+        let (vectors, own) = vectors(self.vectors)?;
         let shards = between("shard_number", self.shard_number, 1, MAX_SHARDS)?;
-        let ef_construct =
-            per_vector.ef_construct.or(self.hnsw_config.unwrap_or_default().ef_construct);
+        let ef_construct = own.or(self.hnsw_config.unwrap_or_default().ef_construct);
         let ef_construct =
             between("hnsw_config.ef_construct", ef_construct, MIN_EF_CONSTRUCT, MAX_EF_CONSTRUCT)?;
-        Ok(CreateCollection { name, vectors: vec![vector], ef_construct, shards, timeout })
+        Ok(CreateCollection { name, vectors, ef_construct, shards, timeout })
     }
 
     fn refuse_what_is_not_there(&self) -> Result<(), Failure> {
@@ -132,9 +134,9 @@ impl CreateBody {
     }
 }
 
-/// The one vector a collection has for now: given plainly, or under the name "".
-fn one_vector(vectors: Option<Value>) -> Result<(VectorConfig, HnswConfig), Failure> {
-    let Some(Value::Object(mut object)) = vectors else {
+/// The collection's vectors, given by name or as the one without a name, and their own `ef_construct`.
+fn vectors(vectors: Option<Value>) -> Result<(Vec<VectorConfig>, Option<u32>), Failure> {
+    let Some(Value::Object(object)) = vectors else {
         return Err(match vectors {
             None => Failure::unsupported("a collection without `vectors`"),
             Some(_) => Failure::format("vectors: expected {\"size\": number, \"distance\": text}"),
@@ -142,44 +144,68 @@ fn one_vector(vectors: Option<Value>) -> Result<(VectorConfig, HnswConfig), Fail
     };
     // By name, each value is an object; plainly, `size` is a number.
     let by_name = object.values().all(Value::is_object);
-    let params = match (by_name, object.len()) {
-        (false, _) => Value::Object(object),
-        (true, 0) => return Err(Failure::unsupported("a collection without `vectors`")),
-        (true, 1) => match object.remove("") {
-            Some(params) => params,
-            None => return Err(Failure::unsupported("named vectors (`vectors` with a name)")),
-        },
-        (true, _) => {
-            return Err(Failure::unsupported(
-                "more than one vector for each point (`vectors` by name)",
-            ));
-        }
+    let named: Vec<(String, Value)> = match by_name {
+        true => object.into_iter().collect(),
+        false => vec![(String::new(), Value::Object(object))],
     };
-    let params: VectorParams = serde_json::from_value(params)
-        .map_err(|error| Failure::format(format!("vectors: {error}")))?;
-    params.into_config()
+    if named.is_empty() {
+        return Err(Failure::unsupported("a collection without `vectors`"));
+    }
+    if named.len() > MAX_VECTORS {
+        let why = format!("{} vectors, must be {MAX_VECTORS} or fewer", named.len());
+        return Err(Failure::field("vectors", why));
+    }
+    let (mut configs, mut graphs) = (Vec::new(), Vec::new());
+    for (name, params) in named {
+        check_vector_name(&name)?;
+        let place = if by_name { format!("vectors.{name}") } else { "vectors".to_owned() };
+        let params: VectorParams = serde_json::from_value(params)
+            .map_err(|error| Failure::format(format!("{place}: {error}")))?;
+        let (config, graph) = params.into_config(name, &place)?;
+        configs.push(config);
+        graphs.push(graph.ef_construct);
+    }
+    match graphs.iter().all(|own| *own == graphs[0]) {
+        true => Ok((configs, graphs[0])),
+        false => Err(Failure::unsupported(
+            "`hnsw_config.ef_construct` that differs between vectors (an applied VectorCollection may have it)",
+        )),
+    }
+}
+
+/// A name that the cluster's objects may have too.
+fn check_vector_name(name: &str) -> Result<(), Failure> {
+    match name.chars().count() > MAX_VECTOR_NAME {
+        true => Err(Failure::field(
+            "vectors",
+            format!("the name `{name}` is longer than {MAX_VECTOR_NAME} characters"),
+        )),
+        false => Ok(()),
+    }
 }
 
 impl VectorParams {
-    fn into_config(self) -> Result<(VectorConfig, HnswConfig), Failure> {
+    fn into_config(self, name: String, place: &str) -> Result<(VectorConfig, HnswConfig), Failure> {
         refuse(&[
-            ("vectors.quantization_config", &self.quantization_config),
-            ("vectors.multivector_config", &self.multivector_config),
+            (&format!("{place}.quantization_config"), &self.quantization_config),
+            (&format!("{place}.multivector_config"), &self.multivector_config),
         ])?;
         match self.datatype.as_deref() {
             None | Some("float32") => {}
             Some(other @ ("uint8" | "float16" | "turbo4")) => {
-                return Err(Failure::unsupported(format!("`vectors.datatype` {other}")));
+                return Err(Failure::unsupported(format!("`{place}.datatype` {other}")));
             }
-            Some(_) => return Err(Failure::field("vectors.datatype", "expected `float32`")),
+            Some(_) => {
+                return Err(Failure::field(&format!("{place}.datatype"), "expected `float32`"));
+            }
         }
         let size =
             usize::try_from(self.size).ok().filter(|size| (1..=MAX_DIMENSIONS).contains(size));
         let Some(size) = size else {
             let why = format!("value {} invalid, must be from 1 to {MAX_DIMENSIONS}", self.size);
-            return Err(Failure::field("vectors.size", why));
+            return Err(Failure::field(&format!("{place}.size"), why));
         };
-        let config = VectorConfig { name: String::new(), size, distance: self.distance };
+        let config = VectorConfig { name, size, distance: self.distance };
         Ok((config, self.hnsw_config.unwrap_or_default()))
     }
 }
@@ -209,6 +235,26 @@ mod tests {
         assert_eq!(plain.vectors, [config]);
         assert_eq!((plain.shards, plain.ef_construct), (None, None));
         assert_eq!(read(r#"{"vectors": {"": {"size": 4, "distance": "Dot"}}}"#).unwrap(), plain);
+    }
+
+    #[test]
+    fn vectors_by_name_have_sizes_and_distances_of_their_own() {
+        let json = r#"{"vectors": {"text": {"size": 4, "distance": "Dot"}, "": {"size": 2, "distance": "Euclid"}}}"#;
+        let mut vectors = read(json).unwrap().vectors;
+        vectors.sort_by(|a, b| a.name.cmp(&b.name));
+        let config =
+            |name: &str, size, distance| VectorConfig { name: name.into(), size, distance };
+        assert_eq!(vectors, [config("", 2, Metric::Euclid), config("text", 4, Metric::Dot)]);
+        let many = |count: usize| {
+            let one = |n| format!(r#""v{n}": {{"size": 1, "distance": "Dot"}}"#);
+            let all: Vec<String> = (0..count).map(one).collect();
+            read(&format!(r#"{{"vectors": {{{}}}}}"#, all.join(", ")))
+        };
+        assert_eq!(many(MAX_VECTORS).unwrap().vectors.len(), MAX_VECTORS);
+        assert_eq!(many(MAX_VECTORS + 1).unwrap_err().status.as_u16(), 422);
+        let long = "x".repeat(MAX_VECTOR_NAME + 1);
+        let json = format!(r#"{{"vectors": {{"{long}": {{"size": 1, "distance": "Dot"}}}}}}"#);
+        assert!(read(&json).unwrap_err().text.contains("longer than"));
     }
 
     #[test]
@@ -242,11 +288,13 @@ mod tests {
             (r#"{"vectors": {"size": 0, "distance": "Dot"}}"#, 422, "vectors.size"),
             (r#"{"vectors": {"size": 65537, "distance": "Dot"}}"#, 422, "vectors.size"),
             (r#"{"vectors": {"size": 4, "distance": "Dot", "sise": 4}}"#, 400, "sise"),
-            (r#"{"vectors": {"a": {"size": 4, "distance": "Dot"}}}"#, 501, "named vectors"),
+            (r#"{"vectors": {"a": {"size": 0, "distance": "Dot"}}}"#, 422, "vectors.a.size"),
+            (r#"{"vectors": {"a": {"size": 4}}}"#, 400, "vectors.a"),
             (
-                r#"{"vectors": {"": {"size": 4, "distance": "Dot"}, "a": {"size": 4, "distance": "Dot"}}}"#,
+                r#"{"vectors": {"a": {"size": 4, "distance": "Dot", "hnsw_config": {"ef_construct": 9}},
+                    "b": {"size": 4, "distance": "Dot"}}}"#,
                 501,
-                "more than one",
+                "differs between vectors",
             ),
             (
                 r#"{"vectors": {"size": 4, "distance": "Dot", "datatype": "uint8"}}"#,

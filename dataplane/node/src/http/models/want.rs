@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use shoal_shard::api::{Want, WantPayload};
+use shoal_shard::api::{Want, WantPayload, WantVectors};
 use shoal_vector::VectorConfig;
 
 use super::super::error::Failure;
@@ -34,11 +34,11 @@ pub(in super::super) fn want(
         (None, false) => WantPayload::No,
     };
     let vectors = match with_vector {
-        None => false,
-        Some(WithVector::All(all)) => all,
+        None | Some(WithVector::All(false)) => WantVectors::No,
+        Some(WithVector::All(true)) => WantVectors::All,
         Some(WithVector::Named(names)) => {
             names.iter().try_for_each(|name| vector::named(vectors, name).map(|_| ()))?;
-            !names.is_empty()
+            if names.is_empty() { WantVectors::No } else { WantVectors::Named(names) }
         }
     };
     Ok(Want { payload, vectors })
@@ -147,11 +147,15 @@ mod tests {
         let vectors = [VectorConfig { name: String::new(), size: 1, distance: Metric::Dot }];
         let with_vector = |json: &str| serde_json::from_str::<WithVector>(json).unwrap();
         let wanted = want(None, true, None, &vectors).unwrap();
-        assert_eq!(wanted, Want { payload: WantPayload::All, vectors: false });
+        assert_eq!(wanted, Want { payload: WantPayload::All, vectors: WantVectors::No });
         assert_eq!(want(None, false, None, &vectors).unwrap().payload, WantPayload::No);
-        for (json, vectors_wanted) in
-            [("true", true), ("false", false), (r#"[""]"#, true), ("[]", false)]
-        {
+        let unnamed = || WantVectors::Named(vec![String::new()]);
+        for (json, vectors_wanted) in [
+            ("true", WantVectors::All),
+            ("false", WantVectors::No),
+            (r#"[""]"#, unnamed()),
+            ("[]", WantVectors::No),
+        ] {
             let wanted = want(None, false, Some(with_vector(json)), &vectors).unwrap();
             assert_eq!(wanted.vectors, vectors_wanted, "{json}");
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
-use shoal_shard::api::{Want, WantPayload};
+use shoal_shard::api::{Want, WantPayload, WantVectors};
 use shoal_vector::PointId;
 
 use super::super::AppState;
@@ -63,7 +63,7 @@ pub(in super::super) async fn get_one(
 ) -> Result<Reply<RecordOut>, Failure> {
     let collection = state.router.collection(&name)?;
     let id: PointId = id.parse().map_err(Failure::wrong_input)?;
-    let want = Want { payload: WantPayload::All, vectors: true };
+    let want = Want { payload: WantPayload::All, vectors: WantVectors::All };
     let read = async |time: Time| {
         Ok(state.router.retrieve(&collection, &[id], &want, time.read()).await?)
     };

@@ -78,7 +78,7 @@ pub(in super::super) async fn scroll(
 
 #[cfg(test)]
 mod tests {
-    use shoal_shard::api::WantPayload;
+    use shoal_shard::api::{WantPayload, WantVectors};
 
     use super::*;
 
@@ -91,7 +91,7 @@ mod tests {
         let request = read("{}").unwrap();
         assert_eq!((request.limit, request.from), (10, None));
         assert_eq!(request.want.payload, WantPayload::All);
-        assert!(!request.want.vectors);
+        assert_eq!(request.want.vectors, WantVectors::No);
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
             read(r#"{"offset": 7, "limit": 3, "with_payload": false, "with_vectors": true}"#)
                 .unwrap();
         assert_eq!((request.limit, request.from), (3, Some(PointId::Num(7))));
-        assert!(request.want.vectors);
+        assert_eq!(request.want.vectors, WantVectors::All);
     }
 
     #[test]

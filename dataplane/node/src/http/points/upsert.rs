@@ -117,13 +117,11 @@ impl PointStruct {
         for (name, vector) in &vectors {
             vector::check(configs, name, vector)?;
         }
-        if let Some(missing) =
-            configs.iter().find(|config| vectors.iter().all(|(name, _)| *name != config.name))
-        {
-            let why = format!("point {} has no vector named `{}`", self.id, missing.name);
-            return Err(Failure::field(&place(), why));
-        }
-        if vectors.len() > configs.len() {
+        // Each name is one of the collection's, so what is there twice is among so few.
+        let is_first = |(i, (name, _)): (usize, &(String, _))| {
+            vectors.iter().position(|(n, _)| n == name) == Some(i)
+        };
+        if !vectors.iter().enumerate().all(is_first) {
             return Err(Failure::field(&place(), "a name is there twice"));
         }
         let payload = self.payload.filter(|payload| !payload.is_empty());
@@ -192,7 +190,16 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<Vec<Point>, Failure> {
-        let vectors = [VectorConfig { name: String::new(), size: 2, distance: Metric::Dot }];
+        read_for(&[("", 2)], json)
+    }
+
+    fn read_for(vectors: &[(&str, usize)], json: &str) -> Result<Vec<Point>, Failure> {
+        let config = |&(name, size): &(&str, usize)| VectorConfig {
+            name: name.to_owned(),
+            size,
+            distance: Metric::Dot,
+        };
+        let vectors: Vec<VectorConfig> = vectors.iter().map(config).collect();
         serde_json::from_str::<Upsert>(json).map_err(Failure::format)?.into_points(&vectors)
     }
 
@@ -210,6 +217,32 @@ mod tests {
     }
 
     #[test]
+    fn points_have_vectors_by_name_and_may_lack_some_or_all() {
+        let read = |json| read_for(&[("a", 2), ("b", 1)], json);
+        let list = r#"{"points": [{"id": 1, "vector": {"b": [3], "a": [1, 2]}}, {"id": 2, "vector": {"b": [4]}}]}"#;
+        let points = read(list).unwrap();
+        assert_eq!(points[0].vector("a"), Some(&[1.0, 2.0][..]));
+        assert_eq!(points[1].vectors, [("b".to_owned(), vec![4.0])]);
+        assert_eq!(read(r#"{"points": [{"id": 1, "vector": {}}]}"#).unwrap()[0].vectors, []);
+        let batch =
+            r#"{"batch": {"ids": [1, 2], "vectors": {"b": [[3], [4]], "a": [[1, 2], [5, 6]]}}}"#;
+        let points = read(batch).unwrap();
+        assert_eq!(points[0].vectors, [("b".into(), vec![3.0]), ("a".into(), vec![1.0, 2.0])]);
+        assert_eq!(points[1].vector("a"), Some(&[5.0, 6.0][..]));
+        for (vector, status, text) in [
+            ("[1, 2]", 400, "Not existing vector name error: "),
+            (r#"{"c": [1]}"#, 400, "Not existing vector name error: c"),
+            (r#"{"a": [1, 2], "b": [1, 2]}"#, 400, "expected dim: 1, got 2"),
+            (r#"{"b": [1], "a": [1, 2], "b": [1]}"#, 422, "twice"),
+        ] {
+            let json = format!(r#"{{"points": [{{"id": 1, "vector": {vector}}}]}}"#);
+            let failure = read_for(&[("a", 2), ("b", 1)], &json).unwrap_err();
+            assert_eq!(failure.status.as_u16(), status, "{vector}: {}", failure.text);
+            assert!(failure.text.contains(text), "{vector}: {}", failure.text);
+        }
+    }
+
+    #[test]
     fn bad_points_are_refused_by_name() {
         let cases = [
             ("{}", 400, "`points` and `batch`"),
@@ -224,7 +257,6 @@ mod tests {
                 400,
                 "Not existing vector name error: a",
             ),
-            (r#"{"points": [{"id": 1, "vector": {}}]}"#, 422, "points[0].vector"),
             (r#"{"points": [{"id": 1, "vector": {"": [1, 2], "": [1, 2]}}]}"#, 422, "twice"),
             (r#"{"points": [{"id": 1, "vector": [[1, 2]]}]}"#, 501, "multivectors"),
             (r#"{"points": [{"id": 1, "vector": null}]}"#, 400, "points[0].vector"),

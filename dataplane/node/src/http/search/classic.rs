@@ -49,8 +49,10 @@ impl SearchBody {
     fn into_nearest(self, collection: &Collection) -> Result<Nearest, Failure> {
         refuse(&[("shard_key", &self.shard_key)])?;
         let (ef, exact) = self.params.unwrap_or_default().effort()?;
+        let (to, using) = read_vector(self.vector, collection)?;
         Ok(Nearest {
-            to: read_vector(self.vector, collection)?,
+            to,
+            using,
             filter: filter(self.filter.as_ref())?,
             limit: limits::limit(Some(self.limit), 0)?,
             offset: self.offset.unwrap_or(0),
@@ -62,10 +64,10 @@ impl SearchBody {
     }
 }
 
-/// A vector, or `{"name": .., "vector": ..}`.
-fn read_vector(like: VectorLike, collection: &Collection) -> Result<Target, Failure> {
+/// A vector, or `{"name": .., "vector": ..}`: what to search with, and by which name.
+fn read_vector(like: VectorLike, collection: &Collection) -> Result<(Target, String), Failure> {
     let VectorLike::Object(members) = like else {
-        return target(collection, like.into_dense("vector")?);
+        return Ok((target(collection, "", like.into_dense("vector")?)?, String::new()));
     };
     let (mut name, mut unnamed) = (None, None);
     for (key, value) in members {
@@ -83,7 +85,7 @@ fn read_vector(like: VectorLike, collection: &Collection) -> Result<Target, Fail
         return Err(Failure::format("vector: expected both `name` and `vector`"));
     };
     vector::named(&collection.vectors, &name)?;
-    target(collection, vector.into_dense("vector.vector")?)
+    Ok((target(collection, &name, vector.into_dense("vector.vector")?)?, name))
 }
 
 /// `POST /collections/{collection_name}/points/search`

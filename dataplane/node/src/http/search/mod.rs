@@ -7,7 +7,7 @@ pub(super) mod query;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use shoal_shard::api::{FoundPoint, SearchRequest, Want, answer_too_long};
+use shoal_shard::api::{FoundPoint, SearchRequest, Want, WantVectors, answer_too_long};
 use shoal_shard::limits::MAX_ANSWER_BYTES;
 use shoal_vector::filter::Condition;
 use shoal_vector::{Filter, PointId};
@@ -26,6 +26,8 @@ use crate::router::api::{Answer, RouteError};
 #[derive(Debug)]
 struct Nearest {
     to: Target,
+    /// Name of the vector to compare with.
+    using: String,
     filter: Option<Filter>,
     limit: usize,
     offset: usize,
@@ -83,11 +85,12 @@ async fn find(
     let (vector, filter) = match search.to {
         Target::Vector(vector) => (vector, search.filter),
         Target::Point(id) => (
-            vector_of(state, collection, id, left_until(until)).await?,
+            vector_of(state, collection, id, &search.using, left_until(until)).await?,
             Some(without(search.filter, id)),
         ),
     };
     let request = SearchRequest {
+        using: search.using,
         vector,
         filter,
         k,
@@ -136,14 +139,15 @@ fn check_batch<T>(searches: &[T]) -> Result<(), Failure> {
     }
 }
 
-/// The vector of a point that stands for a query.
+/// The vector of a point that stands for a query, by the name that is searched.
 async fn vector_of(
     state: &AppState,
     collection: &Collection,
     id: PointId,
+    using: &str,
     deadline: Duration,
 ) -> Result<Vec<f32>, Failure> {
-    let want = Want { vectors: true, ..Want::default() };
+    let want = Want { vectors: WantVectors::Named(vec![using.to_owned()]), ..Want::default() };
     let record = state
         .router
         .retrieve(collection, &[id], &want, deadline)
@@ -151,8 +155,8 @@ async fn vector_of(
         .pop()
         .ok_or_else(|| Failure::no_query_point(id))?;
     let vectors = record.parts.vectors.unwrap_or_default();
-    let vector = vectors.into_iter().find(|(name, _)| name.is_empty()).map(|(_, vector)| vector);
-    vector.ok_or_else(|| Failure::internal(format!("point {id} has no vector")))
+    let vector = vectors.into_iter().find(|(name, _)| name == using).map(|(_, vector)| vector);
+    vector.ok_or_else(|| Failure::wrong_input(format!("Point {id} has no vector named `{using}`")))
 }
 
 /// The same filter, and not this point: nothing is nearer to a point than itself, so it is not an answer.
@@ -162,8 +166,8 @@ fn without(filter: Option<Filter>, id: PointId) -> Filter {
     filter
 }
 
-/// A vector to search with, checked.
-fn target(collection: &Collection, vector: Vec<f32>) -> Result<Target, Failure> {
-    vector::check(&collection.vectors, "", &vector)?;
+/// A vector to search those of a name with, checked.
+fn target(collection: &Collection, using: &str, vector: Vec<f32>) -> Result<Target, Failure> {
+    vector::check(&collection.vectors, using, &vector)?;
     Ok(Target::Vector(vector))
 }

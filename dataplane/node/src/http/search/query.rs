@@ -79,13 +79,15 @@ impl QueryBody {
         {
             return Err(Failure::unsupported("`prefetch`"));
         }
-        vector::named(&collection.vectors, self.using.as_deref().unwrap_or_default())?;
+        let using = self.using.unwrap_or_default();
+        vector::named(&collection.vectors, &using)?;
         let query = self
             .query
             .ok_or_else(|| Failure::unsupported("a query without `query` (use `scroll`)"))?;
         let (ef, exact) = self.params.unwrap_or_default().effort()?;
         Ok(Nearest {
-            to: read_query(query, collection)?,
+            to: read_query(query, &using, collection)?,
+            using,
             filter: filter(self.filter.as_ref())?,
             limit: limits::limit(self.limit, DEFAULT_LIMIT)?,
             offset: self.offset.unwrap_or(0),
@@ -98,8 +100,8 @@ impl QueryBody {
 }
 
 /// A vector, a point's id, or either under `nearest`.
-fn read_query(query: VectorLike, collection: &Collection) -> Result<Target, Failure> {
-    let VectorLike::Object(members) = query else { return read_nearest(query, collection) };
+fn read_query(query: VectorLike, using: &str, collection: &Collection) -> Result<Target, Failure> {
+    let VectorLike::Object(members) = query else { return read_nearest(query, using, collection) };
     // `{"nearest": .., "mmr": null}` is a plain search.
     let asked = |(key, like): &&(String, VectorLike)| {
         NOT_YET.contains(&key.as_str()) && *like != VectorLike::Null
@@ -108,26 +110,26 @@ fn read_query(query: VectorLike, collection: &Collection) -> Result<Target, Fail
         return Err(Failure::unsupported(format!("a `{name}` query")));
     }
     if !members.iter().any(|(key, _)| key == "nearest") {
-        return read_nearest(VectorLike::Object(members), collection);
+        return read_nearest(VectorLike::Object(members), using, collection);
     }
     if let Some((key, _)) = members.iter().find(|(key, _)| key != "nearest" && key != "mmr") {
         return Err(Failure::format(format!("query: unknown field `{key}`, expected `nearest`")));
     }
     let mut nearest = members.into_iter().filter(|(key, _)| key == "nearest");
     match (nearest.next(), nearest.next()) {
-        (Some((_, like)), None) => read_nearest(like, collection),
+        (Some((_, like)), None) => read_nearest(like, using, collection),
         _ => Err(Failure::format("query: duplicate field `nearest`")),
     }
 }
 
-fn read_nearest(like: VectorLike, collection: &Collection) -> Result<Target, Failure> {
+fn read_nearest(like: VectorLike, using: &str, collection: &Collection) -> Result<Target, Failure> {
     if let Some(id) = like.as_id() {
         return Ok(Target::Point(id));
     }
     if let VectorLike::Text(text) = &like {
         return Err(Failure::format(shoal_vector::id::InvalidId(text.clone())));
     }
-    target(collection, like.into_dense("query")?)
+    target(collection, using, like.into_dense("query")?)
 }
 
 /// `POST /collections/{collection_name}/points/query`
