@@ -11,6 +11,7 @@ use shoal_vector::{Op, Payload, Point, PointId};
 
 use crate::edit::{Edit, EditError, Staged};
 use crate::mutable::{Entry, Put};
+use crate::read::ReadError;
 use crate::segment::{Damage, PayloadCache};
 use crate::vectors::Vectors;
 use crate::view::{Home, View};
@@ -160,9 +161,12 @@ impl View {
     fn select(&self, selector: &Selector) -> Result<Result<Vec<PointId>, Refused>, Damage> {
         match selector {
             Selector::Ids(ids) => Ok(Ok(ids.clone())),
-            Selector::Filter(filter) => match filter.matcher() {
-                Ok(matcher) => crate::read::matching_ids(self, &matcher).map(Ok),
-                Err(error) => Ok(Err(Refused(error.to_string()))),
+            Selector::Filter(filter) => match crate::read::matching_ids(self, filter) {
+                Ok(ids) => Ok(Ok(ids)),
+                Err(ReadError::Damage(damage)) => Err(damage),
+                Err(ReadError::Invalid(text)) => Ok(Err(Refused(text))),
+                // Neither is said of an op.
+                Err(ReadError::TooLong | ReadError::Cancelled) => Ok(Ok(Vec::new())),
             },
         }
     }

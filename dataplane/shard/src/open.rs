@@ -20,7 +20,7 @@ use crate::store::Store;
 use crate::vectors::Shape;
 use crate::view::View;
 use crate::wal::{self, Kind, Record, Wal};
-use crate::{disk, env, identity};
+use crate::{disk, env, identity, index};
 
 pub(crate) const WAL_DIR: &str = "wal";
 const LOCK_FILE: &str = "lock";
@@ -60,6 +60,7 @@ pub(crate) fn open(
     let shape = |vector| Shape::new(vector, limits.mutable_nodes());
     let mut view = View {
         shapes: identity.vectors.iter().map(shape).collect(),
+        indexes: Arc::default(),
         replaying: true,
         mutable: MutableSegment::default(),
         frozen: Vec::new(),
@@ -69,10 +70,14 @@ pub(crate) fn open(
     };
     let wal = replay(dir, disk_id, &mut view, &limits)?;
     view.replayed();
+    let wanted = index::read_wanted(dir, disk_id);
+    // What is no key path here any more is not indexed; whoever tells the shard next hears of it.
+    let _ = view.indexes.want(&wanted.fields);
     let segments = view.segments.iter().map(|placed| placed.segment.clone()).collect();
     let store = Store::start(dir, disk_id, segments, manifest.flushed_seq)?;
     let dir = dir.to_owned();
-    let shared = Shared::new(dir, disk_id, identity, tuning, limits, view, manifest, store, lock);
+    let shared =
+        Shared::new(dir, disk_id, identity, tuning, limits, view, manifest, store, wanted, lock);
     Ok((Arc::new(shared), wal))
 }
 
