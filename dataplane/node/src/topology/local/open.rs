@@ -4,7 +4,7 @@ use std::path::Path;
 
 use shoal_proto::routing::RoutingTable;
 use shoal_shard::api::{Identity, ShardError, Tuning};
-use shoal_shard::{Limits, OpenError, Shard};
+use shoal_shard::{Limits, OpenError, Shard, WantedIndexes};
 
 use super::file::CollectionFile;
 use super::folder::shard_dir;
@@ -40,6 +40,8 @@ pub(super) fn collection(
     reads: &ReadPool,
     telemetry: &Telemetry,
 ) -> Collection {
+    let fields = file.payload_indexes.clone();
+    let indexes = WantedIndexes { fields, ..WantedIndexes::default() };
     let open = |(index, (name, _)): (usize, &(String, _))| {
         let tuning = Tuning {
             ef_construct: file.ef_construct as usize,
@@ -48,6 +50,9 @@ pub(super) fn collection(
         let dir = shard_dir(path, index);
         match Shard::open_existing(&dir, identity(&file, name), tuning, limits.clone()) {
             Ok(shard) => {
+                if let Err(error) = shard.set_payload_indexes(indexes.clone()) {
+                    tracing::warn!(collection = %file.name, shard = %name, %error, "not indexed as it should be");
+                }
                 let shard = LocalShard::new(name.clone(), shard, reads.clone());
                 telemetry.watch_shard(&file.name, &shard);
                 ShardClient::Local(shard)
@@ -63,6 +68,7 @@ pub(super) fn collection(
         name: file.name,
         vectors: file.vectors,
         ef_construct: file.ef_construct,
+        indexes,
         routing,
         shards,
     }
