@@ -1,7 +1,9 @@
 //! Drives one shard for benchmarks, line by line, so that a script can let it and its peers take turns.
 //!
 //! Answers each line on stdin with one line of JSON. `build ROWS` loads that many rows and waits for their graph; `walk
-//! THREADS EF` searches the query set and says recall@10 and queries per second.
+//! THREADS EF` searches the query set and says recall@10 and queries per second. `build ROWS payloads` gives the points
+//! payloads, `load ROWS payloads` leaves them in memory, `index` indexes them, and `filter EF` searches with filters of
+//! several selectivities.
 
 #![allow(
     clippy::print_stdout,
@@ -9,6 +11,7 @@
     reason = "a benchmark measures and prints"
 )]
 
+mod filtered;
 mod npy;
 
 use std::io::{BufRead, Write};
@@ -24,6 +27,7 @@ use shoal_shard::api::{Identity, OpOrigin, SearchRequest, Tuning, Want};
 use shoal_shard::{Limits, Shard, encode_op};
 use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
 
+use filtered::payload;
 use npy::Matrix;
 
 const K: usize = 10;
@@ -52,6 +56,8 @@ struct Bench {
     queries: Matrix<f32>,
     truth: Matrix<i32>,
     passes: usize,
+    /// By row, where the data have them.
+    categories: Vec<String>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -77,8 +83,10 @@ fn main() -> Result<()> {
     };
     let tuning = Tuning { ef_construct: arguments.ef_construct, ef: 64 };
     let shard = Shard::open(&arguments.dir, identity, tuning, limits)?;
+    let categories = filtered::categories(&arguments.data)?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let bench = Bench { shard, base, queries, truth, passes: arguments.passes, runtime };
+    let bench =
+        Bench { shard, base, queries, truth, passes: arguments.passes, categories, runtime };
     for line in std::io::stdin().lock().lines() {
         let answer = bench.answer(&line?)?;
         println!("{answer}");
@@ -92,26 +100,37 @@ impl Bench {
     fn answer(&self, line: &str) -> Result<Value> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            ["build", rows] => self.build(rows.parse()?),
+            ["build", rows] => self.build(rows.parse()?, false),
+            ["build", rows, "payloads"] => self.build(rows.parse()?, true),
+            ["load", rows, "payloads"] => self.load(rows.parse()?, true),
+            ["index"] => self.index(),
+            ["filter", ef] => self.filtered(ef.parse()?),
             ["walk", threads, ef] => self.walk(threads.parse()?, ef.parse()?),
             _ => Ok(json!({"error": format!("unknown: {line}")})),
         }
     }
 
-    fn build(&self, rows: usize) -> Result<Value> {
+    fn load(&self, rows: usize, payloads: bool) -> Result<Value> {
         let began = Instant::now();
         let rows = rows.min(self.base.rows());
         for first in (0..rows).step_by(BATCH) {
             let point = |row: usize| Point {
                 id: PointId::Num(row as u64),
                 vectors: vec![(String::new(), self.base.row(row).to_vec())],
-                payload: Vec::new(),
+                payload: if payloads { payload(row, &self.categories) } else { Vec::new() },
             };
             let op = Op::Upsert((first..(first + BATCH).min(rows)).map(point).collect());
             let bytes = Bytes::from(encode_op(&op));
             self.runtime.block_on(self.shard.write(bytes, OpOrigin::default(), true))?;
         }
+        Ok(json!({"written": began.elapsed().as_secs_f64()}))
+    }
+
+    fn build(&self, rows: usize, payloads: bool) -> Result<Value> {
+        let began = Instant::now();
+        self.load(rows, payloads)?;
         let written = began.elapsed().as_secs_f64();
+        let rows = rows.min(self.base.rows());
         while self.shard.info()?.indexed_points < rows as u64 {
             std::thread::sleep(Duration::from_millis(20));
             ensure!(began.elapsed() < Duration::from_secs(600), "no graph after ten minutes");
