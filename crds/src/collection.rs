@@ -89,6 +89,12 @@ pub struct VectorCollectionSpec {
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub sparse_vectors: Option<Vec<SparseVectorSpec>>,
 
+    /// Payload fields that are indexed, so that filters on them cost little. May change at any time: indexes are made in
+    /// the background, no pod is restarted, and filters are answered meanwhile, and without an index too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["field"]))]
+    pub payload_indexes: Vec<PayloadIndexSpec>,
+
     /// How points are spread over shards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharding: Option<Sharding>,
@@ -140,6 +146,80 @@ pub struct SparseVectorSpec {
     /// The vector's name, by which it is searched. No other vector has it.
     #[schemars(length(min = 1, max = 64))]
     pub name: String,
+}
+
+/// A payload field that is indexed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PayloadIndexSpec {
+    /// Key path of the field in payloads, such as `category`, `author.name` or `tags[].id`.
+    // A key of letters, digits, `_` and `-`, or any in quotes; then `[]` or `[3]`, and further keys.
+    #[schemars(length(min = 1, max = 1024), extend("pattern" = INDEXED_FIELD))]
+    pub field: String,
+    /// What its values are taken for.
+    #[serde(rename = "type")]
+    pub kind: IndexType,
+    /// How texts are cut into words, for type Text alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextIndex>,
+}
+
+/// A key path, as the data plane reads it.
+const INDEXED_FIELD: &str =
+    r#"^("[^"\\]*"|[\p{L}\p{N}_-]+)(\[[0-9]*\])*(\.("[^"\\]*"|[\p{L}\p{N}_-]+)(\[[0-9]*\])*)*$"#;
+
+/// What the values of a field are taken for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum IndexType {
+    /// Strings, compared whole.
+    #[default]
+    Keyword,
+    /// Integers, by value and by range.
+    Integer,
+    /// Numbers, by range.
+    Float,
+    /// Booleans.
+    Bool,
+    /// Dates and times, by range.
+    Datetime,
+    /// UUIDs.
+    Uuid,
+    /// Places on the earth.
+    Geo,
+    /// Texts, by their words.
+    Text,
+}
+
+/// How texts are cut into words. A search for texts then compares words, where it looks for the text as it is otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TextIndex {
+    /// What ends a word. Default: Word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<TextTokenizer>,
+    /// Whether words are compared in lowercase. Default: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lowercase: Option<bool>,
+    /// Shorter words, in characters, are left out. Default: none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000))]
+    pub min_token_len: Option<u32>,
+    /// Longer words, in characters, are left out. Default: none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000))]
+    pub max_token_len: Option<u32>,
+}
+
+/// What ends a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TextTokenizer {
+    /// Whatever is neither letter nor digit.
+    #[default]
+    Word,
+    /// Blanks.
+    Whitespace,
+    /// As Word; words are found by their beginnings too.
+    Prefix,
 }
 
 /// How two vectors are compared; the names are Qdrant's.

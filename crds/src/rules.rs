@@ -179,6 +179,13 @@ pub(crate) const VECTOR_COLLECTION: &[Rule] = &[
     },
     Rule {
         place: Place::Spec,
+        field: ".payloadIndexes",
+        rule: "!has(self.payloadIndexes) || self.payloadIndexes.all(i, !has(i.text) || i.type == 'Text')",
+        message: "text says how texts are cut into words, which only an index of type Text does: set that type, or leave \
+                  text out",
+    },
+    Rule {
+        place: Place::Spec,
         field: ".replication.replicas",
         rule: "self.?replication.?replicas.orValue(1) in [1, 3, 5]",
         message: "use 1, 3 or 5 replicas: an even number costs more and survives no more",

@@ -2,7 +2,9 @@
 //!
 //! Answers each line on stdin with one line of JSON. `build ROWS` loads that many rows and waits for their graph; `walk
 //! THREADS EF` searches the query set and says recall@10 and queries per second. `ingest RATE SECONDS` searches while
-//! points come in, `first` says how long the start took, `memory` what memory it takes.
+//! points come in, `first` says how long the start took, `memory` what memory it takes. `build ROWS payloads` gives the
+//! points payloads, `load ROWS payloads` leaves them in memory, `index` indexes them, and `filter EF` searches with filters
+//! of several selectivities.
 
 #![allow(
     clippy::print_stdout,
@@ -10,6 +12,7 @@
     reason = "a benchmark measures and prints"
 )]
 
+mod filtered;
 mod ingest;
 mod npy;
 mod start;
@@ -27,6 +30,7 @@ use shoal_shard::api::{Identity, OpOrigin, SearchRequest, Tuning, Want};
 use shoal_shard::{Limits, Shard, encode_op};
 use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
 
+use filtered::payload;
 use npy::Matrix;
 
 const K: usize = 10;
@@ -61,6 +65,8 @@ struct Bench {
     opened: Duration,
     /// Memory of the process before that.
     resident: (u64, u64),
+    /// By row, where the data have them.
+    categories: Vec<String>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -90,9 +96,21 @@ fn main() -> Result<()> {
     let began = Instant::now();
     let shard = Shard::open(&arguments.dir, identity, tuning, limits)?;
     let opened = began.elapsed();
+    let categories = filtered::categories(&arguments.data)?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let (passes, segment) = (arguments.passes, arguments.segment);
-    let bench = Bench { shard, base, queries, truth, passes, segment, opened, resident, runtime };
+    let Arguments { passes, segment, .. } = arguments;
+    let bench = Bench {
+        shard,
+        base,
+        queries,
+        truth,
+        passes,
+        segment,
+        opened,
+        resident,
+        categories,
+        runtime,
+    };
     for line in std::io::stdin().lock().lines() {
         let answer = bench.answer(&line?)?;
         println!("{answer}");
@@ -106,7 +124,11 @@ impl Bench {
     fn answer(&self, line: &str) -> Result<Value> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            ["build", rows] => self.build(rows.parse()?),
+            ["build", rows] => self.build(rows.parse()?, false),
+            ["build", rows, "payloads"] => self.build(rows.parse()?, true),
+            ["load", rows, "payloads"] => self.load(rows.parse()?, true),
+            ["index"] => self.index(),
+            ["filter", ef] => self.filtered(ef.parse()?),
             ["walk", threads, ef] => self.walk(threads.parse()?, ef.parse()?),
             ["ingest", rate, seconds] => self.ingest(rate.parse()?, seconds.parse()?),
             ["first"] => self.first(),
@@ -115,20 +137,27 @@ impl Bench {
         }
     }
 
-    fn build(&self, rows: usize) -> Result<Value> {
+    fn load(&self, rows: usize, payloads: bool) -> Result<Value> {
         let began = Instant::now();
         let rows = rows.min(self.base.rows());
         for first in (0..rows).step_by(BATCH) {
             let point = |row: usize| Point {
                 id: PointId::Num(row as u64),
                 vectors: vec![(String::new(), self.base.row(row).to_vec())],
-                payload: Vec::new(),
+                payload: if payloads { payload(row, &self.categories) } else { Vec::new() },
             };
             let op = Op::Upsert((first..(first + BATCH).min(rows)).map(point).collect());
             let bytes = Bytes::from(encode_op(&op));
             self.runtime.block_on(self.shard.write(bytes, OpOrigin::default(), true))?;
         }
+        Ok(json!({"written": began.elapsed().as_secs_f64()}))
+    }
+
+    fn build(&self, rows: usize, payloads: bool) -> Result<Value> {
+        let began = Instant::now();
+        self.load(rows, payloads)?;
         let written = began.elapsed().as_secs_f64();
+        let rows = rows.min(self.base.rows());
         // What does not fill a segment stays in memory.
         let whole = rows - rows % self.segment;
         while self.shard.info()?.indexed_points < whole as u64 {

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use shoal_proto::convert::{DecodeError, decode_id, decode_payload, encode_id, encode_payload};
 use shoal_proto::pb;
 use shoal_shard::api::{
-    FoundPoint, Parts, Record, ScrollRequest, SearchRequest, ShardInfo, Want, WantPayload,
-    WantVectors,
+    FilterInfo, FoundPoint, Parts, Record, ScrollRequest, SearchRequest, ShardInfo, Want,
+    WantPayload, WantVectors,
 };
-use shoal_shard::{decode_filter, encode_filter};
+use shoal_shard::{WantedIndexes, decode_filter, decode_index, encode_filter, encode_index};
+use shoal_vector::payload::PayloadIndex;
 use shoal_vector::{Filter, Hit, SparseVector};
 
 /// What is wanted of points, as a message.
@@ -224,7 +225,29 @@ pub fn info_to_pb(info: &ShardInfo) -> pb::InfoReply {
         durable_seq: info.durable_seq,
         applied_seq: info.applied_seq,
         flushed_seq: info.flushed_seq,
+        indexed_fields: info.filters.fields.iter().map(indexed_field_to_pb).collect(),
+        indexes_pending: info.filters.pending,
     }
+}
+
+fn indexed_field_to_pb((index, points): &(PayloadIndex, u64)) -> pb::IndexedField {
+    pb::IndexedField { index: encode_index(index).into(), points: *points }
+}
+
+/// What a shard is to index, as a message.
+pub fn indexes_to_pb(target: pb::Target, wanted: &WantedIndexes) -> pb::SetIndexesRequest {
+    pb::SetIndexesRequest {
+        target: Some(target),
+        owner: wanted.owner.clone(),
+        version: wanted.version,
+        indexes: wanted.fields.iter().map(|index| encode_index(index).into()).collect(),
+    }
+}
+
+/// What a shard is to index, from a message. Kinds that a newer version knows are left out: filters work without.
+pub fn indexes_from_pb(message: pb::SetIndexesRequest) -> WantedIndexes {
+    let fields = message.indexes.iter().filter_map(|index| decode_index(index)).collect();
+    WantedIndexes { owner: message.owner, version: message.version, fields }
 }
 
 /// A shard's figures from a message.
@@ -238,6 +261,15 @@ pub fn info_from_pb(reply: &pb::InfoReply) -> ShardInfo {
         durable_seq: reply.durable_seq,
         applied_seq: reply.applied_seq,
         flushed_seq: reply.flushed_seq,
+        filters: FilterInfo {
+            fields: reply
+                .indexed_fields
+                .iter()
+                .filter_map(|field| Some((decode_index(&field.index)?, field.points)))
+                .collect(),
+            pending: reply.indexes_pending,
+            ..FilterInfo::default()
+        },
     }
 }
 
@@ -250,6 +282,7 @@ fn size(n: u64) -> usize {
 mod tests {
     use shoal_vector::PointId;
     use shoal_vector::filter::Condition;
+    use shoal_vector::payload::IndexKind;
 
     use super::*;
 
@@ -329,9 +362,22 @@ mod tests {
             indexed_points: 2,
             segments: 3,
             disk_bytes: 4,
+            filters: FilterInfo { fields: vec![(index(), 5)], pending: 6, ..FilterInfo::default() },
             ..ShardInfo::default()
         };
         assert_eq!(info_from_pb(&info_to_pb(&info)), info);
+    }
+
+    fn index() -> PayloadIndex {
+        PayloadIndex::new("a.b[]", IndexKind::Datetime).unwrap()
+    }
+
+    #[test]
+    fn a_list_of_indexes_arrives_as_it_was_sent_but_for_kinds_that_are_not_known_here() {
+        let wanted = WantedIndexes { owner: "uid".into(), version: 3, fields: vec![index()] };
+        let mut message = indexes_to_pb(pb::Target::default(), &wanted);
+        message.indexes.push(Bytes::from_static(b"\x01a\x63\x00"));
+        assert_eq!(indexes_from_pb(message), wanted);
     }
 
     #[test]

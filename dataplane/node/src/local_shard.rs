@@ -3,11 +3,11 @@
 //! Invariant: reads run on the read pool, never on the threads that drive the network, and end when they are dropped.
 
 use bytes::Bytes;
-use shoal_shard::Shard;
 use shoal_shard::api::{
     FoundPoint, OpOrigin, Record, ScrollRequest, SearchRequest, ShardError, ShardInfo, Want,
     WriteAck,
 };
+use shoal_shard::{Shard, WantedIndexes};
 use shoal_vector::{Filter, PointId};
 
 use crate::reads::ReadPool;
@@ -75,6 +75,12 @@ impl LocalShard {
     /// The shard's figures.
     pub async fn info(&self) -> Result<ShardInfo, ShardError> {
         self.read(|shard| shard.info()).await
+    }
+
+    /// Says which payload fields are to be indexed.
+    pub async fn set_indexes(&self, wanted: WantedIndexes) -> Result<(), ShardError> {
+        // It writes a small file, so it is no work for the threads of the network.
+        self.read(move |shard| shard.set_payload_indexes(wanted)).await
     }
 
     async fn read<T: Send + 'static>(

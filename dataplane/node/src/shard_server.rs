@@ -194,6 +194,19 @@ impl ShardService for ShardServer {
         .await
     }
 
+    async fn set_indexes(
+        &self,
+        request: Request<pb::SetIndexesRequest>,
+    ) -> Result<Response<pb::SetIndexesReply>, Status> {
+        self.measured("set_indexes", async {
+            let message = request.into_inner();
+            let shard = self.admit(message.target.as_ref())?;
+            shard.set_indexes(to::indexes_from_pb(message)).await.map_err(failed)?;
+            Ok(pb::SetIndexesReply {})
+        })
+        .await
+    }
+
     async fn info(
         &self,
         request: Request<pb::InfoRequest>,

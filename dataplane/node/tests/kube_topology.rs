@@ -14,10 +14,11 @@ use serde_json::json;
 use shoal_crds::collection::{DeletionPolicy, VectorSpec};
 use shoal_crds::{VectorCollection, VectorCollectionSpec, labels};
 use shoal_e2e::apiserver::ApiServer;
-use shoal_node::router::api::{CreateCollection, RouteError};
+use shoal_node::router::api::{CreateCollection, IndexChange, RouteError};
 use shoal_node::topology::Topology;
 use shoal_node::topology::kube::KubeTopology;
 use shoal_proto::auth::Token;
+use shoal_vector::payload::{IndexKind, PayloadIndex};
 use shoal_vector::{Metric, VectorConfig};
 
 struct World {
@@ -129,6 +130,19 @@ async fn a_collection_made_over_http_serves_once_ready_and_is_gone_after_delete(
     assert!(!creating.is_finished());
     world.say(&object, "Ready", "Available", "").await;
     creating.await.unwrap().unwrap();
+    let put = |field: &str, kind| IndexChange::Put(PayloadIndex::new(field, kind).unwrap());
+    let change = |change| world.topology.change_indexes("my_collection", change);
+    change(put("a", IndexKind::Keyword)).await.unwrap();
+    change(put("b[].c", IndexKind::Geo)).await.unwrap();
+    change(put("a", IndexKind::Text)).await.unwrap();
+    let fields = || world.topology.snapshot()["my_collection"].indexes.fields.clone();
+    let expected = [
+        PayloadIndex::new("b[].c", IndexKind::Geo).unwrap(),
+        PayloadIndex::new("a", IndexKind::Text).unwrap(),
+    ];
+    assert_eq!(fields(), expected);
+    change(IndexChange::Remove("a".to_owned())).await.unwrap();
+    assert_eq!(fields(), expected[..1]);
 
     let snapshot = world.topology.snapshot();
     let shards: Vec<&str> =
@@ -150,6 +164,10 @@ async fn what_kubectl_made_is_served_but_not_deleted_over_http() {
     let object = world.apply("glosses", "glosses").await;
     world.say(&object, "Ready", "Available", "").await;
     eventually("it is served", || world.topology.snapshot().contains_key("glosses")).await;
+    let index = IndexChange::Put(PayloadIndex::new("a", IndexKind::Keyword).unwrap());
+    let refused = world.topology.change_indexes("glosses", index).await.unwrap_err();
+    let advice = format!("kubectl -n {} edit vc glosses", world.namespace);
+    assert!(matches!(&refused, RouteError::Conflict(text) if text.contains(&advice)), "{refused}");
     let refused = world.topology.delete("glosses").await.unwrap_err();
     let advice = format!("kubectl -n {} delete vc glosses", world.namespace);
     assert!(matches!(&refused, RouteError::Conflict(text) if text.contains(&advice)), "{refused}");

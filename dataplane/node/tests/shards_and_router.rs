@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use common::{Shoal, TOKEN, free_port, until_ready};
 use rustix::process::Signal;
-use shoal_node::router::api::{CreateCollection, RouteError};
+use shoal_node::router::api::{CreateCollection, IndexChange, RouteError};
 use shoal_node::router::shard_client::ShardClient;
 use shoal_node::router::{Collection, Deadlines, RemoteShard, Router};
 use shoal_node::telemetry::Telemetry;
@@ -23,6 +23,7 @@ use shoal_proto::PROTOCOL_VERSION;
 use shoal_proto::auth::Token;
 use shoal_proto::routing::RoutingTable;
 use shoal_proto::version::Versions;
+use shoal_shard::WantedIndexes;
 use shoal_shard::api::{ScrollRequest, SearchRequest, Want, WantPayload, WantVectors};
 use shoal_vector::op::Selector;
 use shoal_vector::{Filter, Op, Point, PointId, VectorConfig};
@@ -45,6 +46,10 @@ impl Topology for Fixed {
     async fn create(&self, _: CreateCollection) -> Result<(), RouteError> {
         Err(RouteError::Forbidden("this topology is fixed".to_owned()))
     }
+    async fn change_indexes(&self, _: &str, _: IndexChange) -> Result<(), RouteError> {
+        Ok(())
+    }
+
     async fn delete(&self, _: &str) -> Result<bool, RouteError> {
         Err(RouteError::Forbidden("this topology is fixed".to_owned()))
     }
@@ -122,6 +127,7 @@ async fn cluster(deadlines: Deadlines) -> Cluster {
         vectors: serde_json::from_str::<Vec<VectorConfig>>(VECTORS).unwrap(),
         sparse: Vec::new(),
         ef_construct: 100,
+        indexes: WantedIndexes::default(),
         routing: RoutingTable::initial(places.iter().map(|p| p.name.clone())).unwrap(),
         shards: places.iter().map(|place| place.client("c", TOKEN)).collect(),
     });
@@ -343,6 +349,7 @@ async fn shards_one_version_older_than_their_router_answer_and_those_two_older_s
             vectors: c.collection.vectors.clone(),
             sparse: Vec::new(),
             ef_construct: 100,
+            indexes: WantedIndexes::default(),
             routing: RoutingTable::initial(c.places.iter().map(|p| p.name.clone())).unwrap(),
             shards,
         })

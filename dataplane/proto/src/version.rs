@@ -101,7 +101,8 @@ stamped!(
     pb::RetrieveRequest,
     pb::ScrollRequest,
     pb::CountRequest,
-    pb::InfoRequest
+    pb::InfoRequest,
+    pb::SetIndexesRequest
 );
 
 #[cfg(test)]

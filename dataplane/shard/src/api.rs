@@ -1,6 +1,7 @@
 //! What a shard is asked and what it answers. The same types serve a caller in the process and, over gRPC, a router.
 
 use serde_json::Value;
+use shoal_vector::payload::PayloadIndex;
 use shoal_vector::{
     Filter, Hit, Metric, Payload, PointId, SparseVector, SparseVectorConfig, VectorConfig,
 };
@@ -224,6 +225,34 @@ pub struct ShardInfo {
     pub applied_seq: u64,
     /// Last op whose effect is in segments.
     pub flushed_seq: u64,
+    /// Payload indexes, and how filters were answered.
+    pub filters: FilterInfo,
+}
+
+/// Payload indexes of a shard, and how filters were answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilterInfo {
+    /// The fields that are indexed, and how many points have a value there.
+    pub fields: Vec<(PayloadIndex, u64)>,
+    /// Indexes of a field of a segment that are not ready yet.
+    pub pending: u64,
+    /// Indexes of a field of a segment that there is no room for.
+    pub left_out: u64,
+    /// Bytes of indexes in memory.
+    pub bytes: u64,
+    /// How filtered searches were answered since the start.
+    pub counts: FilterCounts,
+}
+
+/// How filtered searches were answered, counted once for each segment and each part in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilterCounts {
+    /// By comparing all points that indexes say match.
+    pub scans: u64,
+    /// By a walk among points that indexes say match.
+    pub walks: u64,
+    /// By looking at payloads.
+    pub payloads: u64,
 }
 
 /// Why a shard did not do what it was asked, by what the caller can do.

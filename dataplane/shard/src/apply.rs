@@ -12,6 +12,7 @@ use shoal_vector::{Op, Payload, Point, PointId, PointVectors, SparseVector};
 
 use crate::edit::{Edit, EditError, Staged};
 use crate::mutable::{Entry, Put};
+use crate::read::ReadError;
 use crate::segment::{Damage, PayloadCache};
 use crate::vectors::{Vectors, sparse_number_of};
 use crate::view::{Home, Located, View};
@@ -248,9 +249,12 @@ impl View {
     fn select(&self, selector: &Selector) -> Result<Result<Vec<PointId>, Refused>, Damage> {
         match selector {
             Selector::Ids(ids) => Ok(Ok(ids.clone())),
-            Selector::Filter(filter) => match filter.matcher() {
-                Ok(matcher) => crate::read::matching_ids(self, &matcher).map(Ok),
-                Err(error) => Ok(Err(Refused(error.to_string()))),
+            Selector::Filter(filter) => match crate::read::matching_ids(self, filter) {
+                Ok(ids) => Ok(Ok(ids)),
+                Err(ReadError::Damage(damage)) => Err(damage),
+                Err(ReadError::Invalid(text)) => Ok(Err(Refused(text))),
+                // Neither is said of an op.
+                Err(ReadError::TooLong | ReadError::Cancelled) => Ok(Ok(Vec::new())),
             },
         }
     }

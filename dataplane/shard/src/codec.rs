@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shoal_vector::payload::PayloadIndex;
 use shoal_vector::{Filter, Op};
 
 /// Version of the encoding, its first byte.
@@ -48,6 +49,16 @@ pub fn encode_filter(filter: &Filter) -> Vec<u8> {
 /// A filter from its bytes.
 pub fn decode_filter(bytes: &[u8]) -> Result<Filter, CodecError> {
     decode(bytes)
+}
+
+/// A payload index as bytes.
+pub fn encode_index(index: &PayloadIndex) -> Vec<u8> {
+    encode(index)
+}
+
+/// A payload index from its bytes; `None` for one of a kind that is not known here.
+pub fn decode_index(bytes: &[u8]) -> Option<PayloadIndex> {
+    decode(bytes).ok()
 }
 
 #[expect(

@@ -17,7 +17,7 @@ use crate::room::Pauses;
 use crate::segment::{Segment, SegmentContent, write_segment};
 use crate::shared::{FlushFailure, Shared};
 use crate::view::Placed;
-use crate::{disk, env, room, wal};
+use crate::{disk, env, index, room, wal};
 
 /// Runs until the shard stops. Beside it, what opening left unverified is verified.
 pub(crate) fn run(shared: &Arc<Shared>) {
@@ -100,10 +100,11 @@ fn flush(
         let after = manifest.after_flush(&placed, frozen, number, next);
         let manifest = after.map_err(|detail| OpenError::corrupt(&shared.dir, detail))?;
         manifest.write(&shared.dir, shared.disk_id)?;
-        swap(shared, manifest, segment.clone());
+        // Before anyone sees the segment: whoever makes an index of it gives that to a store that knows it.
+        shared.store.flushed(segment.clone(), frozen.last_seq);
+        swap(shared, manifest, segment);
     }
     shared.progress.flushed(frozen.last_seq);
-    shared.store.flushed(segment, frozen.last_seq);
     let log = shared.dir.join(crate::open::WAL_DIR);
     wal::trim(&log, frozen.last_seq).map_err(OpenError::io(&log))
 }
@@ -125,6 +126,7 @@ fn build(
     write_segment(&path, shared.disk_id, &content, &shared.build_options(), sparse)?;
     let segment = Segment::open(&path, number, shared.disk_id, shared.kinds(&shared.dimensions()))?;
     segment.warm();
+    index::prepare(shared, &segment);
     Ok(Some(Arc::new(segment)))
 }
 

@@ -19,6 +19,7 @@ mod flush;
 mod format;
 mod graph;
 mod identity;
+mod index;
 mod inverted;
 pub mod limits;
 mod manifest;
@@ -38,9 +39,12 @@ mod wal;
 mod write;
 
 pub use cancel::Cancel;
-pub use codec::{CodecError, decode_filter, decode_op, encode_filter, encode_op};
+pub use codec::{
+    CodecError, decode_filter, decode_index, decode_op, encode_filter, encode_index, encode_op,
+};
 pub use env::compute;
 pub use error::OpenError;
+pub use index::WantedIndexes;
 pub use limits::Limits;
 pub use shard::Shard;
 pub use sync_times::SyncTimes;

@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use shoal_vector::{PointId, SparseVector};
 
 use crate::graph::{Growing, Member};
+use crate::index::{Field, MemoryIndex};
 use crate::inverted::Inverted;
 use crate::vectors::{Dense, Shape, Vectors};
 
@@ -73,6 +74,8 @@ impl Entry {
 pub(crate) struct Near {
     pub(crate) graph: Arc<Growing>,
     pub(crate) nodes: usize,
+    /// Whether each node's number is that of its point's slot.
+    pub(crate) in_order: bool,
 }
 
 /// How the puts that have one of the vectors are found by it.
@@ -99,6 +102,10 @@ pub(crate) struct MutableSegment {
     inverted: Vec<Inverted>,
     /// Set when a put with sparse vectors is in no inverted index, as while the log is replayed.
     sparse_scattered: bool,
+    /// Of the puts.
+    index: MemoryIndex,
+    /// Ids whose entry is an edit.
+    edits: OrdSet<PointId>,
     bytes: usize,
     /// Bytes that the ops in it take in the log, also those without effect.
     pub(crate) log_bytes: u64,
@@ -117,8 +124,16 @@ impl MutableSegment {
     pub(crate) fn set(&mut self, id: PointId, entry: Entry) {
         debug_assert!(self.get(&id).is_none_or(|old| old.seq() <= entry.seq()));
         self.bytes += entry.bytes();
-        if let Entry::Put(put) = &entry {
-            put.vectors.iter().for_each(|(number, _)| self.findable(number).held += 1);
+        match &entry {
+            Entry::Put(put) => {
+                self.index.note(id);
+                put.vectors.iter().for_each(|(number, _)| self.findable(number).held += 1);
+            }
+            Entry::Edit { .. } => drop(self.edits.insert(id)),
+            Entry::Tombstone { .. } => self.index.note_end(&id),
+        }
+        if entry.hides_older() {
+            self.edits.remove(&id);
         }
         if let Some(old) = self.entries.insert(id, entry) {
             self.bytes -= old.bytes();
@@ -134,10 +149,11 @@ impl MutableSegment {
             Some(Entry::Put(before)) => before.vectors.clone(),
             _ => Vectors::default(),
         };
+        let slot = self.index.note(id);
         for (number, vector) in put.vectors.iter() {
-            // The graph leads to what did not change.
+            // The graph leads to what did not change, by the slot that it had before.
             if !before.get(number).is_some_and(|before| Arc::ptr_eq(before, vector)) {
-                self.connect(id, number, vector, shapes);
+                self.connect((id, slot), number, vector, shapes);
             }
         }
         for (number, vector) in put.vectors.iter_sparse() {
@@ -163,7 +179,13 @@ impl MutableSegment {
     }
 
     /// Adds a vector to the graph of its number, as far as there is room and memory for one.
-    fn connect(&mut self, id: PointId, number: usize, vector: &Dense, shapes: &[Shape]) {
+    fn connect(
+        &mut self,
+        (point, slot): (PointId, u32),
+        number: usize,
+        vector: &Dense,
+        shapes: &[Shape],
+    ) {
         let Some(shape) = shapes.get(number) else { return };
         let findable = self.findable(number);
         if findable.scattered {
@@ -171,11 +193,15 @@ impl MutableSegment {
         }
         if findable.near.is_none() {
             let new = Growing::new(shape.metric, shape.rotation.clone(), shape.capacity);
-            findable.near = new.ok().map(|graph| Near { graph: Arc::new(graph), nodes: 0 });
+            findable.near =
+                new.ok().map(|graph| Near { graph: Arc::new(graph), nodes: 0, in_order: true });
         }
-        let member = Member { point: id, vector: vector.clone() };
+        let member = Member { point, slot, vector: vector.clone() };
         match findable.near.as_mut().and_then(|near| Some((near.graph.insert(member)?, near))) {
-            Some((nodes, near)) => near.nodes = nodes,
+            Some((nodes, near)) => {
+                near.in_order &= nodes == slot as usize + 1;
+                near.nodes = nodes;
+            }
             None => findable.scattered = true,
         }
     }
@@ -196,8 +222,9 @@ impl MutableSegment {
         self.sparse_scattered = false;
         for (id, entry) in self.entries.clone().iter() {
             if let Entry::Put(put) = entry {
+                let slot = self.index.note(*id);
                 for (number, vector) in put.vectors.iter() {
-                    self.connect(*id, number, vector, shapes);
+                    self.connect((*id, slot), number, vector, shapes);
                 }
                 for (number, vector) in put.vectors.iter_sparse() {
                     self.invert(*id, number, vector);
@@ -233,6 +260,25 @@ impl MutableSegment {
         }
         (0..self.findable.len())
             .any(|number| self.near(number).is_some_and(|near| near.graph.is_full()))
+    }
+
+    /// The indexes of the puts.
+    pub(crate) fn index(&self) -> &MemoryIndex {
+        &self.index
+    }
+
+    /// Ids whose payload was edited here and whose vectors lie in an older layer.
+    pub(crate) fn edits(&self) -> &OrdSet<PointId> {
+        &self.edits
+    }
+
+    /// Brings the indexes up to the puts.
+    pub(crate) fn index_payloads(&mut self, wanted: &Arc<Vec<Field>>) {
+        let entries = &self.entries;
+        self.index.extend(wanted, |id| match entries.get(id) {
+            Some(Entry::Put(put)) => Some(put.payload.clone()),
+            _ => None,
+        });
     }
 
     /// Number of entries.

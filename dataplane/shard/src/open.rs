@@ -21,7 +21,7 @@ use crate::store::Store;
 use crate::vectors::Shape;
 use crate::view::View;
 use crate::wal::{self, Kind, Record, Wal};
-use crate::{disk, env, identity};
+use crate::{disk, env, identity, index};
 
 pub(crate) const WAL_DIR: &str = "wal";
 const LOCK_FILE: &str = "lock";
@@ -63,6 +63,7 @@ pub(crate) fn open(
     let mut view = View {
         shapes: identity.vectors.iter().map(shape).collect(),
         sparse: identity.sparse.clone().into(),
+        indexes: Arc::default(),
         replaying: true,
         mutable: MutableSegment::default(),
         frozen: Vec::new(),
@@ -72,10 +73,14 @@ pub(crate) fn open(
     };
     let wal = replay(dir, disk_id, &mut view, &limits)?;
     view.replayed();
+    let wanted = index::read_wanted(dir, disk_id);
+    // What is no key path here any more is not indexed; whoever tells the shard next hears of it.
+    let _ = view.indexes.want(&wanted.fields);
     let segments = view.segments.iter().map(|placed| placed.segment.clone()).collect();
     let store = Store::start(dir, disk_id, segments, manifest.flushed_seq)?;
     let dir = dir.to_owned();
-    let shared = Shared::new(dir, disk_id, identity, tuning, limits, view, manifest, store, lock);
+    let shared =
+        Shared::new(dir, disk_id, identity, tuning, limits, view, manifest, store, wanted, lock);
     Ok((Arc::new(shared), wal))
 }
 
@@ -207,6 +212,7 @@ mod tests {
     use shoal_vector::{Metric, VectorConfig};
 
     use super::*;
+    use crate::api::Tuning;
 
     #[test]
     fn an_op_that_a_newer_program_logged_is_too_new_and_not_corrupt() {
@@ -228,8 +234,8 @@ mod tests {
         wal.append(&bytes, 1).unwrap();
         wal.sync().unwrap();
         drop(wal);
-        let tuning = crate::api::Tuning { ef_construct: 100, ef: 64 }.into();
-        let opened = open(dir, IfNew::Refuse, identity, tuning, Limits::default());
+        let tuning = Tuning { ef_construct: 100, ef: 64 };
+        let opened = open(dir, IfNew::Refuse, identity, tuning.into(), Limits::default());
         let Err(OpenError::TooNew { detail, .. }) = opened else { panic!("it opened") };
         assert!(detail.contains("seq 1") && detail.contains("newer than this program"), "{detail}");
     }

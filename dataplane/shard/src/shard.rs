@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use shoal_vector::payload::MAX_PAYLOAD_INDEXES;
 use shoal_vector::{Filter, PointId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -15,7 +16,8 @@ use crate::api::{
 use crate::cancel::Cancel;
 use crate::codec::decode_op;
 use crate::error::OpenError;
-use crate::limits::{COMPACTION_STOP, Limits, QUEUE_BYTES, QUEUE_OPS};
+use crate::index::WantedIndexes;
+use crate::limits::{COMPACTION_STOP, Limits, QUEUE_BYTES, QUEUE_OPS, STORE_STOP};
 use crate::open::IfNew;
 use crate::read::{self, Projection, ReadError};
 use crate::shared::Shared;
@@ -23,7 +25,7 @@ use crate::sync_times::SyncTimes;
 use crate::view::View;
 use crate::wal::Wal;
 use crate::write::{Pending, Writer};
-use crate::{compact, disk, env, flush, open, validate};
+use crate::{compact, disk, env, flush, index, open, validate};
 
 /// A unit of room in the queue.
 const ROOM_BYTES: usize = 1024;
@@ -45,6 +47,7 @@ struct Inner {
     writer: Mutex<Option<JoinHandle<()>>>,
     flusher: Mutex<Option<JoinHandle<()>>>,
     compactor: Mutex<Option<JoinHandle<()>>>,
+    indexer: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Without [`Shard::close`] the threads stop too, without being waited for.
@@ -102,6 +105,9 @@ impl Shard {
         let compactor = shared.clone();
         let compactor = env::spawn_vital("shard-compactor", move || compact::run(&compactor))
             .map_err(OpenError::io(dir))?;
+        let indexer = shared.clone();
+        let indexer = env::spawn_vital("shard-indexer", move || index::run(&indexer))
+            .map_err(OpenError::io(dir))?;
         let writer =
             env::spawn_vital("shard-writer", move || writer.run()).map_err(OpenError::io(dir))?;
         let inner = Inner {
@@ -111,6 +117,7 @@ impl Shard {
             writer: Mutex::new(Some(writer)),
             flusher: Mutex::new(Some(flusher)),
             compactor: Mutex::new(Some(compactor)),
+            indexer: Mutex::new(Some(indexer)),
         };
         Ok(Shard { inner: Arc::new(inner), cancel: Cancel::default() })
     }
@@ -194,7 +201,35 @@ impl Shard {
             durable_seq: seqs.durable,
             applied_seq: seqs.applied,
             flushed_seq: seqs.flushed,
+            filters: view.filter_info(),
         })
+    }
+
+    /// Says which payload fields are to be indexed from now on; the rest are no longer. The shard remembers it. Nothing
+    /// waits until it is done, and no answer depends on it, but for how texts are cut into words.
+    pub fn set_payload_indexes(&self, wanted: WantedIndexes) -> Result<(), ShardError> {
+        let shared = &self.inner.shared;
+        if wanted.fields.len() > MAX_PAYLOAD_INDEXES {
+            let most = MAX_PAYLOAD_INDEXES;
+            return Err(ShardError::Invalid(format!("more than {most} payload indexes")));
+        }
+        let mut known = env::lock(&shared.wanted_indexes);
+        if *known == wanted || !wanted.replaces(&known) {
+            return Ok(());
+        }
+        let wants = shared.indexes.want(&wanted.fields);
+        wants.map_err(|error| ShardError::Invalid(error.to_string()))?;
+        // Where it cannot be written, the shard has to be told again after a start.
+        if let Err(error) = index::write_wanted(&shared.dir, shared.disk_id, &wanted) {
+            tracing::warn!(shard = shared.identity.shard, %error, "the list of payload indexes is not kept");
+        }
+        *known = wanted;
+        // Under the lock, so that the indexer does not miss it between looking and waiting.
+        let mut state = env::lock(&shared.state);
+        state.view.index_payloads();
+        shared.publish(&state);
+        shared.changed.notify_all();
+        Ok(())
     }
 
     /// Whether the shard serves: fails once its files were found to be damaged.
@@ -232,6 +267,11 @@ impl Shard {
             );
         }
         self.inner.shared.store.stop();
+        if let Some(indexer) = env::lock(&self.inner.indexer).take()
+            && !env::join_within(indexer, STORE_STOP)
+        {
+            tracing::warn!("the indexer does not stop, as the store does not; it is left behind");
+        }
     }
 
     #[cfg(test)]

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::api::{Identity, ShardError, Tunings};
 use crate::env;
 use crate::graph::BuildOptions;
+use crate::index::{Indexes, WantedIndexes};
 use crate::limits::{Limits, MAX_LINKS, REFINE_EF};
 use crate::manifest::Manifest;
 use crate::segment::{Damage, Kinds};
@@ -42,6 +43,9 @@ pub(crate) struct Shared {
     pub(crate) progress: Progress,
     pub(crate) sync_clock: SyncClock,
     pub(crate) store: Store,
+    pub(crate) indexes: Arc<Indexes>,
+    /// What it was last told to index; taken before `state`.
+    pub(crate) wanted_indexes: Mutex<WantedIndexes>,
     /// Set once files were found to be damaged; nothing is served from then on.
     damage: OnceLock<String>,
     stopping: AtomicBool,
@@ -140,6 +144,7 @@ impl Shared {
         view: View,
         manifest: Manifest,
         store: Store,
+        wanted_indexes: WantedIndexes,
         lock: File,
     ) -> Self {
         Self {
@@ -147,6 +152,8 @@ impl Shared {
             view: ArcSwap::from_pointee(view.clone()),
             manifest_lock: Mutex::new(()),
             next_segment: AtomicU64::new(manifest.next_segment),
+            indexes: view.indexes.clone(),
+            wanted_indexes: Mutex::new(wanted_indexes),
             state: Mutex::new(State { view, manifest, flush_failure: None }),
             changed: Condvar::new(),
             sync_clock: SyncClock::default(),

@@ -8,12 +8,16 @@
 //! sled also waits for ever, in reads and when it is dropped, once a write of its own found the disk full. So it is left
 //! alone where there is little room and from the first sign of a full disk on, and nobody waits for its end for long.
 //!
+//! Payload indexes lie here too, whole, as the bytes that the indexer gives and asks for.
+//!
 //! Invariant: keys are (segment number, item number), both dense, and neither ever means another payload on this disk;
-//! so a value that is there and whole is right, whenever it was written.
+//! so a value that is there and whole is right, whenever it was written. The same holds of indexes, under (segment number,
+//! field, chunk).
+
+mod files;
+mod keys;
 
 use std::collections::HashSet;
-use std::fs;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,14 +27,13 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwapOption;
 use uuid::Uuid;
 
+use self::keys::{index_field, index_key, key, segment_of};
+
 use crate::error::OpenError;
+use crate::index::{chunks, join};
 use crate::limits::{STORE_CACHE_BYTES, STORE_FREE_BYTES, STORE_STOP};
 use crate::segment::{PayloadCache, Segment};
 use crate::{disk, env};
-
-const DIR: &str = "store";
-/// What was moved aside, one at most: for someone who wants to know why.
-const ASIDE: &str = "store.aside";
 
 const DISK_KEY: &[u8] = b"disk";
 const APPLIED_KEY: &[u8] = b"applied_seq";
@@ -41,19 +44,26 @@ pub(crate) struct Store {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     stopping: Arc<AtomicBool>,
+    /// Set once it is open, or will not be.
+    settled: Arc<AtomicBool>,
 }
 
-/// What happened to the segments.
+/// What happened to the segments, or what is to be stored.
 enum Job {
     /// A flush ended: its segment, if it made one, and the seq it came to.
     Flushed(Option<Arc<Segment>>, u64),
     /// Segments became one, or none.
     Compacted(Option<Arc<Segment>>, Vec<u64>),
+    /// An index of a segment: its number, the field, and the index.
+    Index(u64, Vec<u8>, Vec<u8>),
+    /// The only fields whose indexes are worth keeping.
+    KeepIndexes(Vec<Vec<u8>>),
 }
 
 /// What reads use: sled, and which segments all of which is in it.
 struct Open {
     payloads: sled::Tree,
+    indexes: sled::Tree,
     stored: HashSet<u64>,
     /// Tells the thread that reads are not done with it.
     _in_use: Arc<()>,
@@ -64,6 +74,7 @@ struct Session {
     open: Arc<ArcSwapOption<Open>>,
     in_use: Arc<()>,
     payloads: sled::Tree,
+    indexes: sled::Tree,
     /// Numbers of the segments all of which is stored.
     marks: sled::Tree,
     db: sled::Db,
@@ -73,14 +84,19 @@ impl Session {
     fn begin(path: &Path, open: Arc<ArcSwapOption<Open>>) -> Result<Self, Unusable> {
         let db = sled::Config::new().path(path).cache_capacity(STORE_CACHE_BYTES).open()?;
         let (payloads, marks) = (db.open_tree("payloads")?, db.open_tree("stored")?);
-        Ok(Self { open, in_use: Arc::new(()), payloads, marks, db })
+        let indexes = db.open_tree("indexes")?;
+        Ok(Self { open, in_use: Arc::new(()), payloads, indexes, marks, db })
     }
 
     /// Lets reads use it. Flushed first, because sled makes reads wait for what is not.
     fn show(&self, stored: &HashSet<u64>) -> Result<(), Unusable> {
         self.db.flush()?;
-        let (payloads, stored) = (self.payloads.clone(), stored.clone());
-        self.open.store(Some(Arc::new(Open { payloads, stored, _in_use: self.in_use.clone() })));
+        self.open.store(Some(Arc::new(Open {
+            payloads: self.payloads.clone(),
+            indexes: self.indexes.clone(),
+            stored: stored.clone(),
+            _in_use: self.in_use.clone(),
+        })));
         Ok(())
     }
 }
@@ -113,7 +129,8 @@ impl Store {
         flushed_seq: u64,
     ) -> Result<Self, OpenError> {
         let (jobs, queue) = mpsc::channel();
-        let (open, stopping) = (Arc::new(ArcSwapOption::empty()), Arc::new(AtomicBool::new(false)));
+        let open = Arc::new(ArcSwapOption::empty());
+        let (stopping, settled): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
         let mut keeper = Keeper {
             dir: dir.to_owned(),
             disk_id,
@@ -121,10 +138,15 @@ impl Store {
             flushed_seq,
             open: open.clone(),
             stopping: stopping.clone(),
+            settled: settled.clone(),
         };
-        let thread = env::spawn_helper("shard-store", move || keeper.run(&queue))
-            .map_err(OpenError::io(dir))?;
-        Ok(Self { open, jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)), stopping })
+        let run = move || {
+            keeper.run(&queue);
+            keeper.settled.store(true, Ordering::SeqCst);
+        };
+        let thread = env::spawn_helper("shard-store", run).map_err(OpenError::io(dir))?;
+        let (jobs, thread) = (Mutex::new(Some(jobs)), Mutex::new(Some(thread)));
+        Ok(Self { open, jobs, thread, stopping, settled })
     }
 
     /// The payload that a segment holds under this number, if it is at hand. `None` says nothing about the segment.
@@ -141,18 +163,49 @@ impl Store {
         (u32::from_le_bytes(*crc) == crc32c::crc32c(payload)).then(|| payload.to_vec())
     }
 
+    /// The index of a field of a segment, if it is at hand.
+    pub(crate) fn index(&self, segment: u64, field: &[u8]) -> Option<Vec<u8>> {
+        if self.stopping.load(Ordering::SeqCst) {
+            return None;
+        }
+        let open = self.open.load();
+        let open = open.as_ref()?;
+        let chunk = |number| {
+            let value = open.indexes.get(index_key(segment, field, number)).ok()??;
+            Some(value.to_vec())
+        };
+        catch_unwind(AssertUnwindSafe(|| join(chunk))).ok()?
+    }
+
+    /// Whether it is open, or will not be.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::SeqCst)
+    }
+
     /// Tells it that a flush ended.
     pub(crate) fn flushed(&self, segment: Option<Arc<Segment>>, flushed_seq: u64) {
-        if let Some(jobs) = &*env::lock(&self.jobs) {
-            // If the thread gave up, reads take the segments' own copy.
-            let _ = jobs.send(Job::Flushed(segment, flushed_seq));
-        }
+        self.send(Job::Flushed(segment, flushed_seq));
     }
 
     /// Tells it that segments, of these numbers, became one.
     pub(crate) fn compacted(&self, segment: Option<Arc<Segment>>, gone: Vec<u64>) {
+        self.send(Job::Compacted(segment, gone));
+    }
+
+    /// Gives it an index to keep, of a segment that the manifest names.
+    pub(crate) fn keep_index(&self, segment: u64, field: Vec<u8>, index: Vec<u8>) {
+        self.send(Job::Index(segment, field, index));
+    }
+
+    /// Tells it to drop the indexes of all fields but these.
+    pub(crate) fn keep_indexes(&self, fields: Vec<Vec<u8>>) {
+        self.send(Job::KeepIndexes(fields));
+    }
+
+    fn send(&self, job: Job) {
         if let Some(jobs) = &*env::lock(&self.jobs) {
-            let _ = jobs.send(Job::Compacted(segment, gone));
+            // If the thread gave up, reads take the segments' own copy, and indexes are made anew at a start.
+            let _ = jobs.send(job);
         }
     }
 
@@ -195,6 +248,7 @@ struct Keeper {
     flushed_seq: u64,
     open: Arc<ArcSwapOption<Open>>,
     stopping: Arc<AtomicBool>,
+    settled: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -209,7 +263,7 @@ impl Keeper {
                 Err(_) => "a panic in sled".to_owned(),
             };
             tracing::warn!(dir = %self.dir.display(), problem, attempt, "the store of payloads is set aside and rebuilt");
-            if let Err(error) = self.move_aside() {
+            if let Err(error) = files::move_aside(&self.dir) {
                 tracing::warn!(%error, "the store of payloads could not be set aside; segments serve alone");
                 return;
             }
@@ -221,8 +275,8 @@ impl Keeper {
         if self.must_end() {
             return Ok(());
         }
-        let path = self.dir.join(DIR);
-        remove_unfinished_snapshots(&path);
+        let path = self.dir.join(files::DIR);
+        files::remove_unfinished_snapshots(&path);
         let session = Session::begin(&path, self.open.clone())?;
         self.check_origin(&session)?;
         let mut stored = HashSet::new();
@@ -235,44 +289,97 @@ impl Keeper {
         }
         session.db.insert(APPLIED_KEY, &self.flushed_seq.to_be_bytes())?;
         session.show(&stored)?;
+        self.settled.store(true, Ordering::SeqCst);
         while let Ok(job) = queue.recv() {
-            let (segment, gone) = match job {
-                Job::Flushed(segment, flushed_seq) => {
-                    self.flushed_seq = flushed_seq;
-                    (segment, Vec::new())
-                }
-                Job::Compacted(segment, gone) => (segment, gone),
-            };
-            self.segments.retain(|segment| !gone.contains(&segment.number));
-            stored.retain(|number| !gone.contains(number));
-            if let Some(segment) = segment {
-                self.segments.push(segment.clone());
-                if !self.add(&session, &segment)? {
-                    return Ok(());
-                }
-                stored.insert(segment.number);
-            }
-            session.db.insert(APPLIED_KEY, &self.flushed_seq.to_be_bytes())?;
-            session.show(&stored)?;
-            for number in gone {
-                if !self.remove(&session, number)? {
-                    return Ok(());
-                }
+            if !self.do_job(&session, &mut stored, job)? {
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// False if it has to end.
+    fn do_job(
+        &mut self,
+        session: &Session,
+        stored: &mut HashSet<u64>,
+        job: Job,
+    ) -> Result<bool, Unusable> {
+        let (segment, gone) = match job {
+            Job::Flushed(segment, flushed_seq) => {
+                self.flushed_seq = flushed_seq;
+                (segment, Vec::new())
+            }
+            Job::Compacted(segment, gone) => (segment, gone),
+            Job::Index(segment, field, index) => {
+                return self.add_index(session, segment, &field, &index);
+            }
+            Job::KeepIndexes(fields) => return self.keep_indexes(session, &fields),
+        };
+        self.segments.retain(|segment| !gone.contains(&segment.number));
+        stored.retain(|number| !gone.contains(number));
+        if let Some(segment) = segment {
+            self.segments.push(segment.clone());
+            if !self.add(session, &segment)? {
+                return Ok(false);
+            }
+            stored.insert(segment.number);
+        }
+        session.db.insert(APPLIED_KEY, &self.flushed_seq.to_be_bytes())?;
+        session.show(stored)?;
+        for number in gone {
+            if !self.remove(session, number)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn add_index(
+        &self,
+        session: &Session,
+        segment: u64,
+        field: &[u8],
+        index: &[u8],
+    ) -> Result<bool, Unusable> {
+        // One that came too late would stay for ever.
+        if self.segments.iter().all(|known| known.number != segment) {
+            return Ok(true);
+        }
+        for (chunk, number) in chunks(index).into_iter().zip(0..) {
+            if self.must_end() {
+                return Ok(false);
+            }
+            session.indexes.insert(index_key(segment, field, number), chunk)?;
+        }
+        Ok(true)
+    }
+
+    fn keep_indexes(&self, session: &Session, fields: &[Vec<u8>]) -> Result<bool, Unusable> {
+        for (key, at) in session.indexes.iter().keys().zip(0..) {
+            if at % 256 == 0 && self.must_end() {
+                return Ok(false);
+            }
+            let key = key?;
+            let is_known = self.segments.iter().any(|s| segment_of(&key) == Some(s.number));
+            if !is_known || !fields.iter().any(|field| index_field(&key) == Some(field)) {
+                session.indexes.remove(key)?;
+            }
+        }
+        Ok(true)
     }
 
     /// Removes what is stored of a segment that is gone: first the mark, so that a half removed one does not count. False
     /// if it has to end meanwhile; the next start goes on.
     fn remove(&self, session: &Session, number: u64) -> Result<bool, Unusable> {
         session.marks.remove(number.to_be_bytes())?;
-        let keys = session.payloads.scan_prefix(number.to_be_bytes()).keys();
-        for (at, key) in keys.enumerate() {
-            if at % 256 == 0 && self.must_end() {
-                return Ok(false);
+        for tree in [&session.payloads, &session.indexes] {
+            for (at, key) in tree.scan_prefix(number.to_be_bytes()).keys().enumerate() {
+                if at % 256 == 0 && self.must_end() {
+                    return Ok(false);
+                }
+                tree.remove(key?)?;
             }
-            session.payloads.remove(key?)?;
         }
         Ok(true)
     }
@@ -305,7 +412,7 @@ impl Keeper {
         }
         let known: HashSet<u64> = self.segments.iter().map(|segment| segment.number).collect();
         for mark in marks.iter().keys() {
-            let number = mark?.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+            let number = segment_of(&mark?).unwrap_or(0);
             if !known.contains(&number) {
                 self.remove(session, number)?;
             }
@@ -329,37 +436,6 @@ impl Keeper {
         }
         session.marks.insert(segment.number.to_be_bytes(), &[])?;
         Ok(true)
-    }
-
-    fn move_aside(&self) -> io::Result<()> {
-        let (path, aside) = (self.dir.join(DIR), self.dir.join(ASIDE));
-        for old in [&aside] {
-            match fs::remove_dir_all(old) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        match fs::rename(path, aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn key(segment: u64, item: u32) -> [u8; 12] {
-    let mut key = [0; 12];
-    key[..8].copy_from_slice(&segment.to_be_bytes());
-    key[8..].copy_from_slice(&item.to_be_bytes());
-    key
-}
-
-/// A crash while sled opens leaves a snapshot that is half written, and the next open fails on it.
-fn remove_unfinished_snapshots(path: &Path) {
-    for (name, file) in disk::list(path).unwrap_or_default() {
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            // If it stays, the open fails and the whole store is set aside.
-            let _ = disk::remove_if_there(&file);
-        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! The store is only a cache: whatever happens to its files, reads are right and it is there again.
 
+use std::fs;
+
 use crate::api::{Identity, OpOrigin, Parts, Tuning, Want, WantPayload};
 use crate::limits::Limits;
-use crate::{Shard, encode_op};
+use crate::{Shard, WantedIndexes, encode_op};
+use shoal_vector::payload::{IndexKind, PayloadIndex};
 use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
 
 use super::*;
@@ -81,7 +84,7 @@ fn look_ups_are_answered_from_the_store_once_a_segment_is_in_it() {
 #[test]
 fn files_of_the_store_that_are_damaged_gone_or_from_elsewhere_are_rebuilt() {
     let dir = tempfile::tempdir().unwrap();
-    let store = dir.path().join(DIR);
+    let store = dir.path().join(files::DIR);
     let shard = open(dir.path());
     load(&shard);
     wait_until_stored(&shard);
@@ -103,7 +106,7 @@ fn files_of_the_store_that_are_damaged_gone_or_from_elsewhere_are_rebuilt() {
     let gone = || fs::remove_dir_all(&store).unwrap();
     let foreign = || {
         fs::remove_dir_all(&store).unwrap();
-        fs::rename(other.path().join(DIR), &store).unwrap();
+        fs::rename(other.path().join(files::DIR), &store).unwrap();
     };
     let half_a_snapshot = || fs::write(store.join("snap.0000.generating"), b"half").unwrap();
     for spoil in [&garbage as &dyn Fn(), &gone, &foreign, &half_a_snapshot] {
@@ -114,4 +117,80 @@ fn files_of_the_store_that_are_damaged_gone_or_from_elsewhere_are_rebuilt() {
         check_payloads(&shard);
         shard.close();
     }
+}
+
+#[test]
+fn indexes_are_stored_and_loaded_and_those_that_are_damaged_or_gone_are_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = |field: &str| WantedIndexes {
+        fields: vec![PayloadIndex::new(field, IndexKind::Integer).unwrap()],
+        ..WantedIndexes::default()
+    };
+    let shard = open(dir.path());
+    shard.set_payload_indexes(wanted("n")).unwrap();
+    load(&shard);
+    wait_until_stored(&shard);
+    let name = crate::encode_index(&wanted("n").fields[0]);
+    let wait_until_indexed = |shard: &Shard| {
+        for _ in 0..6_000 {
+            let view = shard.view();
+            let mut numbers = view.segments.iter().map(|placed| placed.segment.number);
+            if shard.info().unwrap().filters.pending == 0
+                && numbers.all(|number| shard.store().index(number, &name).is_some())
+            {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("not all indexes are stored after a minute");
+    };
+    let filter = |n: u64| {
+        let json = serde_json::json!({"must": {"key": "n", "range": {"lt": n}}});
+        shoal_vector::Filter::parse(&json).unwrap()
+    };
+    let check = |shard: &Shard| {
+        wait_until_indexed(shard);
+        assert_eq!(shard.info().unwrap().filters.fields, [(wanted("n").fields[0].clone(), POINTS)]);
+        assert_eq!(shard.count(Some(&filter(7))).unwrap(), 7);
+    };
+    check(&shard);
+    let view = shard.view();
+    let number = view.segments[0].segment.number;
+    drop(view);
+    let stored = shard.store().index(number, &name).unwrap();
+    // Another one under the same name, of another version.
+    let broken: Vec<u8> = [99].into_iter().chain(stored[1..].iter().copied()).collect();
+    shard.store().keep_index(number, name.clone(), broken.clone());
+    for _ in 0..6_000 {
+        if shard.store().index(number, &name).as_ref() == Some(&broken) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    shard.close();
+    // What to index is remembered.
+    let shard = open(dir.path());
+    check(&shard);
+    for _ in 0..6_000 {
+        if shard.store().index(number, &name).as_ref() == Some(&stored) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(shard.store().index(number, &name), Some(stored));
+    shard.close();
+    fs::remove_dir_all(dir.path().join(files::DIR)).unwrap();
+    let shard = open(dir.path());
+    check(&shard);
+    // And forgotten.
+    shard.set_payload_indexes(wanted("m")).unwrap();
+    for _ in 0..6_000 {
+        if shard.store().index(number, &name).is_none() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(shard.store().index(number, &name), None);
+    assert_eq!(shard.count(Some(&filter(7))).unwrap(), 7);
+    shard.close();
 }

@@ -11,6 +11,8 @@ use roaring::RoaringBitmap;
 use shoal_vector::sparse::dot;
 use shoal_vector::{PointId, SparseVector, SparseVectorConfig};
 
+use crate::api::FilterInfo;
+use crate::index::Indexes;
 use crate::mutable::{Entry, MutableSegment, Put};
 use crate::segment::{Damage, PayloadCache, Segment, Spot};
 use crate::vectors::{Shape, Vectors, sparse_number_of};
@@ -72,6 +74,8 @@ pub(crate) struct View {
     pub(crate) shapes: Arc<[Shape]>,
     /// By number of the sparse vector.
     pub(crate) sparse: Arc<[SparseVectorConfig]>,
+    /// Of the segments, as far as they are ready.
+    pub(crate) indexes: Arc<Indexes>,
     /// While the log is replayed, points are not connected: a shard that starts has no time for it.
     pub(crate) replaying: bool,
     pub(crate) mutable: MutableSegment,
@@ -241,14 +245,6 @@ impl View {
         number.is_some_and(|number| located.has_sparse(number))
     }
 
-    /// Calls `visit` with every live point whose vector is in memory, in no promised order.
-    pub(crate) fn each_in_memory<'v, E>(
-        &'v self,
-        mut visit: impl FnMut(Located<'v>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.memory().try_for_each(|layer| self.each_in_layer(layer, &mut visit))
-    }
-
     /// Calls `visit` with every live point whose vector is in this layer in memory.
     pub(crate) fn each_in_layer<'v, E>(
         &'v self,
@@ -277,29 +273,29 @@ impl View {
         )
     }
 
-    /// Calls `visit` with every live point of a segment, in order of ids.
-    pub(crate) fn each_in_segment<'v, E>(
-        &'v self,
-        placed: &'v Placed,
-        mut visit: impl FnMut(Located<'v>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        for place in 0..placed.segment.len() {
-            let spot = placed.segment.at_place(place);
-            if placed.dead.contains(spot.ordinal) {
-                continue;
+    /// What there is of payload indexes.
+    pub(crate) fn filter_info(&self) -> FilterInfo {
+        let (wanted, ready) = (self.indexes.wanted(), self.indexes.ready());
+        let mut info = FilterInfo {
+            left_out: ready.left_out(),
+            bytes: ready.bytes(),
+            counts: self.indexes.counts(),
+            ..FilterInfo::default()
+        };
+        for field in wanted.iter() {
+            let mut points = 0;
+            for placed in &self.segments {
+                let index = ready.segment(placed.segment.number);
+                info.pending += u64::from(!index.is_some_and(|index| index.settles(field)));
+                if let Some(index) = index.and_then(|index| index.field(&field.path)) {
+                    let dead = placed.dead.iter().filter(|o| index.filled().contains(*o)).count();
+                    points += (index.filled().count() - dead) as u64;
+                }
             }
-            visit(self.in_segment(placed, spot))?;
+            points += self.memory().map(|layer| layer.index().filled(&field.path)).sum::<u64>();
+            info.fields.push((field.config.clone(), points));
         }
-        Ok(())
-    }
-
-    /// Calls `visit` with every live point.
-    pub(crate) fn each<'v, E>(
-        &'v self,
-        mut visit: impl FnMut(Located<'v>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.each_in_memory(&mut visit)?;
-        self.segments.iter().try_for_each(|placed| self.each_in_segment(placed, &mut visit))
+        info
     }
 
     /// Marks the point of an id dead in the segments, because a newer layer now decides about it. Whether it lived in
@@ -316,16 +312,25 @@ impl View {
 
     /// Goes over from replaying to serving: a few points are connected now, many become a segment soon.
     pub(crate) fn replayed(&mut self) {
-        self.replaying = false;
         match self.mutable.len() <= CONNECTED_AT_START {
             true => self.mutable.gather(&self.shapes),
             false => self.freeze(),
         }
+        self.replaying = false;
+    }
+
+    /// Brings the indexes of what is newest up to it. Layers that froze before are the indexer's.
+    pub(crate) fn index_payloads(&mut self) {
+        self.mutable.index_payloads(&self.indexes.wanted());
     }
 
     /// Ends the mutable segment, if any op is in it, and begins another.
     pub(crate) fn freeze(&mut self) {
         if self.mutable.last_seq > 0 {
+            // While the log is replayed there is no time for it.
+            if !self.replaying {
+                self.index_payloads();
+            }
             let mut full = std::mem::take(&mut self.mutable);
             full.points_after = self.points;
             self.frozen.push(full);

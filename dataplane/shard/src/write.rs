@@ -152,6 +152,7 @@ impl Writer {
                 froze = true;
             }
         }
+        state.view.index_payloads();
         shared.publish(&state);
         if froze {
             shared.changed.notify_all();

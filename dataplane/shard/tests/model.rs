@@ -19,6 +19,7 @@ use serde_json::json;
 use shoal_shard::Shard;
 use shoal_shard::api::{Identity, Parts, Record, ScrollRequest, SearchRequest, Want, WantVectors};
 use shoal_vector::op::Selector;
+use shoal_vector::payload::{IndexKind, PayloadIndex};
 use shoal_vector::{
     Filter, Metric, Op, PointId, PointVectors, PointWithSparse, SparseVector, SparseVectorConfig,
     VectorConfig,
@@ -109,8 +110,31 @@ fn random_payload(rng: &mut StdRng) -> Vec<u8> {
     payload.to_string().into_bytes()
 }
 
+/// Fields that filters ask for, each as something that it is, or is not.
+fn random_indexes(rng: &mut StdRng) -> Vec<PayloadIndex> {
+    let fields = ["kind", "tags", "deep.n", "deep", "none", "at", "on", "items[].n", "items[].on"];
+    let chosen = fields.iter().filter(|_| rng.random_ratio(2, 3)).collect::<Vec<_>>();
+    chosen
+        .into_iter()
+        .map(|field| PayloadIndex::new(field, *IndexKind::ALL.choose(rng).unwrap()).unwrap())
+        .collect()
+}
+
 fn random_filter(rng: &mut StdRng) -> Filter {
-    let filter = match rng.random_range(0..11) {
+    let filter = match rng.random_range(0..15) {
+        10 => json!({"must": [
+            {"key": "kind", "match": {"except": [rng.random_range(0..3)]}},
+            {"key": "deep.n", "values_count": {"lt": 1}},
+        ]}),
+        11 => json!({"must": {"key": "deep.n", "range": {"gte": 2, "lt": rng.random_range(2..9)}}}),
+        12 => json!({"must": [
+            {"key": "kind", "match": {"value": rng.random_range(0..3)}},
+            {"key": "tags", "match": {"value": "x"}},
+            {"key": "not.indexed", "is_empty": true},
+        ]}),
+        13 => json!({"min_should": {"conditions": [
+            {"key": "kind", "match": {"any": [0, 1]}}, {"key": "tags", "is_empty": false}, {"has_id": [1, 2, 30]},
+        ], "min_count": 2}}),
         0 => json!({"must": {"key": "kind", "match": {"value": rng.random_range(0..3)}}}),
         1 => json!({"must": {"key": "tags", "match": {"any": ["y"]}}}),
         2 => json!({"must_not": {"is_empty": {"key": "tags"}}}),
@@ -261,7 +285,8 @@ fn compare(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str) {
             filter: filter.clone(),
             k,
             ef: None,
-            exact: true,
+            // So few points are compared one by one either way.
+            exact: rng.random_ratio(1, 2),
             score_threshold: None,
             want: Want::default(),
         };
@@ -309,23 +334,33 @@ fn run(seed: u64, dir: &Path) {
     let limits = small_limits(rng.random_range(3..30));
     let mut model = Model::new(configs.clone());
     let data = dir.join("data");
-    let mut shard = open(&data, identity_with_sparse(&configs), limits.clone());
+    let mut indexes = random_indexes(&mut rng);
+    let open = |dir: &Path, indexes: &[PayloadIndex]| {
+        let shard = common::open(dir, identity_with_sparse(&configs), limits.clone());
+        set_indexes(&shard, indexes);
+        shard
+    };
+    let mut shard = open(&data, &indexes);
     for step in 0..rng.random_range(20..90) {
         let context = format!("seed {seed}, step {step}");
         match rng.random_range(0..20) {
             0 => {
                 shard.close();
-                shard = open(&data, identity_with_sparse(&configs), limits.clone());
+                shard = open(&data, &indexes);
             }
             // The disk as a crash at this moment would leave it, whatever the flusher is at.
             1 => {
                 let copy = dir.join(format!("copy-{step}"));
                 crash_copy(&data, &copy);
-                let crashed = open(&copy, identity_with_sparse(&configs), limits.clone());
+                let crashed = open(&copy, &indexes);
                 compare(&crashed, &model, &mut rng, &format!("a copy, {context}"));
                 crashed.close();
             }
-            2..5 => compare(&shard, &model, &mut rng, &context),
+            2 => {
+                indexes = random_indexes(&mut rng);
+                set_indexes(&shard, &indexes);
+            }
+            3..6 => compare(&shard, &model, &mut rng, &context),
             _ => {
                 let op = random_op(&configs, &mut rng);
                 write(&shard, &op).unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -335,7 +370,10 @@ fn run(seed: u64, dir: &Path) {
     }
     compare(&shard, &model, &mut rng, &format!("seed {seed}, at the end"));
     shard.close();
-    let shard = open(&data, identity_with_sparse(&configs), limits);
+    let shard = open(&data, &indexes);
+    if rng.random_ratio(1, 3) {
+        wait_until("all indexes are ready", || shard.info().unwrap().filters.pending == 0);
+    }
     compare(&shard, &model, &mut rng, &format!("seed {seed}, opened again"));
     shard.close();
 }

@@ -78,6 +78,24 @@ async fn vectors_may_be_written_in_another_order_and_tuned_each_for_itself() {
 }
 
 #[tokio::test]
+async fn payload_indexes_may_come_and_go() {
+    let Some(place) = Place::of("indexes").await else { return };
+    let mut spec = least();
+    let indexes = [
+        json!([{"field": "category", "type": "Keyword"}, {"field": "a.\"b c\"[].d[0]", "type": "Geo"}]),
+        json!([{"field": "größe", "type": "Float"}, {"field": "text", "type": "Text", "text": {"tokenizer": "Prefix", "minTokenLen": 2}}]),
+        json!(
+            (0..100).map(|n| json!({"field": format!("f{n}"), "type": "Uuid"})).collect::<Vec<_>>()
+        ),
+        json!([]),
+    ];
+    for list in indexes {
+        spec["payloadIndexes"] = list.clone();
+        place.apply("one", spec.clone()).await.unwrap_or_else(|error| panic!("{list}: {error}"));
+    }
+}
+
+#[tokio::test]
 async fn writing_a_default_out_or_growing_is_no_forbidden_change() {
     let Some(place) = Place::of("allowed").await else { return };
     let mut spec = least();

@@ -70,6 +70,28 @@ async fn a_spec_that_cannot_work_is_refused_when_it_is_created() {
             &["spec.vectors[0].name", "64"],
         ),
         (
+            "an index of a field that is no key path",
+            least_and(json!({"payloadIndexes": [{"field": "a..b", "type": "Keyword"}]})),
+            &["spec.payloadIndexes[0].field", "should match"],
+        ),
+        (
+            "two indexes of one field",
+            least_and(json!({"payloadIndexes": [
+                {"field": "a", "type": "Keyword"}, {"field": "a", "type": "Geo"},
+            ]})),
+            &["spec.payloadIndexes[1]", "Duplicate"],
+        ),
+        (
+            "words of an index that is not of texts",
+            least_and(json!({"payloadIndexes": [{"field": "a", "type": "Keyword", "text": {}}]})),
+            &["spec.payloadIndexes", "set that type"],
+        ),
+        (
+            "an index of an unknown type",
+            least_and(json!({"payloadIndexes": [{"field": "a", "type": "keyword"}]})),
+            &["spec.payloadIndexes[0].type", "Keyword"],
+        ),
+        (
             "size 0",
             vector(json!({"size": 0})),
             &["spec.vectors[0].size", "greater than or equal to 1"],

@@ -19,7 +19,7 @@ const DELETE: MethodFilter = MethodFilter::DELETE;
 const PATCH: MethodFilter = MethodFilter::PATCH;
 
 /// Method, path and feature.
-const NOT_YET: [(MethodFilter, &str, &str); 47] = [
+const NOT_YET: [(MethodFilter, &str, &str); 45] = [
     (GET, "/telemetry", "telemetry in JSON (use /metrics)"),
     (GET, "/issues", "listing issues"),
     (DELETE, "/issues", "clearing issues"),
@@ -38,12 +38,6 @@ const NOT_YET: [(MethodFilter, &str, &str); 47] = [
     (POST, "/collections/{collection_name}/cluster", "moving shards by request"),
     (GET, "/collections/{collection_name}/optimizations", "listing optimizations"),
     (POST, "/collections/{collection_name}/facet", "facet counts"),
-    (PUT, "/collections/{collection_name}/index", "payload indexes (filters work without)"),
-    (
-        DELETE,
-        "/collections/{collection_name}/index/{field_name}",
-        "payload indexes (filters work without)",
-    ),
     (
         PUT,
         "/collections/{collection_name}/vectors/{vector_name}",

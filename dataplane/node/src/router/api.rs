@@ -1,8 +1,10 @@
 //! What the HTTP dialect asks of the router, and how it can fail. The same on a laptop and on a cluster.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use shoal_shard::api::ShardError;
+use shoal_vector::payload::{MAX_PAYLOAD_INDEXES, PayloadIndex};
 use shoal_vector::{PointId, SparseVectorConfig, VectorConfig};
 
 /// What `PUT /collections/{name}` asks for.
@@ -20,6 +22,36 @@ pub struct CreateCollection {
     pub shards: Option<u32>,
     /// How long to wait until the collection serves.
     pub timeout: Duration,
+}
+
+/// A change of the fields that a collection indexes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum IndexChange {
+    /// Index a field, in place of any index of it.
+    Put(PayloadIndex),
+    /// Index a field no longer.
+    Remove(String),
+}
+
+impl IndexChange {
+    /// The indexes after the change; fails where there would be too many.
+    pub fn apply(&self, indexes: &[PayloadIndex]) -> Result<Vec<PayloadIndex>, RouteError> {
+        let field = match self {
+            IndexChange::Put(index) => &index.field,
+            IndexChange::Remove(field) => field,
+        };
+        let others = indexes.iter().filter(|index| index.field != *field).cloned();
+        let mut after: Vec<PayloadIndex> = others.collect();
+        if let IndexChange::Put(index) = self {
+            if after.len() == MAX_PAYLOAD_INDEXES {
+                return Err(RouteError::Invalid(format!(
+                    "a collection has at most {MAX_PAYLOAD_INDEXES} payload indexes: delete one first"
+                )));
+            }
+            after.push(index.clone());
+        }
+        Ok(after)
+    }
 }
 
 /// An answer and the shards that had no part in it.
@@ -49,6 +81,10 @@ pub struct CollectionInfo {
     pub indexed_points: u64,
     /// Segments on all shards.
     pub segments: u64,
+    /// Points with a value in each indexed field, by field.
+    pub indexed_fields: HashMap<String, u64>,
+    /// Indexes, each of a field of a segment, that are not ready yet.
+    pub indexes_pending: u64,
     /// Names of shards that did not answer, whose figures are missing from the sums.
     pub missing: Vec<String>,
 }

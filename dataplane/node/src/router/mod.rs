@@ -17,12 +17,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shoal_proto::routing::RoutingTable;
+use shoal_shard::WantedIndexes;
 use shoal_shard::api::{
     FoundPoint, OpOrigin, Record, ScrollRequest, SearchRequest, Want, WriteAck, merge,
 };
 use shoal_vector::{Filter, Metric, Op, PointId, SparseVectorConfig, VectorConfig};
 
-use api::{Answer, CollectionInfo, CreateCollection, Page, RouteError};
+use api::{Answer, CollectionInfo, CreateCollection, IndexChange, Page, RouteError};
 pub use limits::Deadlines;
 pub use remote::RemoteShard;
 use shard_client::ShardClient;
@@ -42,6 +43,8 @@ pub struct Collection {
     pub sparse: Vec<SparseVectorConfig>,
     /// Candidates considered for each point while a segment is built.
     pub ef_construct: u32,
+    /// Which payload fields are indexed.
+    pub indexes: WantedIndexes,
     /// Which shard holds which slot.
     pub routing: RoutingTable,
     /// Its shards, in the order of the routing table.
@@ -110,6 +113,11 @@ impl Router {
     /// Deletes a collection and its data; `false` if there was none.
     pub async fn delete(&self, name: &str) -> Result<bool, RouteError> {
         self.topology.delete(name).await
+    }
+
+    /// Changes which payload fields a collection indexes. Returns once that is kept; making indexes takes longer.
+    pub async fn change_indexes(&self, name: &str, change: IndexChange) -> Result<(), RouteError> {
+        self.topology.change_indexes(name, change).await
     }
 
     /// Sends an op's parts to the shards they belong to. Ops on ids or points are split by placement; those that carry
@@ -222,6 +230,10 @@ impl Router {
             info.points += shard.points;
             info.indexed_points += shard.indexed_points;
             info.segments += shard.segments;
+            info.indexes_pending += shard.filters.pending;
+            for (index, points) in &shard.filters.fields {
+                *info.indexed_fields.entry(index.field.clone()).or_default() += points;
+            }
         }
         info.missing = gathered.failures.into_iter().map(|(shard, _)| shard).collect();
         Ok(info)
@@ -285,6 +297,9 @@ mod tests {
         }
         async fn delete(&self, _: &str) -> Result<bool, RouteError> {
             Ok(false)
+        }
+        async fn change_indexes(&self, _: &str, _: IndexChange) -> Result<(), RouteError> {
+            Ok(())
         }
     }
 

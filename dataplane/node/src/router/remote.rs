@@ -15,6 +15,7 @@ use shoal_proto::convert::{DecodeError, encode_id};
 use shoal_proto::pb::shard_service_client::ShardServiceClient;
 use shoal_proto::version::{self, Stamped, Versions};
 use shoal_proto::{MAX_MESSAGE_BYTES, pb};
+use shoal_shard::WantedIndexes;
 use shoal_shard::api::{
     FoundPoint, OpOrigin, Record, ScrollRequest, SearchRequest, ShardInfo, Want, WriteAck,
 };
@@ -197,6 +198,17 @@ impl RemoteShard {
             .read(deadline, message, |mut client, m| async move { client.info(m).await })
             .await?;
         Ok(to::info_from_pb(&reply))
+    }
+
+    /// Says which payload fields are to be indexed. To say it twice is to say it once.
+    pub async fn set_indexes(
+        &self,
+        wanted: &WantedIndexes,
+        deadline: Duration,
+    ) -> Result<(), CallError> {
+        let message = to::indexes_to_pb(self.target.clone(), wanted);
+        let call = |mut client: Client, m| async move { client.set_indexes(m).await };
+        self.read(deadline, message, call).await.map(|_| ())
     }
 
     /// Makes a call that changes nothing; once more if the connection broke, as one does that idled while its shard

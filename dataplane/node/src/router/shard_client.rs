@@ -6,6 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
+use shoal_shard::WantedIndexes;
 use shoal_shard::api::{
     FoundPoint, OpOrigin, Record, ScrollRequest, SearchRequest, ShardError, ShardInfo, Want,
     WriteAck,
@@ -117,6 +118,21 @@ impl ShardClient {
         match self {
             ShardClient::Local(shard) => self.bounded(deadline, shard.info()).await,
             ShardClient::Remote(shard) => shard.info(deadline).await,
+            ShardClient::Down { error, .. } => Err(error.clone().into()),
+        }
+    }
+
+    /// Says which payload fields are to be indexed.
+    pub async fn set_indexes(
+        &self,
+        wanted: &WantedIndexes,
+        deadline: Duration,
+    ) -> Result<(), CallError> {
+        match self {
+            ShardClient::Local(shard) => {
+                self.bounded(deadline, shard.set_indexes(wanted.clone())).await
+            }
+            ShardClient::Remote(shard) => shard.set_indexes(wanted, deadline).await,
             ShardClient::Down { error, .. } => Err(error.clone().into()),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use shoal_shard::api::ShardInfo;
 
@@ -23,6 +24,13 @@ pub(super) struct Source {
 struct Labels {
     collection: String,
     shard: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WayLabels {
+    collection: String,
+    shard: String,
+    way: &'static str,
 }
 
 impl Source {
@@ -63,6 +71,22 @@ const FIGURES: &[Figure] = &[
     ("shard_durable_seq", "Last op fsynced", |i| i.durable_seq),
     ("shard_applied_seq", "Last op readers see", |i| i.applied_seq),
     ("shard_flushed_seq", "Last op whose effect is in segments", |i| i.flushed_seq),
+    ("shard_indexes_pending", "Payload indexes of a segment that are not ready yet", |i| {
+        i.filters.pending
+    }),
+    ("shard_indexes_left_out", "Payload indexes of a segment that there is no room for", |i| {
+        i.filters.left_out
+    }),
+    ("shard_index_bytes", "Bytes of payload indexes in memory", |i| i.filters.bytes),
+];
+
+/// Label of a way in which filtered searches are answered, and how often it was taken.
+type Way = (&'static str, fn(&ShardInfo) -> u64);
+
+const WAYS: [Way; 3] = [
+    ("scan", |i| i.filters.counts.scans),
+    ("walk", |i| i.filters.counts.walks),
+    ("payloads", |i| i.filters.counts.payloads),
 ];
 
 impl Collector for ShardCollector {
@@ -80,6 +104,20 @@ impl Collector for ShardCollector {
             for (labels, info) in &infos {
                 let gauge = ConstGauge::<u64>::new(value(info));
                 gauge.encode(metric.encode_family(*labels)?)?;
+            }
+        }
+        let help = "Segments and parts in memory that filtered searches looked at, by how: all that an index says match, a \
+                    walk among those, or payloads";
+        let mut ways =
+            encoder.encode_descriptor("shard_filtered", help, None, MetricType::Counter)?;
+        for (labels, info) in &infos {
+            for (way, count) in WAYS {
+                let labels = WayLabels {
+                    collection: labels.collection.clone(),
+                    shard: labels.shard.clone(),
+                    way,
+                };
+                ConstCounter::new(count(info)).encode(ways.encode_family(&labels)?)?;
             }
         }
         let help = "Time of the log's fsyncs";

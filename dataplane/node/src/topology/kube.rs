@@ -13,18 +13,20 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures::StreamExt;
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
-use shoal_crds::collection::{DeletionPolicy, Index, Sharding, SparseVectorSpec, VectorSpec};
+use shoal_crds::collection::{
+    DeletionPolicy, Index, PayloadIndexSpec, Sharding, SparseVectorSpec, VectorSpec,
+};
 use shoal_crds::{VectorCollection, VectorCollectionSpec, labels};
 
-use super::objects::{Objects, Progress, Reach, distance, owners, progress};
-use super::{Snapshot, Topology, names};
+use super::objects::{Objects, Progress, Reach, distance, indexes, owners, progress, spec_of};
+use super::{Snapshot, Topology, names, tell};
 use crate::clock;
-use crate::router::api::{CreateCollection, RouteError};
+use crate::router::api::{CreateCollection, IndexChange, RouteError};
 use crate::token::SharedToken;
 
 /// First and longest pause before the API is asked again after it failed: a router that starts while the API restarts
@@ -33,6 +35,13 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 /// How long a deletion may take: pods must end and disks be released.
 const DELETE: Duration = Duration::from_secs(120);
 
+/// How long a change may take to come back through the watch.
+const CHANGE: Duration = Duration::from_secs(10);
+/// How long a shard may take to hear of a change; it is told again otherwise.
+const TELL: Duration = Duration::from_secs(2);
+/// Attempts at a change while others change the same object.
+const CHANGES: usize = 5;
+
 /// Collections of a namespace.
 pub struct KubeTopology {
     api: Api<VectorCollection>,
@@ -40,6 +49,7 @@ pub struct KubeTopology {
     store: Store<VectorCollection>,
     current: Arc<Current>,
     watching: tokio::task::JoinHandle<()>,
+    telling: tokio::task::JoinHandle<()>,
 }
 
 /// What the watch last made of the objects.
@@ -81,7 +91,10 @@ impl KubeTopology {
         let events = watch(api.clone(), watcher::Config::default()).backoff(Pauses::default());
         let events = reflector::reflector(writer, events);
         let watching = tokio::spawn(follow(events, store.clone(), objects, current.clone()));
-        Self { api, namespace, store, current, watching }
+        let (told, changes) = (current.clone(), current.changes.subscribe());
+        let telling = tell::tell_for_ever(move || told.snapshot.load_full(), changes);
+        let telling = tokio::spawn(telling);
+        Self { api, namespace, store, current, watching, telling }
     }
 
     /// The object that has this name among clients.
@@ -144,6 +157,42 @@ impl KubeTopology {
         self.until(deadline, look).await.unwrap_or_else(late)
     }
 
+    /// Changes the indexes that an object says; the generation that says so.
+    async fn patch_indexes(
+        &self,
+        object: &str,
+        uid: Option<&str>,
+        name: &str,
+        change: &IndexChange,
+    ) -> Result<u64, RouteError> {
+        for _ in 0..CHANGES {
+            // Live, because what is watched may lag behind another change of the same list.
+            let live = self.api.get(object).await.map_err(|error| self.refusal("read", &error))?;
+            if live.metadata.uid.as_deref() != uid {
+                return Err(RouteError::NoCollection(name.to_owned()));
+            }
+            let before = indexes(&live);
+            let after = change.apply(&before.fields)?;
+            if after == before.fields {
+                return Ok(before.version);
+            }
+            let specs: Vec<PayloadIndexSpec> = after.iter().map(spec_of).collect();
+            let patch = serde_json::json!({
+                "metadata": {"resourceVersion": live.metadata.resource_version},
+                "spec": {"payloadIndexes": specs},
+            });
+            match self.api.patch(object, &PatchParams::default(), &Patch::Merge(patch)).await {
+                Ok(changed) => return Ok(indexes(&changed).version),
+                // Someone else changed the object in between.
+                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                Err(error) => return Err(self.refusal("change", &error)),
+            }
+        }
+        Err(RouteError::Unavailable(format!(
+            "Collection `{name}` is being changed by others; retry"
+        )))
+    }
+
     /// What a client makes of a refusal of the API.
     fn refusal(&self, verb: &str, error: &kube::Error) -> RouteError {
         let namespace = &self.namespace;
@@ -170,6 +219,7 @@ impl KubeTopology {
 impl Drop for KubeTopology {
     fn drop(&mut self) {
         self.watching.abort();
+        self.telling.abort();
     }
 }
 
@@ -204,6 +254,37 @@ impl Topology for KubeTopology {
         }
     }
 
+    async fn change_indexes(&self, name: &str, change: IndexChange) -> Result<(), RouteError> {
+        let deadline = clock::now() + CHANGE;
+        let Some(owner) = self.owner(name) else {
+            return Err(RouteError::NoCollection(name.to_owned()));
+        };
+        let object = owner.metadata.name.as_deref().unwrap_or_default();
+        if !made_by_http(&owner) {
+            return Err(RouteError::Conflict(format!(
+                "Collection `{name}` was not made over HTTP but by an object: change spec.payloadIndexes of that, with \
+                 `kubectl -n {} edit vc {object}`",
+                self.namespace
+            )));
+        }
+        let uid = owner.metadata.uid.as_deref();
+        let version = self.patch_indexes(object, uid, name, &change).await?;
+        // The shards are told at once, so that whoever asks next whether indexes are ready is not told of the old ones.
+        let seen = || {
+            let collection = self.snapshot().get(name).cloned()?;
+            let indexes = &collection.indexes;
+            (Some(indexes.owner.as_str()) == uid && indexes.version >= version)
+                .then_some(collection)
+        };
+        let Some(collection) = self.until(deadline, seen).await else { return Ok(()) };
+        let calls =
+            collection.shards.iter().map(|shard| shard.set_indexes(&collection.indexes, TELL));
+        for error in futures::future::join_all(calls).await.into_iter().filter_map(Result::err) {
+            tracing::warn!(collection = name, ?error, "a shard learns later what to index");
+        }
+        Ok(())
+    }
+
     async fn delete(&self, name: &str) -> Result<bool, RouteError> {
         let deadline = clock::now() + DELETE;
         let Some(owner) = self.owner(name) else {
@@ -216,11 +297,7 @@ impl Topology for KubeTopology {
         };
         let metadata = &owner.metadata;
         let (object, uid) = (metadata.name.as_deref().unwrap_or_default(), metadata.uid.as_deref());
-        let ours = metadata
-            .labels
-            .as_ref()
-            .is_some_and(|labels| labels.contains_key(labels::MADE_BY_HTTP));
-        if !ours {
+        if !made_by_http(&owner) {
             return Err(RouteError::Conflict(format!(
                 "Collection `{name}` was not made over HTTP but by an object: delete that, with `kubectl -n {} delete \
                  vc {object}`",
@@ -240,6 +317,11 @@ impl Topology for KubeTopology {
             ))),
         }
     }
+}
+
+fn made_by_http(object: &VectorCollection) -> bool {
+    let labels = object.metadata.labels.as_ref();
+    labels.is_some_and(|labels| labels.contains_key(labels::MADE_BY_HTTP))
 }
 
 /// What `PUT /collections/{name}` makes.

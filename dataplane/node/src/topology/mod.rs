@@ -7,6 +7,7 @@ pub mod kube;
 pub mod local;
 mod names;
 mod objects;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::router::Collection;
-use crate::router::api::{CreateCollection, RouteError};
+use crate::router::api::{CreateCollection, IndexChange, RouteError};
 
 /// All collections, by client-facing name, at one moment.
 pub type Snapshot = BTreeMap<String, Arc<Collection>>;
@@ -33,4 +34,7 @@ pub trait Topology: Send + Sync {
 
     /// Deletes a collection and its data and waits until it is gone; `false` if there was none.
     async fn delete(&self, name: &str) -> Result<bool, RouteError>;
+
+    /// Changes which payload fields a collection indexes, and sees to it that its shards learn of it.
+    async fn change_indexes(&self, name: &str, change: IndexChange) -> Result<(), RouteError>;
 }

@@ -7,10 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shoal_crds::VectorCollection;
-use shoal_crds::collection::{Distance, Routing};
+use shoal_crds::collection::{
+    Distance, IndexType, PayloadIndexSpec, Routing, TextIndex, TextTokenizer,
+};
 use shoal_crds::{conditions, labels};
 use shoal_proto::routing::{RoutingError, RoutingTable};
+use shoal_shard::WantedIndexes;
 use shoal_shard::api::ShardError;
+use shoal_vector::payload::{IndexKind, InvalidIndex, PayloadIndex};
+use shoal_vector::text::{Split, Tokenizer};
 use shoal_vector::{Metric, SparseVectorConfig, VectorConfig};
 
 use super::Snapshot;
@@ -83,7 +88,7 @@ impl Objects {
                 );
             }
             if known.routing.generation > routing.generation || known.routing == routing {
-                return Some(known.clone());
+                return Some(known.with_indexes(indexes(object)));
             }
         }
         let table = match parse(&routing) {
@@ -107,11 +112,23 @@ impl Objects {
                 .vectors
                 .first()
                 .map_or(shoal_crds::defaults::EF_CONSTRUCT, |v| v.ef_construct()),
+            indexes: indexes(object),
             shards: table.shards().iter().map(shard).collect(),
             routing: table,
         };
         let uid = object.metadata.uid.clone().unwrap_or_default();
         Some(Served { uid, routing, collection: Arc::new(collection) })
+    }
+}
+
+impl Served {
+    /// The same with other payload indexes, which a table that stays says nothing about.
+    fn with_indexes(&self, indexes: WantedIndexes) -> Self {
+        if self.collection.indexes == indexes {
+            return self.clone();
+        }
+        let collection = Collection { indexes, ..Collection::clone(&self.collection) };
+        Self { collection: Arc::new(collection), ..self.clone() }
     }
 }
 
@@ -227,6 +244,75 @@ pub(super) fn distance(metric: Metric) -> Distance {
         Metric::Euclid => Distance::Euclid,
         Metric::Manhattan => Distance::Manhattan,
     }
+}
+
+/// What an object's shards are to index. The object's generation orders what it says.
+pub(super) fn indexes(object: &VectorCollection) -> WantedIndexes {
+    let field = |spec: &PayloadIndexSpec| match index_of(spec) {
+        Ok(index) => Some(index),
+        Err(error) => {
+            tracing::warn!(collection = object.client_name(), %error, "a payload index that cannot be");
+            None
+        }
+    };
+    WantedIndexes {
+        owner: object.metadata.uid.clone().unwrap_or_default(),
+        version: object.metadata.generation.and_then(|g| u64::try_from(g).ok()).unwrap_or_default(),
+        fields: object.spec.payload_indexes.iter().filter_map(field).collect(),
+    }
+}
+
+fn index_of(spec: &PayloadIndexSpec) -> Result<PayloadIndex, InvalidIndex> {
+    let kind = match spec.kind {
+        IndexType::Keyword => IndexKind::Keyword,
+        IndexType::Integer => IndexKind::Integer,
+        IndexType::Float => IndexKind::Float,
+        IndexType::Bool => IndexKind::Bool,
+        IndexType::Datetime => IndexKind::Datetime,
+        IndexType::Uuid => IndexKind::Uuid,
+        IndexType::Geo => IndexKind::Geo,
+        IndexType::Text => {
+            let text = spec.text.clone().unwrap_or_default();
+            let tokenizer = Tokenizer {
+                split: match text.tokenizer.unwrap_or_default() {
+                    TextTokenizer::Word => Split::Word,
+                    TextTokenizer::Whitespace => Split::Whitespace,
+                    TextTokenizer::Prefix => Split::Prefix,
+                },
+                lowercase: text.lowercase.unwrap_or(true),
+                min_len: text.min_token_len.map(|len| len as usize),
+                max_len: text.max_token_len.map(|len| len as usize),
+            };
+            return PayloadIndex::text(&spec.field, tokenizer);
+        }
+    };
+    PayloadIndex::new(&spec.field, kind)
+}
+
+/// What an object says for an index.
+pub(super) fn spec_of(index: &PayloadIndex) -> PayloadIndexSpec {
+    let kind = match index.kind {
+        IndexKind::Keyword => IndexType::Keyword,
+        IndexKind::Integer => IndexType::Integer,
+        IndexKind::Float => IndexType::Float,
+        IndexKind::Bool => IndexType::Bool,
+        IndexKind::Datetime => IndexType::Datetime,
+        IndexKind::Uuid => IndexType::Uuid,
+        IndexKind::Geo => IndexType::Geo,
+        IndexKind::Text => IndexType::Text,
+    };
+    let len = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+    let text = index.tokenizer.map(|tokenizer| TextIndex {
+        tokenizer: Some(match tokenizer.split {
+            Split::Word => TextTokenizer::Word,
+            Split::Whitespace => TextTokenizer::Whitespace,
+            Split::Prefix => TextTokenizer::Prefix,
+        }),
+        lowercase: Some(tokenizer.lowercase),
+        min_token_len: tokenizer.min_len.map(len),
+        max_token_len: tokenizer.max_len.map(len),
+    });
+    PayloadIndexSpec { field: index.field.clone(), kind, text }
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use serde_json::json;
 use shoal_node::local_shard::LocalShard;
 use shoal_node::reads::ReadPool;
-use shoal_node::router::api::{CreateCollection, RouteError};
+use shoal_node::router::api::{CreateCollection, IndexChange, RouteError};
 use shoal_node::router::shard_client::ShardClient;
 use shoal_node::router::{Collection, Deadlines, RemoteShard};
 use shoal_node::topology::{Snapshot, Topology};
 use shoal_proto::auth::Token;
 use shoal_proto::routing::RoutingTable;
 use shoal_shard::api::{Identity, Tuning};
-use shoal_shard::{Limits, Shard};
+use shoal_shard::{Limits, Shard, WantedIndexes};
 use shoal_vector::{Metric, PointId, VectorConfig};
 
 use crate::support::Server;
@@ -35,6 +35,10 @@ impl Topology for Fixed {
     async fn create(&self, _: CreateCollection) -> Result<(), RouteError> {
         Err(RouteError::Forbidden("this topology is fixed".to_owned()))
     }
+    async fn change_indexes(&self, _: &str, _: IndexChange) -> Result<(), RouteError> {
+        Ok(())
+    }
+
     async fn delete(&self, _: &str) -> Result<bool, RouteError> {
         Err(RouteError::Forbidden("this topology is fixed".to_owned()))
     }
@@ -75,6 +79,7 @@ async fn half_down(search: Duration) -> HalfDown {
         vectors,
         sparse: vec![],
         ef_construct: 10,
+        indexes: WantedIndexes::default(),
         routing,
         shards,
     };

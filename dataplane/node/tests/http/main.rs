@@ -5,6 +5,7 @@
 mod collections;
 mod dialect;
 mod filters;
+mod indexes;
 mod late;
 mod points;
 mod refusals;

@@ -42,10 +42,11 @@ pub(super) fn commit(
     manifest.next_segment = shared.next_segment_number();
     manifest.write(&shared.dir, shared.disk_id)?;
     drop(view);
-    show(shared, inputs, range, merged.clone(), manifest);
-    drop(guard);
     let gone: Vec<u64> = inputs.merged.iter().map(|input| input.segment.number).collect();
-    shared.store.compacted(merged, gone.clone());
+    // Before anyone sees the segment, as in a flush.
+    shared.store.compacted(merged.clone(), gone.clone());
+    show(shared, inputs, range, merged, manifest);
+    drop(guard);
     for number in gone {
         let path = segment_path(&shared.dir, number);
         disk::remove_if_there(&path).map_err(OpenError::io(&path))?;

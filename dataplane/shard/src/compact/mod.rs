@@ -20,7 +20,7 @@ use crate::manifest::{self, Manifest, SegmentEntry, segment_path};
 use crate::segment::{Damage, Segment, SegmentContent, write_segment};
 use crate::shared::Shared;
 use crate::view::{Placed, View};
-use crate::{disk, env, room};
+use crate::{disk, env, index, room};
 
 /// Runs until the shard stops.
 pub(crate) fn run(shared: &Shared) {
@@ -111,5 +111,6 @@ fn write(shared: &Shared, content: SegmentContent) -> Result<Arc<Segment>, OpenE
     drop(content);
     let segment = Segment::open(&path, number, shared.disk_id, shared.kinds(&shared.dimensions()))?;
     segment.warm();
+    env::in_background(|| index::prepare(shared, &segment));
     Ok(Arc::new(segment))
 }

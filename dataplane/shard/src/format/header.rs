@@ -19,13 +19,14 @@ pub(crate) enum FileKind {
     Manifest = 2,
     Wal = 3,
     Segment = 4,
+    Indexes = 5,
 }
 
 impl FileKind {
     /// The version of this kind of file that this program writes; it reads those from [`oldest`](Self::oldest) on.
     pub(crate) const fn version(self) -> u16 {
         match self {
-            FileKind::Manifest | FileKind::Wal => 1,
+            FileKind::Manifest | FileKind::Wal | FileKind::Indexes => 1,
             // 2: sparse vectors.
             FileKind::Identity => 2,
             // 2: graphs of blocks. 3: several vectors a point.
@@ -37,7 +38,11 @@ impl FileKind {
     /// which no compaction has written anew.
     const fn oldest(self) -> u16 {
         match self {
-            FileKind::Identity | FileKind::Manifest | FileKind::Wal | FileKind::Segment => 1,
+            FileKind::Identity
+            | FileKind::Manifest
+            | FileKind::Wal
+            | FileKind::Segment
+            | FileKind::Indexes => 1,
         }
     }
 }

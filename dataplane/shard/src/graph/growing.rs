@@ -22,9 +22,10 @@ use super::beam::{node_of, ordered};
 use super::refine::{Distances, Prune};
 use super::rows::{RowMeta, quantise};
 use super::scorer::Scorer;
-use super::search::Target;
-use super::walk::{Everything, Links, Scratch, Walk};
+use super::search::{MOST, Target, is_scanned};
+use super::walk::{Admit, Bits as Nodes, Everything, Links, Scan, Scratch, Set, Walk};
 use crate::env;
+use crate::index::Bits;
 
 /// Links of a node: two cache lines. The graph is small and lives for seconds.
 const SLOTS: usize = 32;
@@ -38,9 +39,24 @@ const INSERT_EF: usize = 48;
 /// so the first ones would be no sample of all.
 const ENTRIES: usize = 64;
 
+/// The same where a filter is: what it accepts may lie in places that no link joins.
+const FILTERED_ENTRIES: usize = 256;
+
+/// How to look for what is near.
+enum Way<'a> {
+    /// Walk over all nodes.
+    Walk,
+    /// Walk over those of a set, so many.
+    Among(Set<'a>, usize),
+    /// Look at each of a set.
+    Scan(Set<'a>),
+}
+
 /// What a node stands for, and its vector.
 pub(crate) struct Member {
     pub(crate) point: PointId,
+    /// The number of the point in its layer.
+    pub(crate) slot: u32,
     pub(crate) vector: Arc<[f32]>,
 }
 
@@ -284,19 +300,84 @@ impl<'a> Seen<'a> {
         })
     }
 
+    /// Up to `ef` of what is nearest to the target among `len` nodes, those whose bit is set.
+    pub(crate) fn search_among(
+        self,
+        target: &Target<'_>,
+        ef: usize,
+        (bits, len): (&[u64], usize),
+    ) -> Vec<&'a Member> {
+        let (ef, set) = (ef.clamp(1, self.nodes.max(1)), Set(bits));
+        SCRATCH.with_borrow_mut(|scratch| {
+            let share = len as f64 / self.nodes.max(1) as f64;
+            let (way, ef) = match () {
+                () if is_scanned(len, ef) => (Way::Scan(set), ef),
+                () if share >= MOST => (Way::Walk, (ef as f64 / share).ceil() as usize),
+                () => (Way::Among(set, len), ef),
+            };
+            let ef = ef.min(self.nodes.max(1));
+            let len = self.run(target.query, &target.code, way, ef, scratch);
+            let nodes = scratch.beam.keys(len).iter().map(|&key| node_of(key));
+            let among = nodes.filter(|node| set.admits(*node));
+            among.filter_map(|node| self.graph.member(node)).collect()
+        })
+    }
+
+    /// The nodes whose points have these slots.
+    pub(crate) fn nodes_of(self, slots: &Bits) -> Bits {
+        let mut nodes = Bits::none(self.nodes as u32);
+        for (node, place) in (0..self.nodes as u32).zip(&self.graph.members) {
+            if place.get().is_some_and(|member| slots.contains(member.slot)) {
+                nodes.set(node);
+            }
+        }
+        nodes
+    }
+
     /// Walks towards a query, given as it is and as integers; the beam's length.
     fn walk(self, query: &[f32], code: &QueryCode, ef: usize, scratch: &mut Scratch) -> usize {
-        let step = self.nodes.div_ceil(ENTRIES).max(1);
-        let entries: Vec<u32> = (0..self.nodes as u32).step_by(step).collect();
-        let (isa, entries, admit) = (Isa::detect(), Some(entries.as_slice()), Everything);
+        self.run(query, code, Way::Walk, ef, scratch)
+    }
+
+    fn run(
+        self,
+        query: &[f32],
+        code: &QueryCode,
+        way: Way<'_>,
+        ef: usize,
+        scratch: &mut Scratch,
+    ) -> usize {
         if self.graph.metric == Metric::Manhattan {
-            let scorer = ByVector { graph: self.graph, query };
-            return isa.run(Walk { links: self, scorer, admit, entries, ef, scratch });
+            return self.measured(ByVector { graph: self.graph, query }, way, ef, scratch);
         }
         let square_weight =
             if self.graph.metric == Metric::Euclid { code.scale() / 2.0 } else { 0.0 };
-        let scorer = ByRow { graph: self.graph, code, square_weight };
-        isa.run(Walk { links: self, scorer, admit, entries, ef, scratch })
+        self.measured(ByRow { graph: self.graph, code, square_weight }, way, ef, scratch)
+    }
+
+    fn measured<S: Scorer>(
+        self,
+        scorer: S,
+        way: Way<'_>,
+        ef: usize,
+        scratch: &mut Scratch,
+    ) -> usize {
+        let isa = Isa::detect();
+        match way {
+            Way::Scan(set) => isa.run(Scan { scorer, set, ef, scratch }),
+            Way::Walk => {
+                let step = self.nodes.div_ceil(ENTRIES).max(1);
+                let entries: Vec<u32> = (0..self.nodes as u32).step_by(step).collect();
+                let (entries, admit) = (Some(entries.as_slice()), Everything);
+                isa.run(Walk { links: self, scorer, admit, entries, ef, scratch })
+            }
+            Way::Among(admit, len) => {
+                let step = len.div_ceil(FILTERED_ENTRIES).max(1);
+                let entries: Vec<u32> = Nodes::new(admit).step_by(step).collect();
+                let entries = Some(entries.as_slice());
+                isa.run(Walk { links: self, scorer, admit, entries, ef, scratch })
+            }
+        }
     }
 }
 

@@ -29,5 +29,5 @@ pub(crate) use blocks::{Blocks, bytes_of};
 pub(crate) use build::{BuildError, BuildOptions, Built, build};
 pub(crate) use growing::{Growing, Member};
 pub(crate) use pages::Pages;
-pub(crate) use search::{Accepted, GraphRef, RESCORED, Target, search};
+pub(crate) use search::{Accepted, GraphRef, Near, RESCORED, Target, is_scanned, search};
 pub(crate) use sketches::sketches;

@@ -280,7 +280,11 @@ fn grown(vectors: &[Vec<f32>], metric: Metric, capacity: usize) -> Growing {
 /// Adds the vectors that are not in the graph yet.
 fn grow(graph: &Growing, vectors: &[Vec<f32>]) {
     for (id, vector) in vectors.iter().enumerate().skip(graph.len()) {
-        let member = Member { point: PointId::Num(id as u64), vector: vector.as_slice().into() };
+        let member = Member {
+            point: PointId::Num(id as u64),
+            slot: id as u32,
+            vector: vector.as_slice().into(),
+        };
         assert_eq!(graph.insert(member), Some(id + 1));
     }
 }
@@ -369,10 +373,14 @@ fn a_growing_graph_is_searched_while_it_grows() {
             });
         }
         for (id, vector) in (1..).zip(&all[1..]) {
-            let member = Member { point: PointId::Num(id), vector: vector.as_slice().into() };
+            let member = Member {
+                point: PointId::Num(id),
+                slot: id as u32,
+                vector: vector.as_slice().into(),
+            };
             assert!(graph.insert(member).is_some());
         }
     });
-    let member = Member { point: PointId::Num(0), vector: all[0].as_slice().into() };
+    let member = Member { point: PointId::Num(0), slot: 0, vector: all[0].as_slice().into() };
     assert_eq!(graph.insert(member), None, "there is no room");
 }

@@ -18,7 +18,7 @@ use super::scorer::Scorer;
 const ENTRY_SCAN: usize = 200;
 
 /// With a filter, a step stops looking through nodes once it has met this many accepted ones.
-const ENOUGH: usize = 64;
+const ENOUGH: usize = 48;
 
 /// Which nodes a walk may return.
 pub(super) trait Admit: Copy {

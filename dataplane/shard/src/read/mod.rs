@@ -1,5 +1,8 @@
 //! Reading: search, retrieve, scroll and count, each over one immutable view.
 
+mod filtered;
+mod filtered_memory;
+mod matching;
 mod parts;
 mod scan;
 mod scroll;

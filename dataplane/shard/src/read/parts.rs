@@ -4,12 +4,12 @@ use shoal_vector::payload::{self, KeyPath};
 use shoal_vector::{Payload, PointId, SparseVectorConfig, VectorConfig};
 
 use super::ReadError;
-use super::scan::read_payload;
+use super::matching::one_payload;
 use crate::api::{Parts, Record, Want, WantPayload, WantVectors};
 use crate::apply::{parse_paths, parse_payload};
 use crate::cancel::Cancel;
 use crate::limits::MAX_ANSWER_BYTES;
-use crate::segment::{Damage, PayloadCache};
+use crate::segment::PayloadCache;
 use crate::store::Store;
 use crate::validate::no_such_vector;
 use crate::vectors::{number_of, sparse_number_of};
@@ -81,6 +81,11 @@ impl<'a> Projection<'a> {
         })
     }
 
+    /// Where single payloads are read.
+    pub(super) fn store(&self) -> &'a Store {
+        self.store
+    }
+
     /// Fails once nobody waits for the read.
     pub(crate) fn go_on(&self) -> Result<(), ReadError> {
         Ok(self.cancel.check()?)
@@ -91,7 +96,7 @@ impl<'a> Projection<'a> {
         self.go_on()?;
         let (store, cache) = (self.store, &mut self.cache);
         let mut read = |project: &dyn Fn(Payload) -> Payload| {
-            one_payload(located, store, cache).map(project).map(Some)
+            one_payload(located, Some(store), cache, parse_payload).map(project).map(Some)
         };
         let payload = match &self.payload {
             WantedPayload::No => None,
@@ -109,20 +114,6 @@ impl<'a> Projection<'a> {
         let parts = Parts { payload, vectors, sparse };
         self.room = self.room.checked_sub(parts.bytes()).ok_or(ReadError::TooLong)?;
         Ok(parts)
-    }
-}
-
-/// One point's payload: from the store where it has it, else from where the point is.
-fn one_payload(
-    located: &Located<'_>,
-    store: &Store,
-    cache: &mut PayloadCache,
-) -> Result<Payload, Damage> {
-    let stored = located.stored_item().and_then(|(segment, item)| store.payload(segment, item));
-    // What the store holds is not the truth, so what does not parse there is read again where it is.
-    match stored.and_then(|text| parse_payload(&text).ok()) {
-        Some(payload) => Ok(payload),
-        None => read_payload(located, cache),
     }
 }
 

@@ -1,68 +1,17 @@
-//! Finding the points that match a filter: by id where the filter names ids, else by looking at all.
+//! What concerns all points that pass a filter: how many they are, and their ids.
 
-use shoal_vector::filter::{Matcher, Subject};
-use shoal_vector::payload::read_part;
-use shoal_vector::{Filter, Payload, PointId};
+use shoal_vector::{Filter, PointId};
 
+use super::matching::{Checker, Filtering, each_match};
 use super::{Projection, ReadError};
-use crate::apply::parse_payload;
-use crate::segment::{Damage, PayloadCache};
+use crate::segment::Damage;
 use crate::view::{Located, View};
 
-/// Calls `visit` with every live point that matches, for as long as `go_on` says so before each that is looked at.
-pub(super) fn each_match<'v, E: From<Damage>>(
-    view: &'v View,
-    matcher: &Matcher<'_>,
-    go_on: impl Fn() -> Result<(), E>,
-    mut visit: impl FnMut(Located<'v>),
-) -> Result<(), E> {
-    let mut cache = PayloadCache::default();
-    let mut look = |located: Located<'v>| {
-        go_on()?;
-        if matches(view, matcher, &located, &mut cache)? {
-            visit(located);
-        }
-        Ok(())
-    };
-    match matcher.only_ids() {
-        Some(ids) => ids.iter().filter_map(|id| view.locate(*id)).try_for_each(look),
-        None => view.each(&mut look),
-    }
-}
-
-/// Whether one live point matches.
-pub(super) fn matches(
-    view: &View,
-    matcher: &Matcher<'_>,
-    located: &Located<'_>,
-    cache: &mut PayloadCache,
-) -> Result<bool, Damage> {
-    let payload = match matcher.needs_payload() {
-        true => read_part(located.payload(cache)?, matcher.keys())
-            .map_err(|error| damaged(located, error.to_string()))?,
-        false => Payload::new(),
-    };
-    let has_vector = |name: &str| view.has_vector(located, name);
-    Ok(matcher.matches(&Subject { id: located.id, payload: &payload, has_vector: &has_vector }))
-}
-
-/// A live point's payload.
-pub(super) fn read_payload(
-    located: &Located<'_>,
-    cache: &mut PayloadCache,
-) -> Result<Payload, Damage> {
-    let text = located.payload(cache)?;
-    parse_payload(text).map_err(|detail| damaged(located, detail))
-}
-
-fn damaged(located: &Located<'_>, detail: String) -> Damage {
-    Damage { file: format!("payload of point {}", located.id), detail }
-}
-
 /// Ids of all live points that match, each once. For ops, which are carried through whoever waits.
-pub(crate) fn matching_ids(view: &View, matcher: &Matcher<'_>) -> Result<Vec<PointId>, Damage> {
+pub(crate) fn matching_ids(view: &View, filter: &Filter) -> Result<Vec<PointId>, ReadError> {
+    let filtering = Filtering::of_op(filter, &view.indexes)?;
     let mut ids = Vec::new();
-    each_match(view, matcher, || Ok::<_, Damage>(()), |located| ids.push(located.id))?;
+    each_match(view, &filtering, || Ok::<_, Damage>(()), |located| ids.push(located.id))?;
     Ok(ids)
 }
 
@@ -73,8 +22,27 @@ pub(crate) fn count(
     projection: &Projection<'_>,
 ) -> Result<u64, ReadError> {
     let Some(filter) = filter else { return Ok(view.points) };
-    let matcher = filter.matcher()?;
+    let filtering = Filtering::new(filter, &view.indexes)?;
     let mut count = 0;
-    each_match(view, &matcher, || projection.go_on(), |_| count += 1)?;
-    Ok(count)
+    if filtering.matcher.only_ids().is_some() {
+        each_match(view, &filtering, || projection.go_on(), |_| count += 1)?;
+        return Ok(count);
+    }
+    let mut checker = Checker::in_order(view, &filtering.matcher);
+    let mut look = |located: Located<'_>, sure: bool| {
+        projection.go_on()?;
+        count += u64::from(sure || checker.passes(&located)?);
+        Ok::<_, ReadError>(())
+    };
+    view.memory().try_for_each(|layer| filtering.in_memory(view, layer).each(&mut look))?;
+    let mut sure = 0;
+    for placed in &view.segments {
+        let candidates = filtering.candidates(placed);
+        if candidates.all_are_sure() {
+            sure += candidates.bits.count() as u64;
+            continue;
+        }
+        candidates.each(view, &mut look)?;
+    }
+    Ok(count + sure)
 }

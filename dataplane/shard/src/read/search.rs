@@ -1,16 +1,16 @@
 //! Search: the points nearest to a vector.
 //!
 //! Every layer has a graph: segments one that was built, what is in memory one that grows. They are walked; a layer is
-//! scanned instead when the request asks for an exact answer, when it wants so many that a walk would visit most points
-//! anyway, or when there is a filter: then only the points that match are compared, so a filtered search is always
-//! exact. Scores are exact in every case.
+//! scanned instead when the request asks for an exact answer, or when it wants so many that a walk would visit most points
+//! anyway. With a filter see `filtered.rs`. Scores are exact in every case.
 
 use std::sync::Arc;
 
 use shoal_vector::simd::{Isa, Kernel, Task};
 use shoal_vector::{Hit, Metric, TopK};
 
-use super::scan::each_match;
+use super::filtered::Ways;
+use super::matching::{Checker, Filtering};
 use super::{Projection, ReadError};
 use crate::api::{FoundPoint, SearchRequest};
 use crate::graph::{self, Accepted, RESCORED, Target};
@@ -18,13 +18,13 @@ use crate::mutable::{Entry, MutableSegment, Near};
 use crate::view::{Located, Placed, View};
 
 /// A search being done.
-struct Search<'a, 'v> {
+pub(super) struct Search<'a, 'v> {
     /// Number of the vector that is compared.
-    number: usize,
-    query: &'a [f32],
-    metric: Metric,
+    pub(super) number: usize,
+    pub(super) query: &'a [f32],
+    pub(super) metric: Metric,
     threshold: Option<f32>,
-    view: &'v View,
+    pub(super) view: &'v View,
     top: TopK<Located<'v>>,
 }
 
@@ -43,8 +43,12 @@ pub(crate) fn search(
     let mut search = Search { number, query: &query, metric, threshold, view, top };
     match &request.filter {
         Some(filter) => {
-            let matcher = filter.matcher()?;
-            each_match(view, &matcher, || projection.go_on(), |located| search.show(located))?;
+            let filtering = &Filtering::new(filter, &view.indexes)?;
+            let checker = Checker::at_random(view, &filtering.matcher, projection.store());
+            let target = Target::new(&query, &view.shapes[number].rotation);
+            let (k, exact) = (request.k, request.exact);
+            let ways = Ways { filtering, checker, target, k, ef, exact };
+            search.filtered(ways, || projection.go_on())?;
         }
         None if request.exact => {
             let go_on = || projection.go_on();
@@ -61,7 +65,7 @@ pub(crate) fn search(
 }
 
 /// Whether so many candidates are kept that a walk would compare most points, at random instead of in order.
-fn walk_is_a_scan(ef: usize, points: usize) -> bool {
+pub(super) fn walk_is_a_scan(ef: usize, points: usize) -> bool {
     ef >= points / 4
 }
 
@@ -72,17 +76,24 @@ impl<'v> Search<'_, 'v> {
         self.offer(distance, |_| located);
     }
 
-    fn offer(&mut self, distance: f32, locate: impl FnOnce(&'v View) -> Located<'v>) {
+    /// Whether a point at this distance could be among the best.
+    #[inline]
+    pub(super) fn may_keep(&self, distance: f32) -> bool {
         let score = self.metric.score_of_distance(distance);
         let far = self.threshold.is_some_and(|threshold| !self.metric.reaches(score, threshold));
-        if !far && self.top.may_keep(score) {
+        !far && self.top.may_keep(score)
+    }
+
+    pub(super) fn offer(&mut self, distance: f32, locate: impl FnOnce(&'v View) -> Located<'v>) {
+        if self.may_keep(distance) {
+            let score = self.metric.score_of_distance(distance);
             let located = locate(self.view);
             // The seq is looked up for those that are kept in the end.
             self.top.push(Hit { id: located.id, score, seq: 0 }, located);
         }
     }
 
-    fn offer_of_segment(&mut self, distance: f32, placed: &'v Placed, row: u32) {
+    pub(super) fn offer_of_segment(&mut self, distance: f32, placed: &'v Placed, row: u32) {
         let number = self.number;
         self.offer(distance, |view| {
             let ordinal = placed.segment.ordinal_of(number, row);

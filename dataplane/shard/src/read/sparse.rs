@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use shoal_vector::{Hit, Metric, SparseVector, TopK};
 
-use super::scan::each_match;
+use super::matching::{Filtering, each_match};
 use super::{Projection, ReadError};
 use crate::api::{FoundPoint, SearchRequest};
 use crate::mutable::{Entry, MutableSegment};
@@ -36,8 +36,8 @@ pub(crate) fn search_sparse(
     let mut search = Search { number, query, threshold, view, top };
     match &request.filter {
         Some(filter) => {
-            let matcher = filter.matcher()?;
-            each_match(view, &matcher, || projection.go_on(), |located| search.show(located))?;
+            let filtering = Filtering::new(filter, &view.indexes)?;
+            each_match(view, &filtering, || projection.go_on(), |located| search.show(located))?;
         }
         None => {
             for layer in view.memory() {

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use shoal_shard::api::{
     Identity, OpOrigin, ShardError, Tuning, Want, WantPayload, WantVectors, WriteAck,
 };
-use shoal_shard::{Limits, Shard, encode_op};
+use shoal_shard::{Limits, Shard, WantedIndexes, encode_op};
 use shoal_vector::filter::Subject;
 use shoal_vector::op::Selector;
-use shoal_vector::payload::{KeyPath, merge, remove};
+use shoal_vector::payload::{KeyPath, PayloadIndex, merge, remove};
 use shoal_vector::{
     Hit, Metric, Op, Payload, Point, PointId, PointWithSparse, SparseVector, VectorConfig,
 };
@@ -42,6 +42,12 @@ pub(crate) fn small_limits(entries: usize) -> Limits {
 
 pub(crate) fn open(dir: &Path, identity: Identity, limits: Limits) -> Shard {
     Shard::open(dir, identity, tuning(), limits).unwrap()
+}
+
+/// Has these fields indexed from now on.
+pub(crate) fn set_indexes(shard: &Shard, fields: &[PayloadIndex]) {
+    let wanted = WantedIndexes { fields: fields.to_vec(), ..WantedIndexes::default() };
+    shard.set_payload_indexes(wanted).unwrap();
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {

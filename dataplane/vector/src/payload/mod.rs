@@ -5,11 +5,15 @@
 
 mod part;
 mod path;
+mod schema;
 
 use serde_json::{Map, Value};
 
 pub use part::read_part;
 pub use path::{InvalidPath, KeyPath, Step};
+pub use schema::{
+    IndexKind, InvalidIndex, MAX_INDEXED_FIELD_BYTES, MAX_PAYLOAD_INDEXES, PayloadIndex,
+};
 
 /// A payload: one JSON object.
 pub type Payload = Map<String, Value>;

@@ -1,5 +1,5 @@
 //! What a router may do: watch its namespace's collections, whose status holds the routing table, and, where allowed,
-//! create and delete collections for `PUT` and `DELETE /collections/x`.
+//! create, change and delete collections for `PUT` and `DELETE /collections/x` and `/collections/x/index`.
 //!
 //! Invariant: the operator itself holds every right it gives here, or the API server would refuse the Role.
 
@@ -11,7 +11,7 @@ use crate::kubernetes::meta;
 /// The Role.
 pub fn role(namespace: &str, http_collections: bool) -> Role {
     let verbs: &[&str] = if http_collections {
-        &["get", "list", "watch", "create", "delete"]
+        &["get", "list", "watch", "create", "patch", "delete"]
     } else {
         &["get", "list", "watch"]
     };

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use shoal_vector::payload::{IndexKind, PayloadIndex};
+use shoal_vector::text::{Split, Tokenizer};
 use shoal_vector::{Metric, VectorConfig};
 
 use crate::router::Collection;
@@ -20,7 +22,42 @@ pub(super) struct CollectionInfoOut {
     points_count: u64,
     segments_count: u64,
     config: Config,
-    payload_schema: BTreeMap<String, ()>,
+    payload_schema: BTreeMap<String, IndexOut>,
+}
+
+#[derive(Debug, Serialize)]
+struct IndexOut {
+    data_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<TextOut>,
+    points: u64,
+}
+
+/// How a full-text index makes tokens.
+#[derive(Debug, Serialize)]
+struct TextOut {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    tokenizer: &'static str,
+    lowercase: bool,
+    min_token_len: Option<usize>,
+    max_token_len: Option<usize>,
+}
+
+impl From<Tokenizer> for TextOut {
+    fn from(tokenizer: Tokenizer) -> Self {
+        Self {
+            kind: IndexKind::Text.name(),
+            tokenizer: match tokenizer.split {
+                Split::Word => "word",
+                Split::Whitespace => "whitespace",
+                Split::Prefix => "prefix",
+            },
+            lowercase: tokenizer.lowercase,
+            min_token_len: tokenizer.min_len,
+            max_token_len: tokenizer.max_len,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -78,6 +115,17 @@ struct Optimizer {
 
 impl CollectionInfoOut {
     pub(super) fn new(collection: &Collection, info: &CollectionInfo) -> Self {
+        let index = |index: &PayloadIndex| {
+            let points = info.indexed_fields.get(&index.field).copied().unwrap_or_default();
+            (
+                index.field.clone(),
+                IndexOut {
+                    data_type: index.kind.name(),
+                    params: index.tokenizer.map(TextOut::from),
+                    points,
+                },
+            )
+        };
         Self {
             // Red is the dialect's "something is wrong"; which shards, the envelope says.
             status: if info.missing.is_empty() { "green" } else { "red" },
@@ -108,7 +156,7 @@ impl CollectionInfoOut {
                 optimizer_config: Optimizer { default_segment_number: 0, flush_interval_sec: 0 },
                 quantization_config: None,
             },
-            payload_schema: BTreeMap::new(),
+            payload_schema: collection.indexes.fields.iter().map(index).collect(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Collections: listing, making, describing and removing them.
 
 mod create;
+mod index;
 mod info;
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router as Routes;
 use axum::extract::{Path, Query, State};
-use axum::routing::get;
+use axum::routing::{delete, get, put};
 use serde::Serialize;
 
 use super::AppState;
@@ -34,6 +35,8 @@ pub(super) fn routes() -> Routes<Arc<AppState>> {
         .route("/collections", get(list))
         .route("/collections/{collection_name}", get(describe).put(make).delete(remove))
         .route("/collections/{collection_name}/exists", get(exists))
+        .route("/collections/{collection_name}/index", put(index::make))
+        .route("/collections/{collection_name}/index/{field_name}", delete(index::remove))
 }
 
 #[derive(Serialize)]

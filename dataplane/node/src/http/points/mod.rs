@@ -26,6 +26,13 @@ pub(super) struct UpdateResult {
     status: &'static str,
 }
 
+impl UpdateResult {
+    /// A change that is no op in a log.
+    pub(super) fn of_change(done: bool) -> Self {
+        Self { operation_id: 0, status: if done { "completed" } else { "acknowledged" } }
+    }
+}
+
 /// Sends an op on its way and waits as the client wishes. It is durable before this answers, with or without `wait`.
 async fn write(
     state: &AppState,

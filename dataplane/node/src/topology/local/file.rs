@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use shoal_proto::routing::{RoutingError, RoutingTable};
+use shoal_vector::payload::PayloadIndex;
 use shoal_vector::{SparseVectorConfig, VectorConfig};
 
 /// Version of the file; a build reads its own and the one before. 2: sparse vectors.
@@ -23,6 +24,9 @@ pub(super) struct CollectionFile {
     pub(super) sparse_vectors: Vec<SparseVectorConfig>,
     /// Candidates considered for each point while a segment is built.
     pub(super) ef_construct: u32,
+    /// Which payload fields are indexed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) payload_indexes: Vec<PayloadIndex>,
     #[serde(rename = "gen")]
     generation: u64,
     shards: Vec<ShardEntry>,
@@ -65,9 +69,15 @@ impl CollectionFile {
             vectors,
             sparse_vectors,
             ef_construct,
+            payload_indexes: Vec::new(),
             generation: routing.generation(),
             shards,
         }
+    }
+
+    /// The same with other payload indexes.
+    pub(super) fn with_indexes(self, payload_indexes: Vec<PayloadIndex>) -> Self {
+        Self { payload_indexes, ..self }
     }
 
     /// The file's content.
@@ -95,6 +105,7 @@ impl CollectionFile {
 #[cfg(test)]
 mod tests {
     use shoal_vector::Metric;
+    use shoal_vector::payload::IndexKind;
 
     use super::*;
 
@@ -109,8 +120,16 @@ mod tests {
 
     #[test]
     fn a_file_comes_back_as_it_was_written() {
-        let written = file();
-        assert_eq!(CollectionFile::decode(&written.0.encode().unwrap()).unwrap(), written);
+        let (mut written, routing) = file();
+        let text = String::from_utf8(written.encode().unwrap()).unwrap();
+        assert!(!text.contains("payloadIndexes"), "a file without is one that was written before");
+        assert_eq!(
+            CollectionFile::decode(text.as_bytes()).unwrap(),
+            (written.clone(), routing.clone())
+        );
+        let index = PayloadIndex::new("a.b", IndexKind::Geo).unwrap();
+        written = written.with_indexes(vec![index]);
+        assert_eq!(CollectionFile::decode(&written.encode().unwrap()).unwrap(), (written, routing));
     }
 
     #[test]

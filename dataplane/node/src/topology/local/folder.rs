@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 const FILE: &str = "collection.json";
+/// What is to become it; one that a crash left is written over.
+const NEW_FILE: &str = "collection.json.new";
 const MAKING: &str = "new-";
 const REMOVING: &str = "deleted-";
 
@@ -102,13 +104,23 @@ impl DataFolder {
         at(&path, fs::create_dir(&path))?;
         let making = Making { folder: self, path, named: self.collections.join(id.to_string()) };
         let file = making.path.join(FILE);
-        let written = (|| {
-            let mut file = File::create_new(&file)?;
-            file.write_all(content)?;
-            file.sync_all()
-        })();
-        at(&file, written)?;
+        at(&file, write_synced(&file, content))?;
         Ok(making)
+    }
+
+    /// Puts what `change` makes of a collection's file in its place: wholly or, after a crash, not at all.
+    pub(super) fn rewrite<E: std::fmt::Display>(
+        &self,
+        path: &Path,
+        change: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+    ) -> Result<(), FolderError> {
+        let (file, new) = (path.join(FILE), path.join(NEW_FILE));
+        let content = change(&at(&file, fs::read(&file))?).map_err(|error| {
+            FolderError::Unreadable { path: path.to_owned(), detail: error.to_string() }
+        })?;
+        at(&new, write_synced(&new, &content))?;
+        at(&file, fs::rename(&new, &file))?;
+        at(path, sync_dir(path))
     }
 
     /// Removes a collection's folder. Once this returns it stays gone; a crash before leaves it as it was.
@@ -169,6 +181,12 @@ pub(super) fn shard_dir(collection: &Path, index: usize) -> PathBuf {
     collection.join(format!("shard-{index}"))
 }
 
+fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
 fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
@@ -197,6 +215,21 @@ mod tests {
         fs::create_dir(shard_dir(making.path(), 0)).unwrap();
         drop(making);
         assert_eq!(fs::read_dir(dir.path().join("collections")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_is_changed_as_a_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(dir.path()).unwrap();
+        let path = folder.make(Uuid::new_v4(), b"1").unwrap().finish().unwrap();
+        let content = || folder.load().unwrap()[0].1.clone();
+        // What a crash left does not count and is in nobody's way.
+        fs::write(path.join(NEW_FILE), b"half").unwrap();
+        assert_eq!(content(), b"1");
+        folder.rewrite(&path, |old| Ok::<_, String>([old, b"2"].concat())).unwrap();
+        assert_eq!(content(), b"12");
+        assert!(folder.rewrite(&path, |_| Err("no")).is_err());
+        assert_eq!(content(), b"12");
     }
 
     #[test]

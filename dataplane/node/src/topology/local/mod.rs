@@ -21,7 +21,7 @@ use crate::clock;
 use crate::local_shard::LocalShard;
 use crate::reads::ReadPool;
 use crate::router::Collection;
-use crate::router::api::{CreateCollection, RouteError};
+use crate::router::api::{CreateCollection, IndexChange, RouteError};
 use crate::router::shard_client::ShardClient;
 use crate::telemetry::Telemetry;
 use file::CollectionFile;
@@ -173,6 +173,35 @@ impl Inner {
         Ok(true)
     }
 
+    /// Kept first, then told: a crash in between is made up for when the shards are opened again.
+    async fn change_indexes(
+        self: Arc<Self>,
+        name: String,
+        change: IndexChange,
+    ) -> Result<(), RouteError> {
+        let _changing = self.changing.lock().await;
+        let path = self.paths().get(&name).cloned();
+        let (Some(path), Some(old)) = (path, self.snapshot.load().get(&name).cloned()) else {
+            return Err(RouteError::NoCollection(name));
+        };
+        let mut collection = Collection::clone(&old);
+        collection.indexes.fields = change.apply(&old.indexes.fields)?;
+        let (inner, fields) = (self.clone(), collection.indexes.fields.clone());
+        blocking(move || {
+            let change = |content: &[u8]| {
+                let (file, _) = CollectionFile::decode(content)?;
+                file.with_indexes(fields).encode()
+            };
+            inner.folder.rewrite(&path, change).map_err(folder_error)
+        })
+        .await?;
+        for shard in collection.shards.iter().filter_map(local) {
+            shard.set_indexes(collection.indexes.clone()).await?;
+        }
+        self.swap(|snapshot| snapshot.insert(name, Arc::new(collection)));
+        Ok(())
+    }
+
     fn swap<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) {
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         change(&mut snapshot);
@@ -201,6 +230,10 @@ impl Topology for LocalTopology {
 
     async fn delete(&self, name: &str) -> Result<bool, RouteError> {
         to_the_end(self.0.clone().delete(name.to_owned())).await
+    }
+
+    async fn change_indexes(&self, name: &str, change: IndexChange) -> Result<(), RouteError> {
+        to_the_end(self.0.clone().change_indexes(name.to_owned(), change)).await
     }
 }
 

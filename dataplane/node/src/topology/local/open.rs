@@ -4,7 +4,7 @@ use std::path::Path;
 
 use shoal_proto::routing::RoutingTable;
 use shoal_shard::api::{Identity, ShardError, Tuning};
-use shoal_shard::{Limits, OpenError, Shard};
+use shoal_shard::{Limits, OpenError, Shard, WantedIndexes};
 
 use super::file::CollectionFile;
 use super::folder::shard_dir;
@@ -44,6 +44,8 @@ pub(super) fn collection(
     reads: &ReadPool,
     telemetry: &Telemetry,
 ) -> Collection {
+    let fields = file.payload_indexes.clone();
+    let indexes = WantedIndexes { fields, ..WantedIndexes::default() };
     let open = |(index, (name, _)): (usize, &(String, _))| {
         let tuning = Tuning {
             ef_construct: file.ef_construct as usize,
@@ -52,6 +54,9 @@ pub(super) fn collection(
         let dir = shard_dir(path, index);
         match Shard::open_existing(&dir, identity(&file, name), tuning, limits.clone()) {
             Ok(shard) => {
+                if let Err(error) = shard.set_payload_indexes(indexes.clone()) {
+                    tracing::warn!(collection = %file.name, shard = %name, %error, "not indexed as it should be");
+                }
                 let shard = LocalShard::new(name.clone(), shard, reads.clone());
                 telemetry.watch_shard(&file.name, &shard);
                 ShardClient::Local(shard)
@@ -68,6 +73,7 @@ pub(super) fn collection(
         vectors: file.vectors,
         sparse: file.sparse_vectors,
         ef_construct: file.ef_construct,
+        indexes,
         routing,
         shards,
     }

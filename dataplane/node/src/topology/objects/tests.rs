@@ -69,6 +69,29 @@ async fn an_object_with_a_routing_table_is_served_under_its_client_name() {
 }
 
 #[tokio::test]
+async fn indexes_are_those_of_the_newest_spec_and_keep_the_connections() {
+    let mut objects = Objects::new(reach());
+    let mut first = object("a", "c", 0, whole(1));
+    let before = objects.update(&[first.clone().into()])["c"].clone();
+    assert_eq!(before.indexes.fields, []);
+    let texts = PayloadIndex::text(
+        "t[].x",
+        Tokenizer { split: Split::Prefix, lowercase: false, min_len: Some(2), max_len: None },
+    );
+    let indexes = [PayloadIndex::new("a", IndexKind::Uuid).unwrap(), texts.unwrap()];
+    first.spec.payload_indexes = indexes.iter().map(spec_of).collect();
+    first
+        .spec
+        .payload_indexes
+        .push(PayloadIndexSpec { field: "b..c".into(), ..Default::default() });
+    first.metadata.generation = Some(3);
+    let after = objects.update(&[first.into()])["c"].clone();
+    assert_eq!(after.indexes.fields, indexes);
+    assert_eq!((after.indexes.owner.as_str(), after.indexes.version), ("uid-a-0", 3));
+    assert_eq!(names_of(&after), names_of(&before));
+}
+
+#[tokio::test]
 async fn of_two_that_claim_a_name_the_older_has_it_until_it_goes() {
     let mut objects = Objects::new(reach());
     let older = object("old", "x", 1, Some(routing(1, &[("old-0", "0-16383")])));
