@@ -28,6 +28,7 @@ mod room;
 mod segment;
 mod shard;
 mod shared;
+pub mod snapshot;
 mod store;
 mod sync_times;
 mod validate;

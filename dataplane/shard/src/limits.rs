@@ -91,6 +91,21 @@ const MERGED_POINT_BYTES: u64 = 256;
 /// Nodes of a mutable segment's graph at most, whatever the limits say: each takes some 60 bytes from the start.
 const MAX_MUTABLE_NODES: usize = 1 << 20;
 
+/// Bytes of a file in one frame of a snapshot: large enough that its 33 bytes of frame cost nothing, small enough that
+/// a hundred transfers at once take little memory. Part of the format: a reader takes no larger ones.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 << 10;
+
+/// Bytes of the manifest in a snapshot, which is read whole: two bitmaps a segment, so enough for a thousand million
+/// points in the worst order.
+pub(crate) const SNAPSHOT_MANIFEST_BYTES: usize = 256 << 20;
+
+/// Snapshots of one shard that live at once: each keeps the space of what was compacted or trimmed since. A replica that
+/// joins, a split and a backup need one each, and as many again may be on their way out.
+pub(crate) const MAX_SNAPSHOTS: usize = 6;
+
+/// Bytes at which a restored log begins its next file: they are read whole when a shard opens.
+pub(crate) const RESTORED_WAL_FILE_BYTES: u64 = 64 << 20;
+
 /// Bounds that decide when a shard rolls something over.
 #[derive(Clone, Debug)]
 pub struct Limits {

@@ -19,6 +19,7 @@ use crate::limits::{COMPACTION_STOP, Limits, QUEUE_BYTES, QUEUE_OPS};
 use crate::open::IfNew;
 use crate::read::{self, Projection, ReadError};
 use crate::shared::Shared;
+use crate::snapshot::{self, Snapshot};
 use crate::sync_times::SyncTimes;
 use crate::view::View;
 use crate::wal::Wal;
@@ -200,6 +201,12 @@ impl Shard {
     /// How long the log's syncs took.
     pub fn sync_times(&self) -> SyncTimes {
         self.inner.shared.sync_clock.read()
+    }
+
+    /// Holds on to what the shard is at this moment, to be sent elsewhere; see [`Snapshot`]. Writers do not wait for it
+    /// and it waits for no flush, for one manifest to be written at most. Blocks.
+    pub fn snapshot(&self) -> Result<Snapshot, ShardError> {
+        snapshot::take(&self.inner.shared)
     }
 
     /// Who the shard is.

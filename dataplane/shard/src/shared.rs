@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) progress: Progress,
     pub(crate) sync_clock: SyncClock,
     pub(crate) store: Store,
+    /// Shared with every snapshot that lives, so that they can be counted.
+    pub(crate) snapshots: Arc<()>,
     /// Set once files were found to be damaged; nothing is served from then on.
     damage: OnceLock<String>,
     stopping: AtomicBool,
@@ -153,6 +155,7 @@ impl Shared {
             state: Mutex::new(State { view, manifest, flush_failure: None }),
             changed: Condvar::new(),
             sync_clock: SyncClock::default(),
+            snapshots: Arc::default(),
             damage: OnceLock::new(),
             stopping: AtomicBool::new(false),
             dir,

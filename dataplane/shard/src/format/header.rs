@@ -19,13 +19,14 @@ pub(crate) enum FileKind {
     Manifest = 2,
     Wal = 3,
     Segment = 4,
+    Restoring = 5,
 }
 
 impl FileKind {
     /// The version of this kind of file that this program writes; it reads the one before too.
     pub(crate) const fn version(self) -> u16 {
         match self {
-            FileKind::Identity | FileKind::Manifest | FileKind::Wal => 1,
+            FileKind::Identity | FileKind::Manifest | FileKind::Wal | FileKind::Restoring => 1,
             // 2: graphs of blocks.
             FileKind::Segment => 2,
         }

@@ -208,6 +208,11 @@ impl Segment {
         &self.map[self.ranges[place].clone()]
     }
 
+    /// The whole file. It can be read for as long as this lives, also once the file's name is gone.
+    pub(crate) fn file_bytes(&self) -> &[u8] {
+        &self.map
+    }
+
     fn damage(&self, detail: String) -> Damage {
         Damage { file: self.path.display().to_string(), detail }
     }

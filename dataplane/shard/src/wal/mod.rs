@@ -8,6 +8,6 @@ mod file;
 mod record;
 mod replay;
 
-pub(crate) use file::{AppendError, Wal, create_first, trim};
+pub(crate) use file::{AppendError, Wal, create_first, files, new_file, trim};
 pub(crate) use record::{Kind, Record};
 pub(crate) use replay::replay;

@@ -82,12 +82,10 @@ impl<'a> Record<'a> {
 
     /// The record at the beginning of `bytes` and its whole length, or `None` if there is no valid one.
     pub(crate) fn decode(disk: Uuid, bytes: &'a [u8]) -> Option<(Self, usize)> {
-        let length = u32::from_le_bytes(*bytes.first_chunk()?);
+        let prefix = *bytes.first_chunk()?;
         let crc = u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
-        if !(FIXED..=FIXED + MAX_OP_BYTES).contains(&(length as usize)) {
-            return None;
-        }
-        let end = PREFIX + length as usize;
+        let end = Self::len_from(prefix)?;
+        let length = u32::from_le_bytes(prefix);
         let counted = bytes.get(PREFIX..end)?;
         if checksum(disk, length, counted) != crc {
             return None;
@@ -107,6 +105,12 @@ impl<'a> Record<'a> {
             body,
         };
         Some((record, end))
+    }
+
+    /// The whole length of the record that begins with these bytes, if they can begin one; nothing is checked.
+    pub(crate) fn len_from(prefix: [u8; 4]) -> Option<usize> {
+        let length = u32::from_le_bytes(prefix) as usize;
+        (FIXED..=FIXED + MAX_OP_BYTES).contains(&length).then_some(PREFIX + length)
     }
 
     /// Whether bytes could begin a record whose seq lies in `seqs`, without the cost of the checksum.
