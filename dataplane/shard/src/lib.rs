@@ -11,6 +11,7 @@ mod apply;
 mod cancel;
 mod codec;
 mod compact;
+pub mod digest;
 mod disk;
 mod edit;
 mod env;

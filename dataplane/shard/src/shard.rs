@@ -14,6 +14,7 @@ use crate::api::{
 };
 use crate::cancel::Cancel;
 use crate::codec::decode_op;
+use crate::digest::{self, Digest};
 use crate::error::OpenError;
 use crate::limits::{COMPACTION_STOP, Limits, QUEUE_BYTES, QUEUE_OPS};
 use crate::open::IfNew;
@@ -172,6 +173,11 @@ impl Shard {
     /// How many points match, or exist if there is no filter.
     pub fn count(&self, filter: Option<&Filter>) -> Result<u64, ShardError> {
         self.read(&Want::default(), |view, projection| read::count(view, filter, &projection))
+    }
+
+    /// What tells whether another copy holds the same points, as of now. Looks at every point, on the calling thread.
+    pub fn digest(&self) -> Result<Digest, ShardError> {
+        self.read(&Want::default(), |view, _| Ok(digest::digest(view, &self.cancel)?))
     }
 
     /// The shard's figures.
