@@ -18,6 +18,8 @@ mod env;
 mod error;
 mod flush;
 mod format;
+#[doc(hidden)]
+pub mod fuzz;
 mod graph;
 mod identity;
 pub mod limits;

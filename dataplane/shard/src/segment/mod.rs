@@ -11,6 +11,7 @@ mod payloads;
 mod reader;
 mod writer;
 
+pub(crate) use layout::reseal;
 pub(crate) use payloads::PayloadCache;
 pub(crate) use reader::{Segment, Spot};
 pub(crate) use writer::{SegmentContent, write_segment};

@@ -126,17 +126,20 @@ impl Segment {
                 self.summary.dimensions
             ));
         }
-        let points = self.summary.points;
+        let (points, dimensions) = (self.summary.points, dimensions as u64);
+        let placed = if version > 1 { points } else { 0 };
         let lengths = [
-            (SectionKind::Ids, points * ID_BYTES as u64),
-            (SectionKind::Seqs, points * 8),
-            (SectionKind::Vectors, points * 4 * dimensions as u64),
-            (SectionKind::ByPlace, points * 4),
-            (SectionKind::Places, if version > 1 { points * 4 } else { 0 }),
-            (SectionKind::Edits, self.summary.edits * ID_SEQ_BYTES as u64),
-            (SectionKind::Tombstones, self.summary.tombstones * ID_SEQ_BYTES as u64),
+            (SectionKind::Ids, points, ID_BYTES as u64),
+            (SectionKind::Seqs, points, 8),
+            (SectionKind::Vectors, points, 4 * dimensions),
+            (SectionKind::ByPlace, points, 4),
+            (SectionKind::Places, placed, 4),
+            (SectionKind::Edits, self.summary.edits, ID_SEQ_BYTES as u64),
+            (SectionKind::Tombstones, self.summary.tombstones, ID_SEQ_BYTES as u64),
         ];
-        for (kind, len) in lengths {
+        for (kind, count, bytes) in lengths {
+            // No file is as long as the greatest number.
+            let len = count.saturating_mul(bytes);
             if self.section(kind).len() as u64 != len {
                 return Err(format!(
                     "section {kind:?} has {} bytes instead of {len}",

@@ -180,6 +180,24 @@ fn checksum(id: Uuid, frame: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(id.as_bytes()), frame)
 }
 
+/// Makes the checksums of what looks like a preamble and frames right, for fuzzing.
+pub(crate) fn reseal(bytes: &mut [u8]) {
+    let Some(preamble) = bytes.first_chunk_mut::<PREAMBLE_BYTES>() else { return };
+    let mut id = [0; 16];
+    id.copy_from_slice(&preamble[12..28]);
+    let crc = crc32c::crc32c(&preamble[..28]);
+    preamble[28..].copy_from_slice(&crc.to_le_bytes());
+    let mut at = PREAMBLE_BYTES;
+    while let Some(head) = bytes.get(at..).and_then(|rest| rest.first_chunk::<HEAD_BYTES>()) {
+        let len = u32::from_le_bytes([head[9], head[10], head[11], head[12]]) as usize;
+        let end = at + HEAD_BYTES + len;
+        let Some(frame) = bytes.get_mut(at..end + CRC_BYTES) else { return };
+        let crc = checksum(Uuid::from_bytes(id), &frame[..HEAD_BYTES + len]);
+        frame[HEAD_BYTES + len..].copy_from_slice(&crc.to_le_bytes());
+        at = end + CRC_BYTES;
+    }
+}
+
 /// What a reader finds.
 #[derive(Debug, PartialEq)]
 pub(super) enum Event<'a> {

@@ -32,5 +32,6 @@ pub use restore::{Held, Restore, Restored};
 pub use stream::SnapshotStream;
 pub use take::Snapshot;
 
+pub(crate) use frame::reseal;
 pub(crate) use progress::refuse_half;
 pub(crate) use take::take;

@@ -9,5 +9,5 @@ mod record;
 mod replay;
 
 pub(crate) use file::{AppendError, Wal, create_first, files, new_file, trim};
-pub(crate) use record::{Kind, Record};
+pub(crate) use record::{Kind, Record, reseal};
 pub(crate) use replay::replay;
