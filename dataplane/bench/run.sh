@@ -2,6 +2,7 @@
 # Benchmarks beside peers, on the same data in the same run.
 #   run.sh [DATA] [OUT]   DATA: a folder with base.f16.npy, queries.f16.npy, neighbors.i32.npy (cosine, exact); else made
 #                         from the bundled sample. OUT: where pages go; else target/bench.
+# PAGES names which of walk, footprint and ingest to make; default all, which takes some 20 minutes on two cores.
 # Needs python3 with venv; the peers come from PyPI, pinned by requirements.txt.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -19,4 +20,6 @@ if [ -z "$data" ]; then
   data=$work/data
   [ -e "$data/neighbors.i32.npy" ] || "$work/venv/bin/python" dataplane/bench/data.py config/samples/wordnet "$data"
 fi
-"$work/venv/bin/python" dataplane/bench/walk.py "$driver" "$data" "$out/walk.md"
+for page in ${PAGES:-walk footprint ingest}; do
+  "$work/venv/bin/python" "dataplane/bench/$page.py" "$driver" "$data" "$out"
+done

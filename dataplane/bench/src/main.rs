@@ -1,7 +1,8 @@
 //! Drives one shard for benchmarks, line by line, so that a script can let it and its peers take turns.
 //!
 //! Answers each line on stdin with one line of JSON. `build ROWS` loads that many rows and waits for their graph; `walk
-//! THREADS EF` searches the query set and says recall@10 and queries per second.
+//! THREADS EF` searches the query set and says recall@10 and queries per second. `ingest RATE SECONDS` searches while
+//! points come in, `first` says how long the start took, `memory` what memory it takes.
 
 #![allow(
     clippy::print_stdout,
@@ -9,7 +10,9 @@
     reason = "a benchmark measures and prints"
 )]
 
+mod ingest;
 mod npy;
+mod start;
 
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
@@ -33,7 +36,7 @@ const BATCH: usize = 1000;
 struct Arguments {
     /// Folder with base.f16.npy, queries.f16.npy and neighbors.i32.npy.
     data: PathBuf,
-    /// Folder for the shard; made anew.
+    /// Folder for the shard; made where there is none.
     #[arg(long)]
     dir: PathBuf,
     /// Points a mutable segment may hold.
@@ -52,6 +55,12 @@ struct Bench {
     queries: Matrix<f32>,
     truth: Matrix<i32>,
     passes: usize,
+    /// Points that become one segment together.
+    segment: usize,
+    /// Time that opening the shard took.
+    opened: Duration,
+    /// Memory of the process before that.
+    resident: (u64, u64),
     runtime: tokio::runtime::Runtime,
 }
 
@@ -76,9 +85,13 @@ fn main() -> Result<()> {
         ..Limits::default()
     };
     let tuning = Tuning { ef_construct: arguments.ef_construct, ef: 64 };
+    let resident = start::resident()?;
+    let began = Instant::now();
     let shard = Shard::open(&arguments.dir, identity, tuning, limits)?;
+    let opened = began.elapsed();
     let runtime = tokio::runtime::Runtime::new()?;
-    let bench = Bench { shard, base, queries, truth, passes: arguments.passes, runtime };
+    let (passes, segment) = (arguments.passes, arguments.segment);
+    let bench = Bench { shard, base, queries, truth, passes, segment, opened, resident, runtime };
     for line in std::io::stdin().lock().lines() {
         let answer = bench.answer(&line?)?;
         println!("{answer}");
@@ -94,6 +107,9 @@ impl Bench {
         match words[..] {
             ["build", rows] => self.build(rows.parse()?),
             ["walk", threads, ef] => self.walk(threads.parse()?, ef.parse()?),
+            ["ingest", rate, seconds] => self.ingest(rate.parse()?, seconds.parse()?),
+            ["first"] => self.first(),
+            ["memory"] => self.memory(),
             _ => Ok(json!({"error": format!("unknown: {line}")})),
         }
     }
@@ -112,7 +128,9 @@ impl Bench {
             self.runtime.block_on(self.shard.write(bytes, OpOrigin::default(), true))?;
         }
         let written = began.elapsed().as_secs_f64();
-        while self.shard.info()?.indexed_points < rows as u64 {
+        // What does not fill a segment stays in memory.
+        let whole = rows - rows % self.segment;
+        while self.shard.info()?.indexed_points < whole as u64 {
             std::thread::sleep(Duration::from_millis(20));
             ensure!(began.elapsed() < Duration::from_secs(600), "no graph after ten minutes");
         }
