@@ -9,21 +9,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use shoal_vector::PointId;
-use xxhash_rust::xxh3::xxh3_64;
-
-/// Slots on the ring.
-pub const SLOTS: u16 = 16_384;
+pub use shoal_vector::slot::{SLOTS, slot_of};
 
 /// Arcs a shard starts with: its virtual nodes. A split hands over whole arcs, so sixteen let a shard be halved four
 /// times before an arc must be cut.
 const ARCS_PER_SHARD: u32 = 16;
-
-/// The slot of a point. Disks are filled by it, so it never changes.
-pub fn slot_of(id: PointId) -> u16 {
-    // The remainder is below SLOTS, so it fits.
-    (xxh3_64(&id.canonical_bytes()) % u64::from(SLOTS)) as u16
-}
 
 /// A set of slots, as inclusive ranges; prints and parses as `0-511,1024-1535`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use shoal_vector::{
 use crate::limits::MAX_ANSWER_BYTES;
 
 /// Who a shard is. Written to its disk at creation; a disk of another shard or other vectors is refused.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     /// The collection's client-facing name.
     pub collection: String,

@@ -37,20 +37,43 @@ pub(crate) fn replace_file(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let unfinished = unfinished_name(path);
-    let result = (|| {
-        let mut file = File::create(&unfinished)?;
-        write(&mut file)?;
-        file.flush()?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)?;
-        path.parent().map_or(Ok(()), sync_dir)
-    })();
-    if result.is_err() {
-        // Ignored: the first error is the one to tell, and the next start deletes the file too.
-        let _ = fs::remove_file(&unfinished);
+    let mut new = NewFile::create(path)?;
+    write(&mut new.file)?;
+    new.commit()
+}
+
+/// A file on its way to its place. Dropped without [`NewFile::commit`] it leaves no trace.
+pub(crate) struct NewFile {
+    pub(crate) file: File,
+    path: PathBuf,
+    unfinished: PathBuf,
+    in_place: bool,
+}
+
+impl NewFile {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        let unfinished = unfinished_name(path);
+        let file = File::create(&unfinished)?;
+        Ok(Self { file, path: path.to_owned(), unfinished, in_place: false })
     }
-    result
+
+    /// Makes what was written durable, and then its name.
+    pub(crate) fn commit(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.sync_all()?;
+        fs::rename(&self.unfinished, &self.path)?;
+        self.in_place = true;
+        self.path.parent().map_or(Ok(()), sync_dir)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.in_place {
+            // Ignored: what went wrong was told already, and the next start deletes the file too.
+            let _ = fs::remove_file(&self.unfinished);
+        }
+    }
 }
 
 fn unfinished_name(path: &Path) -> PathBuf {

@@ -25,6 +25,9 @@ pub enum OpenError {
     /// There is no shard where one is known to be. Nothing was changed.
     #[error("{} is missing or empty, and its points with it; restore the folder from a backup, or delete the collection", .0.display())]
     Missing(PathBuf),
+    /// The folder holds a part of a snapshot: restoring it was cut short. Nothing was changed.
+    #[error("{} holds only a part of a snapshot, because restoring it was cut short; restore it again", .0.display())]
+    HalfRestored(PathBuf),
     /// A file is damaged. Nothing was changed.
     #[error("{} is damaged: {detail}; restore the shard from a replica or a backup", .file.display())]
     Corrupt {

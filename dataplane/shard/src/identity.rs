@@ -49,15 +49,19 @@ pub(crate) fn read(dir: &Path, wanted: &Identity) -> Result<Option<(Uuid, Identi
     };
     let Body1 { collection, shard, vectors } = body;
     let found = Identity { collection, shard, vectors, sparse };
-    if !is_same(&found, wanted) {
+    if !has_same_names(&found, wanted) || !has_same_vectors(&found, wanted) {
         let (found, wanted) = (describe(&found), describe(wanted));
         return Err(OpenError::WrongIdentity { dir: dir.to_owned(), found, wanted });
     }
     Ok(Some((header.disk, found)))
 }
 
-/// Whether two identities differ in the order of the vectors at most.
-fn is_same(a: &Identity, b: &Identity) -> bool {
+fn has_same_names(a: &Identity, b: &Identity) -> bool {
+    (&a.collection, &a.shard) == (&b.collection, &b.shard)
+}
+
+/// Whether the vectors of two identities differ in their order at most.
+pub(crate) fn has_same_vectors(a: &Identity, b: &Identity) -> bool {
     let by_name = |identity: &Identity| {
         let mut vectors = identity.vectors.clone();
         vectors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -68,9 +72,7 @@ fn is_same(a: &Identity, b: &Identity) -> bool {
         names.sort_unstable();
         names
     };
-    (&a.collection, &a.shard) == (&b.collection, &b.shard)
-        && by_name(a) == by_name(b)
-        && sparse(a) == sparse(b)
+    by_name(a) == by_name(b) && sparse(a) == sparse(b)
 }
 
 pub(crate) fn write(dir: &Path, disk_id: Uuid, identity: &Identity) -> Result<(), OpenError> {

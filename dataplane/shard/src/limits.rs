@@ -3,6 +3,7 @@
 //! What a test wants smaller is a field of [`Limits`]; what must not differ between two builds that share a disk, or
 //! that is a property of the code, is a constant.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::mutable::MutableSegment;
@@ -99,6 +100,39 @@ const MERGED_POINT_BYTES: u64 = 256;
 /// Nodes of a mutable segment's graph at most, whatever the limits say: each takes some 60 bytes from the start.
 const MAX_MUTABLE_NODES: usize = 1 << 20;
 
+/// Bytes of a file in one frame of a snapshot: large enough that its 33 bytes of frame cost nothing, small enough that
+/// a hundred transfers at once take little memory. Part of the format: a reader takes no larger ones.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 << 10;
+
+/// Bytes of the manifest in a snapshot, which is read whole: two bitmaps a segment, so enough for a thousand million
+/// points in the worst order.
+pub(crate) const SNAPSHOT_MANIFEST_BYTES: usize = 256 << 20;
+
+/// Snapshots of one shard that live at once: each keeps the space of what was compacted or trimmed since. A replica that
+/// joins, a split and a backup need one each, and as many again may be on their way out.
+pub(crate) const MAX_SNAPSHOTS: usize = 6;
+
+/// Bytes at which a restored log begins its next file: they are read whole when a shard opens.
+pub(crate) const RESTORED_WAL_FILE_BYTES: u64 = 64 << 20;
+
+/// Files that a shard holds open: its lock, the log's last file, some of sled's, and two of each flush and compaction
+/// under way. Segments are mapped and their files closed; a snapshot holds the log's files besides.
+pub const OPEN_FILES: u64 = 32;
+
+/// What [`Limits::mutable_entries`] may be. Fewer would make more segments than searches can afford, more would make a
+/// start take seconds.
+pub const MUTABLE_ENTRIES: RangeInclusive<u64> = 100..=1_000_000;
+
+/// What [`Limits::mutable_bytes`] may be: at least some vectors of the most dimensions, at most what three of in memory
+/// leave a large machine.
+pub const MUTABLE_BYTES: RangeInclusive<u64> = 1 << 20..=4 << 30;
+
+/// What [`Limits::mutable_log_bytes`] may be: replay reads a gigabyte in seconds, and waits for that at each start.
+pub const MUTABLE_LOG_BYTES: RangeInclusive<u64> = 1 << 20..=16 << 30;
+
+/// What [`Limits::wal_file_bytes`] may be: a start reads each file whole into memory.
+pub const WAL_FILE_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
+
 /// Bounds that decide when a shard rolls something over.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -143,5 +177,54 @@ impl Default for Limits {
             mutable_log_bytes: 256 << 20,
             wal_file_bytes: 64 << 20,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/limits.md");
+
+    fn assert_told(name: &str, value: impl std::fmt::Display) {
+        let name = format!("`{name}`");
+        let row = PAGE.lines().find(|line| line.starts_with('|') && line.contains(&name));
+        let row = row.unwrap_or_else(|| panic!("docs/limits.md does not tell {name}"));
+        assert!(row.contains(&format!("| {value} |")), "docs/limits.md, {name}: not {value}");
+    }
+
+    #[test]
+    fn the_page_of_limits_tells_what_they_are() {
+        macro_rules! told { ($($name:ident),* $(,)?) => { $(assert_told(stringify!($name), $name);)* } }
+        use shoal_vector::MAX_DIMENSIONS;
+        told!(MAX_DIMENSIONS, MAX_OP_BYTES, MAX_POINTS_PER_OP, MAX_PAYLOAD_BYTES, MAX_EDIT_BYTES);
+        told!(MAX_PAYLOAD_DEPTH, MAX_ANSWER_BYTES, MAX_NAME_BYTES, QUEUE_OPS, QUEUE_BYTES);
+        told!(GROUP_BYTES, MAX_FROZEN, MAX_SEGMENT_POINTS, MAX_MERGED_BYTES, STORE_CACHE_BYTES);
+        told!(STORE_FREE_BYTES, MAX_SNAPSHOTS, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_MANIFEST_BYTES);
+        told!(OPEN_FILES);
+    }
+
+    #[test]
+    fn the_page_of_limits_tells_defaults_and_ranges_and_the_defaults_lie_within() {
+        let default = Limits::default();
+        let size = |bytes: u64| match bytes >> 30 {
+            0 => format!("{}Mi", bytes >> 20),
+            gibibytes => format!("{gibibytes}Gi"),
+        };
+        let bytes = [
+            ("--flush-bytes", default.mutable_bytes as u64, MUTABLE_BYTES),
+            ("--flush-log-bytes", default.mutable_log_bytes, MUTABLE_LOG_BYTES),
+            ("--wal-file-bytes", default.wal_file_bytes, WAL_FILE_BYTES),
+        ];
+        for (flag, value, range) in bytes {
+            assert!(range.contains(&value), "{flag}");
+            assert_told(flag, size(value));
+            assert_told(flag, format!("{} to {}", size(*range.start()), size(*range.end())));
+        }
+        let entries = default.mutable_entries as u64;
+        assert!(MUTABLE_ENTRIES.contains(&entries));
+        assert_told("--flush-points", entries);
+        let (least, most) = (MUTABLE_ENTRIES.start(), MUTABLE_ENTRIES.end());
+        assert_told("--flush-points", format!("{least} to {most}"));
     }
 }

@@ -4,6 +4,7 @@
 //! replayed from there. The bitmaps are here so that opening a shard does not read every id. Invariant: numbers of
 //! segments are never used twice; the order is that of their ops, since merged ones take the place of what they were made of.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::OpenError;
-use crate::format::{FileKind, read_sealed, write_sealed};
+use crate::format::{FileKind, read_sealed, seal, unseal, write_sealed};
 use crate::mutable::MutableSegment;
 use crate::segment::{Kinds, Segment};
 use crate::view::Placed;
@@ -69,19 +70,31 @@ impl BitmapBytes {
 impl Manifest {
     pub(crate) fn read(dir: &Path, disk_id: Uuid) -> Result<Option<Self>, OpenError> {
         let path = dir.join(FILE);
-        let Some((_, manifest)) =
-            read_sealed::<Manifest>(&path, FileKind::Manifest, Some(disk_id))?
-        else {
-            return Ok(None);
-        };
+        let read = read_sealed::<Manifest>(&path, FileKind::Manifest, Some(disk_id))?;
+        read.map(|(_, manifest)| manifest.checked(&path)).transpose()
+    }
+
+    /// The bytes of the file that [`Manifest::write`] would write.
+    pub(crate) fn to_bytes(&self, disk_id: Uuid) -> io::Result<Vec<u8>> {
+        seal(FileKind::Manifest, disk_id, self.flushed_seq, self)
+    }
+
+    /// Reads such bytes. `path` is for errors.
+    pub(crate) fn from_bytes(path: &Path, bytes: &[u8], disk_id: Uuid) -> Result<Self, OpenError> {
+        let (_, manifest) = unseal::<Manifest>(path, bytes, FileKind::Manifest, Some(disk_id))?;
+        manifest.checked(path)
+    }
+
+    fn checked(self, path: &Path) -> Result<Self, OpenError> {
+        let manifest = self;
         let mut numbers: Vec<u64> = manifest.segments.iter().map(|entry| entry.number).collect();
         numbers.sort_unstable();
         if !numbers.is_sorted_by(|a, b| a < b)
             || numbers.last().is_some_and(|last| *last >= manifest.next_segment)
         {
-            return Err(OpenError::corrupt(&path, "numbers of segments are used twice"));
+            return Err(OpenError::corrupt(path, "numbers of segments are used twice"));
         }
-        Ok(Some(manifest))
+        Ok(manifest)
     }
 
     pub(crate) fn write(&self, dir: &Path, disk_id: Uuid) -> Result<(), OpenError> {

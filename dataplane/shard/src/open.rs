@@ -21,7 +21,7 @@ use crate::store::Store;
 use crate::vectors::Shape;
 use crate::view::View;
 use crate::wal::{self, Kind, Record, Wal};
-use crate::{disk, env, identity, index};
+use crate::{disk, env, identity, index, snapshot};
 
 pub(crate) const WAL_DIR: &str = "wal";
 const LOCK_FILE: &str = "lock";
@@ -47,6 +47,7 @@ pub(crate) fn open(
     }
     fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
     let lock = lock(dir)?;
+    snapshot::refuse_half(dir)?;
     let (disk_id, identity) = match (identity::read(dir, &identity)?, if_new) {
         (Some(found), _) => found,
         (None, IfNew::SetUp) => (set_up(dir, &identity)?, identity),
@@ -89,6 +90,7 @@ pub(crate) fn set_up_closed(dir: &Path, identity: &Identity) -> Result<(), OpenE
     identity::check(identity)?;
     fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
     let _lock = lock(dir)?;
+    snapshot::refuse_half(dir)?;
     match identity::read(dir, identity)? {
         Some(_) => Ok(()),
         None => set_up(dir, identity).map(drop),
@@ -96,7 +98,7 @@ pub(crate) fn set_up_closed(dir: &Path, identity: &Identity) -> Result<(), OpenE
 }
 
 /// Takes the folder for this process. The lock goes when the file is closed, also by a crash.
-fn lock(dir: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join(LOCK_FILE);
     let file = File::create(&path).map_err(OpenError::io(&path))?;
     match file.try_lock() {
@@ -126,7 +128,7 @@ fn set_up(dir: &Path, identity: &Identity) -> Result<Uuid, OpenError> {
 }
 
 /// A set-up that a crash cut short leaves empty logs and no segments. Anything more had an identity once.
-fn refuse_data_without_identity(
+pub(crate) fn refuse_data_without_identity(
     dir: &Path,
     wal_dir: &Path,
     segments_dir: &Path,

@@ -15,12 +15,14 @@ use crate::api::{
 };
 use crate::cancel::Cancel;
 use crate::codec::decode_op;
+use crate::digest::{self, Digest};
 use crate::error::OpenError;
 use crate::index::WantedIndexes;
 use crate::limits::{COMPACTION_STOP, Limits, QUEUE_BYTES, QUEUE_OPS, STORE_STOP};
 use crate::open::IfNew;
 use crate::read::{self, Projection, ReadError};
 use crate::shared::Shared;
+use crate::snapshot::{self, Snapshot};
 use crate::sync_times::SyncTimes;
 use crate::view::View;
 use crate::wal::Wal;
@@ -185,6 +187,11 @@ impl Shard {
         self.read(&Want::default(), |view, projection| read::count(view, filter, &projection))
     }
 
+    /// What tells whether another copy holds the same points, as of now. Looks at every point, on the calling thread.
+    pub fn digest(&self) -> Result<Digest, ShardError> {
+        self.read(&Want::default(), |view, _| Ok(digest::digest(view, &self.cancel)?))
+    }
+
     /// The shard's figures.
     pub fn info(&self) -> Result<ShardInfo, ShardError> {
         let shared = &self.inner.shared;
@@ -240,6 +247,12 @@ impl Shard {
     /// How long the log's syncs took.
     pub fn sync_times(&self) -> SyncTimes {
         self.inner.shared.sync_clock.read()
+    }
+
+    /// Holds on to what the shard is at this moment, to be sent elsewhere; see [`Snapshot`]. Writers do not wait for it
+    /// and it waits for no flush, for one manifest to be written at most. Blocks.
+    pub fn snapshot(&self) -> Result<Snapshot, ShardError> {
+        snapshot::take(&self.inner.shared)
     }
 
     /// Who the shard is.

@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) indexes: Arc<Indexes>,
     /// What it was last told to index; taken before `state`.
     pub(crate) wanted_indexes: Mutex<WantedIndexes>,
+    /// Shared with every snapshot that lives, so that they can be counted.
+    pub(crate) snapshots: Arc<()>,
     /// Set once files were found to be damaged; nothing is served from then on.
     damage: OnceLock<String>,
     stopping: AtomicBool,
@@ -157,6 +159,7 @@ impl Shared {
             state: Mutex::new(State { view, manifest, flush_failure: None }),
             changed: Condvar::new(),
             sync_clock: SyncClock::default(),
+            snapshots: Arc::default(),
             damage: OnceLock::new(),
             stopping: AtomicBool::new(false),
             dir,

@@ -11,6 +11,7 @@ pub mod op;
 pub mod payload;
 pub mod point;
 pub mod simd;
+pub mod slot;
 pub mod sparse;
 pub mod text;
 

@@ -1,6 +1,8 @@
 //! The command line: every flag is also an environment variable `SHOAL_*`.
 
 mod client_args;
+mod limit_args;
+mod open_files;
 pub mod router;
 mod secrets;
 pub mod serve;
@@ -42,14 +44,5 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Shard(args) => shard::run(args).await,
         Command::Router(args) => router::run(args).await,
         Command::Sample(args) => crate::http::sample::run(args).await,
-    }
-}
-
-/// Fewer would make more segments than searches can afford, more would make each search a long scan.
-fn parse_flush_points(text: &str) -> Result<usize, String> {
-    let bounds = 100..=1_000_000;
-    match text.parse() {
-        Ok(points) if bounds.contains(&points) => Ok(points),
-        _ => Err(format!("a number from {} to {} is needed", bounds.start(), bounds.end())),
     }
 }

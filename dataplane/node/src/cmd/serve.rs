@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use shoal_shard::Limits;
 
 use super::client_args::ClientArgs;
+use super::limit_args::LimitArgs;
+use super::open_files;
 use crate::http::{self, sample};
 use crate::listen::{self, Listeners};
 use crate::reads::ReadPool;
@@ -30,9 +31,9 @@ pub struct ServeArgs {
     /// Shards of a new collection that names no number.
     #[arg(long, env = "SHOAL_SHARDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub shards: u32,
-    /// Points at which a shard builds a graph over what was written since the last; until then searches scan it.
-    #[arg(long, env = "SHOAL_FLUSH_POINTS", default_value_t = Limits::default().mutable_entries, value_parser = super::parse_flush_points)]
-    pub flush_points: usize,
+    /// Limits of the shards.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Load the sample in this folder once the server listens, show searches in it, and go on serving.
     #[arg(long, env = "SHOAL_SAMPLE")]
     pub sample: Option<PathBuf>,
@@ -44,12 +45,13 @@ pub struct ServeArgs {
 /// Serves until told to stop.
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let stop = drain::on_signals()?;
+    open_files::raise(u64::from(args.shards));
     let telemetry = Arc::new(Telemetry::new());
     let Listeners { main, admin } = listen::both(args.listen, args.admin_listen).await?;
     let address = main.local_addr()?;
 
     let (data, shards, opened_by) = (args.data.clone(), args.shards, telemetry.clone());
-    let limits = Limits { mutable_entries: args.flush_points, ..Limits::default() };
+    let limits = args.limits.limits();
     let open = move || {
         LocalTopology::open_with(&data, shards, limits, ReadPool::for_this_machine(), opened_by)
     };

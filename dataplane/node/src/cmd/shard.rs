@@ -8,11 +8,12 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use clap::Args;
+use shoal_shard::Shard;
 use shoal_shard::api::{Identity, Tuning, Tunings};
-use shoal_shard::{Limits, Shard};
 use shoal_vector::{SparseVectorConfig, VectorConfig};
 
-use super::secrets;
+use super::limit_args::LimitArgs;
+use super::{open_files, secrets};
 use crate::admin;
 use crate::drain::{self, Stop};
 use crate::listen::{self, Listeners};
@@ -55,9 +56,9 @@ pub struct ShardArgs {
     /// [{"name":"title","efConstruct":200,"ef":128}].
     #[arg(long, env = "SHOAL_TUNING", value_parser = parse_tuning)]
     pub tuning: Option<VectorTunings>,
-    /// Points at which a graph is built over what was written since the last; until then searches scan it.
-    #[arg(long, env = "SHOAL_FLUSH_POINTS", default_value_t = Limits::default().mutable_entries, value_parser = super::parse_flush_points)]
-    pub flush_points: usize,
+    /// Limits of the shard.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// File with the token that routers and the operator show.
     #[arg(long, env = "SHOAL_TOKEN_FILE")]
     pub token_file: PathBuf,
@@ -105,6 +106,7 @@ fn parse_tuning(text: &str) -> Result<VectorTunings, String> {
 pub async fn run(args: ShardArgs) -> anyhow::Result<()> {
     let token = secrets::token(&args.token_file)?;
     let stop = drain::on_signals()?;
+    open_files::raise(1);
     let telemetry = Arc::new(Telemetry::new());
     let slot: ShardSlot = Arc::new(OnceLock::new());
     let Listeners { main, admin } = listen::both(args.listen, Some(args.admin_listen)).await?;
@@ -154,7 +156,7 @@ async fn open(args: ShardArgs) -> anyhow::Result<(String, LocalShard)> {
         default: tuning(args.ef_construct, args.ef),
         named: own.map(|own| (own.name, tuning(own.ef_construct, own.ef))).collect(),
     };
-    let limits = Limits { mutable_entries: args.flush_points, ..Limits::default() };
+    let limits = args.limits.limits();
     let data = args.data;
     let opened = tokio::task::spawn_blocking(move || Shard::open(&data, identity, tuning, limits));
     let shard = opened.await?.with_context(|| format!("shard {name} cannot be opened"))?;
@@ -176,6 +178,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
+    use shoal_shard::Limits;
     use shoal_shard::api::OpOrigin;
     use shoal_vector::{Metric, Op, Point, PointId};
 

@@ -1,6 +1,7 @@
 //! Tests of the ring: what must never change, and what holds for every number of shards.
 
 use proptest::prelude::*;
+use shoal_vector::PointId;
 
 use super::*;
 

@@ -20,13 +20,14 @@ pub(crate) enum FileKind {
     Wal = 3,
     Segment = 4,
     Indexes = 5,
+    Restoring = 6,
 }
 
 impl FileKind {
     /// The version of this kind of file that this program writes; it reads those from [`oldest`](Self::oldest) on.
     pub(crate) const fn version(self) -> u16 {
         match self {
-            FileKind::Manifest | FileKind::Wal | FileKind::Indexes => 1,
+            FileKind::Manifest | FileKind::Wal | FileKind::Indexes | FileKind::Restoring => 1,
             // 2: sparse vectors.
             FileKind::Identity => 2,
             // 2: graphs of blocks. 3: several vectors a point.
@@ -42,7 +43,8 @@ impl FileKind {
             | FileKind::Manifest
             | FileKind::Wal
             | FileKind::Segment
-            | FileKind::Indexes => 1,
+            | FileKind::Indexes
+            | FileKind::Restoring => 1,
         }
     }
 }

@@ -4,4 +4,4 @@ mod header;
 mod sealed;
 
 pub(crate) use header::{FileKind, HEADER_BYTES, Header, HeaderError};
-pub(crate) use sealed::{read_sealed, write_sealed};
+pub(crate) use sealed::{read_sealed, seal, unseal, write_sealed};

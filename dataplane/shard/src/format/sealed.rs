@@ -20,16 +20,24 @@ pub(crate) fn write_sealed<T: Serialize>(
     first_seq: u64,
     value: &T,
 ) -> Result<(), OpenError> {
-    let not_encoded = |error: postcard::Error| OpenError::io(path)(io::Error::other(error));
-    let body = postcard::to_stdvec(value).map_err(not_encoded)?;
+    let write = |file: &mut fs::File| file.write_all(&seal(kind, disk_id, first_seq, value)?);
+    disk::replace_file(path, write).map_err(OpenError::io(path))
+}
+
+/// What such a file holds.
+pub(crate) fn seal<T: Serialize>(
+    kind: FileKind,
+    disk_id: Uuid,
+    first_seq: u64,
+    value: &T,
+) -> io::Result<Vec<u8>> {
+    let mut bytes = postcard::to_extend(value, vec![0; HEADER_BYTES]).map_err(io::Error::other)?;
+    let (place, body) = bytes.split_at_mut(HEADER_BYTES);
     let mut header = Header::new(kind, disk_id, first_seq);
     header.body_len = body.len() as u64;
-    header.body_crc = crc32c::crc32c(&body);
-    let write = |file: &mut fs::File| {
-        file.write_all(&header.to_bytes())?;
-        file.write_all(&body)
-    };
-    disk::replace_file(path, write).map_err(OpenError::io(path))
+    header.body_crc = crc32c::crc32c(body);
+    place.copy_from_slice(&header.to_bytes());
+    Ok(bytes)
 }
 
 /// Reads the file; `None` if there is none.
@@ -42,7 +50,17 @@ pub(crate) fn read_sealed<T: DeserializeOwned>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(OpenError::io(path))?,
     };
-    let header = Header::read(&bytes, kind, disk_id).map_err(|error| match error {
+    unseal(path, &bytes, kind, disk_id).map(Some)
+}
+
+/// Reads what such a file holds. `path` is for errors.
+pub(crate) fn unseal<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    kind: FileKind,
+    disk_id: Option<Uuid>,
+) -> Result<(Header, T), OpenError> {
+    let header = Header::read(bytes, kind, disk_id).map_err(|error| match error {
         HeaderError::Corrupt(detail) => OpenError::corrupt(path, detail),
         HeaderError::TooNew { .. } => OpenError::too_new(path, error.to_string()),
     })?;
@@ -57,7 +75,7 @@ pub(crate) fn read_sealed<T: DeserializeOwned>(
         return Err(OpenError::corrupt(path, "checksum of the body does not match"));
     }
     match postcard::from_bytes(body) {
-        Ok(value) => Ok(Some((header, value))),
+        Ok(value) => Ok((header, value)),
         Err(error) => Err(OpenError::corrupt(path, format!("body: {error}"))),
     }
 }

@@ -230,6 +230,29 @@ pub(crate) fn decode_directory(file: &[u8]) -> Result<Vec<SectionEntry>, String>
         .ok_or_else(|| "directory: a section lies outside of the file".into())
 }
 
+/// Makes the checksums of sections, directory and footer right where they can be found, for fuzzing.
+pub(crate) fn reseal(file: &mut [u8]) {
+    let Some(footer_at) = file.len().checked_sub(FOOTER_BYTES) else { return };
+    let offset = u64_at(file, footer_at).map_or(usize::MAX, |offset| offset as usize);
+    let Some(directory) = file.get(offset..footer_at) else { return };
+    let sections: Vec<Option<u32>> = directory
+        .chunks_exact(ENTRY_BYTES)
+        .map(|entry| {
+            let (start, len) = (u64_at(entry, 8)? as usize, u64_at(entry, 16)? as usize);
+            file.get(start..start.checked_add(len)?).map(crc32c::crc32c)
+        })
+        .collect();
+    for (entry, crc) in file[offset..footer_at].chunks_exact_mut(ENTRY_BYTES).zip(sections) {
+        if let Some(crc) = crc {
+            entry[4..8].copy_from_slice(&crc.to_le_bytes());
+        }
+    }
+    let crc = crc32c::crc32c(&file[offset..footer_at]);
+    file[footer_at + 12..][..4].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c::crc32c(&file[footer_at..][..24]);
+    file[footer_at + 24..][..4].copy_from_slice(&crc.to_le_bytes());
+}
+
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }

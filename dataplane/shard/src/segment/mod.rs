@@ -13,6 +13,7 @@ mod reader;
 mod sparse;
 mod writer;
 
+pub(crate) use layout::reseal;
 pub(crate) use payloads::PayloadCache;
 pub(crate) use reader::{Kinds, Segment, Spot};
 pub(crate) use writer::{SegmentContent, write_segment};

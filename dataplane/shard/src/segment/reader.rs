@@ -134,15 +134,18 @@ impl Segment {
         let summary = self.section(SectionKind::Summary);
         self.summary = Summary::read(summary).ok_or("the summary is too short")?;
         let points = self.summary.points;
+        let placed = if version > 1 { points } else { 0 };
         let lengths = [
-            (SectionKind::Ids, points * ID_BYTES as u64),
-            (SectionKind::Seqs, points * 8),
-            (SectionKind::ByPlace, points * 4),
-            (SectionKind::Places, if version > 1 { points * 4 } else { 0 }),
-            (SectionKind::Edits, self.summary.edits * ID_SEQ_BYTES as u64),
-            (SectionKind::Tombstones, self.summary.tombstones * ID_SEQ_BYTES as u64),
+            (SectionKind::Ids, points, ID_BYTES as u64),
+            (SectionKind::Seqs, points, 8),
+            (SectionKind::ByPlace, points, 4),
+            (SectionKind::Places, placed, 4),
+            (SectionKind::Edits, self.summary.edits, ID_SEQ_BYTES as u64),
+            (SectionKind::Tombstones, self.summary.tombstones, ID_SEQ_BYTES as u64),
         ];
-        for (kind, len) in lengths {
+        for (kind, count, bytes) in lengths {
+            // No file is as long as the greatest number.
+            let len = count.saturating_mul(bytes);
             if self.section(kind).len() as u64 != len {
                 return Err(format!(
                     "section {kind:?} has {} bytes instead of {len}",
@@ -238,6 +241,11 @@ impl Segment {
     fn section(&self, kind: SectionKind) -> &[u8] {
         let place = SectionKind::SHARED.iter().position(|each| *each == kind).unwrap_or(0);
         &self.map[self.ranges[place].clone()]
+    }
+
+    /// The whole file. It can be read for as long as this lives, also once the file's name is gone.
+    pub(crate) fn file_bytes(&self) -> &[u8] {
+        &self.map
     }
 
     fn damage(&self, detail: String) -> Damage {

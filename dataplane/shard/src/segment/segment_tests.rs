@@ -244,6 +244,25 @@ fn any_flipped_byte_and_any_cut_is_seen_and_nothing_panics() {
     }
 }
 
+#[test]
+fn a_summary_of_more_points_than_there_can_be_is_damage_and_no_overflow() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("segment");
+    write(&path, &content(3, 1, 1, |_| vec![]));
+    let good = fs::read(&path).unwrap();
+    let entries = layout::decode_directory(&good).unwrap();
+    let summary = entries.iter().find(|entry| entry.number == layout::SectionKind::Summary as u32);
+    let at = summary.unwrap().offset as usize;
+    for number in [0, 2, 3] {
+        let mut bad = good.clone();
+        bad[at + 8 * number..][..8].fill(0xff);
+        reseal(&mut bad);
+        fs::write(&path, &bad).unwrap();
+        let opened = open(&path).map(drop);
+        assert!(matches!(opened, Err(OpenError::Corrupt { .. })), "number {number}: {opened:?}");
+    }
+}
+
 /// Bytes between sections, which hold nothing.
 fn padding_bytes(file: &[u8]) -> std::collections::HashSet<usize> {
     let entries = layout::decode_directory(file).unwrap();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::disk;
+use crate::disk::{self, NewFile};
 use crate::error::OpenError;
 use crate::format::{FileKind, HEADER_BYTES, Header};
 
@@ -101,10 +101,15 @@ pub(crate) fn create_first(dir: &Path, disk_id: Uuid) -> Result<(), OpenError> {
 }
 
 fn create(dir: &Path, disk_id: Uuid, first_seq: u64) -> io::Result<PathBuf> {
-    let path = dir.join(file_name(first_seq));
-    let header = Header::new(FileKind::Wal, disk_id, first_seq).to_bytes();
-    disk::replace_file(&path, |file| file.write_all(&header))?;
-    Ok(path)
+    new_file(dir, disk_id, first_seq)?.commit()?;
+    Ok(dir.join(file_name(first_seq)))
+}
+
+/// A file of the log that begins at a seq, not in its place yet.
+pub(crate) fn new_file(dir: &Path, disk_id: Uuid, first_seq: u64) -> io::Result<NewFile> {
+    let mut new = NewFile::create(&dir.join(file_name(first_seq)))?;
+    new.file.write_all(&Header::new(FileKind::Wal, disk_id, first_seq).to_bytes())?;
+    Ok(new)
 }
 
 /// Deletes files all of whose records are at or below `flushed_seq`. Never the last one, so this may run beside a
@@ -128,7 +133,7 @@ fn file_name(first_seq: u64) -> String {
 }
 
 /// The log's files with the seqs that their names say, in order.
-pub(super) fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(crate) fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let named = disk::list(dir)?.into_iter().filter_map(|(name, path)| {
         let first_seq = name.strip_suffix(".wal")?.parse().ok()?;
         Some((first_seq, path))

@@ -82,12 +82,10 @@ impl<'a> Record<'a> {
 
     /// The record at the beginning of `bytes` and its whole length, or `None` if there is no valid one.
     pub(crate) fn decode(disk: Uuid, bytes: &'a [u8]) -> Option<(Self, usize)> {
-        let length = u32::from_le_bytes(*bytes.first_chunk()?);
+        let prefix = *bytes.first_chunk()?;
         let crc = u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
-        if !(FIXED..=FIXED + MAX_OP_BYTES).contains(&(length as usize)) {
-            return None;
-        }
-        let end = PREFIX + length as usize;
+        let end = Self::len_from(prefix)?;
+        let length = u32::from_le_bytes(prefix);
         let counted = bytes.get(PREFIX..end)?;
         if checksum(disk, length, counted) != crc {
             return None;
@@ -109,6 +107,12 @@ impl<'a> Record<'a> {
         Some((record, end))
     }
 
+    /// The whole length of the record that begins with these bytes, if they can begin one; nothing is checked.
+    pub(crate) fn len_from(prefix: [u8; 4]) -> Option<usize> {
+        let length = u32::from_le_bytes(prefix) as usize;
+        (FIXED..=FIXED + MAX_OP_BYTES).contains(&length).then_some(PREFIX + length)
+    }
+
     /// Whether bytes could begin a record whose seq lies in `seqs`, without the cost of the checksum.
     pub(crate) fn may_begin(bytes: &[u8], seqs: &std::ops::Range<u64>) -> bool {
         let length = bytes.first_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
@@ -120,6 +124,19 @@ impl<'a> Record<'a> {
         (FIXED..=FIXED + MAX_OP_BYTES).contains(&length)
             && PREFIX + length <= bytes.len()
             && seq.is_some_and(|seq| seqs.contains(&seq))
+    }
+}
+
+/// Makes the checksums of what looks like records right, for fuzzing.
+pub(crate) fn reseal(disk: Uuid, bytes: &mut [u8]) {
+    let mut at = 0;
+    while let Some(prefix) = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>())
+        && let Some(len) = Record::len_from(*prefix)
+        && let Some(record) = bytes.get_mut(at..at + len)
+    {
+        let crc = checksum(disk, (len - PREFIX) as u32, &record[PREFIX..]);
+        record[4..PREFIX].copy_from_slice(&crc.to_le_bytes());
+        at += len;
     }
 }
 

@@ -26,8 +26,11 @@ pub(crate) fn replay(
     let Some((last_first, last_path)) = all.last() else {
         return Err(OpenError::corrupt(dir, "the log has no files"));
     };
+    if let Some((_, path)) = all.iter().find(|(first, _)| matches!(*first, 0 | u64::MAX)) {
+        return Err(OpenError::corrupt(path, "its name says a seq that no op has"));
+    }
     // A crash may have come between a flush and its trim, so there may be files that are no longer needed.
-    let needed = all.partition_point(|(first, _)| *first <= flushed_seq + 1);
+    let needed = all.partition_point(|(first, _)| *first <= flushed_seq.saturating_add(1));
     let Some(files) = needed.checked_sub(1).and_then(|first| all.get(first..)) else {
         let (first, path) = (all.first().map_or(0, |(first, _)| *first), last_path);
         let detail = format!(
@@ -110,8 +113,10 @@ impl<'a> Reader<'a> {
             let detail = format!("a record of kind {} at seq {}", record.kind_number, record.seq);
             return Err(OpenError::too_new(self.path, detail));
         }
-        self.at += len;
-        self.next_seq += 1;
+        let Some(next_seq) = self.next_seq.checked_add(1) else {
+            return Err(OpenError::corrupt(self.path, "a record of the last seq there is"));
+        };
+        (self.at, self.next_seq) = (self.at + len, next_seq);
         Ok(Some(record))
     }
 

@@ -173,6 +173,23 @@ fn damage_in_an_earlier_file_and_missing_files_are_corruption() {
 }
 
 #[test]
+fn seqs_at_the_ends_of_the_numbers_are_corruption_and_no_overflow() {
+    for seq in [0, u64::MAX - 1, u64::MAX] {
+        let keep = tempfile::tempdir().unwrap();
+        let mut bytes = Header::new(FileKind::Wal, DISK, seq).to_bytes().to_vec();
+        for seq in [seq, seq.saturating_add(1)] {
+            let (kind_number, place_in_group) = (Kind::Op as u8, 0);
+            let (epoch, nonce, client_id, op_id, body) = (0, 0, 0, 0, &[][..]);
+            Record { kind_number, place_in_group, epoch, nonce, seq, client_id, op_id, body }
+                .encode(DISK, &mut bytes);
+        }
+        fs::write(keep.path().join(format!("{seq:020}.wal")), &bytes).unwrap();
+        let read = replay(keep.path(), DISK, seq.saturating_sub(1), |_, _| Ok(()));
+        assert!(matches!(read, Err(OpenError::Corrupt { .. })), "seq {seq}");
+    }
+}
+
+#[test]
 fn a_record_of_a_kind_from_the_future_stops_the_shard() {
     let log = new_log();
     let mut wal = read(&log, 0).unwrap().1;

@@ -96,7 +96,9 @@ pub(super) fn close(shard: &LocalShard) {
 fn shard_error(shard: &str, error: &OpenError) -> ShardError {
     let (shard, detail) = (shard.to_owned(), error.to_string());
     match error {
-        OpenError::Corrupt { .. } | OpenError::Missing(_) => ShardError::Corrupt { shard, detail },
+        OpenError::Corrupt { .. } | OpenError::Missing(_) | OpenError::HalfRestored(_) => {
+            ShardError::Corrupt { shard, detail }
+        }
         OpenError::Invalid(text) => ShardError::Invalid(text.clone()),
         OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             ShardError::DiskFull { shard, detail }
