@@ -100,7 +100,7 @@ const MERGED_POINT_BYTES: u64 = 256;
 /// Nodes of a mutable segment's graph at most, whatever the limits say: each takes some 60 bytes from the start.
 const MAX_MUTABLE_NODES: usize = 1 << 20;
 
-/// Bytes of a file in one frame of a snapshot: large enough that its 33 bytes of frame cost nothing, small enough that
+/// Bytes of a file in one frame of a snapshot: large enough that its 17 bytes of frame cost nothing, small enough that
 /// a hundred transfers at once take little memory. Part of the format: a reader takes no larger ones.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 256 << 10;
 
@@ -120,14 +120,14 @@ pub(crate) const RESTORED_WAL_FILE_BYTES: u64 = 64 << 20;
 pub const OPEN_FILES: u64 = 32;
 
 /// What [`Limits::mutable_entries`] may be. Fewer would make more segments than searches can afford, more would make a
-/// start take seconds.
+/// start replay too much before the shard serves.
 pub const MUTABLE_ENTRIES: RangeInclusive<u64> = 100..=1_000_000;
 
 /// What [`Limits::mutable_bytes`] may be: at least some vectors of the most dimensions, at most what three of in memory
 /// leave a large machine.
 pub const MUTABLE_BYTES: RangeInclusive<u64> = 1 << 20..=4 << 30;
 
-/// What [`Limits::mutable_log_bytes`] may be: replay reads a gigabyte in seconds, and waits for that at each start.
+/// What [`Limits::mutable_log_bytes`] may be: a start replays all of it before the shard serves.
 pub const MUTABLE_LOG_BYTES: RangeInclusive<u64> = 1 << 20..=16 << 30;
 
 /// What [`Limits::wal_file_bytes`] may be: a start reads each file whole into memory.

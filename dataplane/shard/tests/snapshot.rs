@@ -71,6 +71,13 @@ fn open_restored(dir: &Path) -> Shard {
     Shard::open_existing(dir, own(), tuning(), small_limits(10)).unwrap()
 }
 
+/// Opens what was restored, and compares it.
+fn assert_holds(dir: &Path, expected: &Points) {
+    let copy = open_restored(dir);
+    assert_eq!(points(&copy), *expected, "{}", dir.display());
+    copy.close();
+}
+
 /// A shard of some segments and a log, and what it holds.
 fn loaded(dir: &Path) -> (Shard, Points) {
     let shard = open(dir, own(), small_limits(12));
@@ -122,9 +129,7 @@ fn a_restored_shard_is_the_first_one_at_the_snapshots_seq_and_goes_on_by_itself(
         let second = restore(&again, &stream(&copy.snapshot().unwrap(), 0)).unwrap();
         assert_ne!(second.disk_id, restored.disk_id, "each disk has an id of its own");
         copy.close();
-        let copy = open_restored(&again);
-        assert_eq!(points(&copy), model.points);
-        copy.close();
+        assert_holds(&again, &model.points);
     }
 }
 
@@ -153,9 +158,7 @@ fn what_was_compacted_and_trimmed_away_meanwhile_is_still_in_the_snapshot() {
     assert_eq!(blocks[..2], half);
     let to = dir.path().join("b");
     restore(&to, &blocks).unwrap();
-    let copy = open_restored(&to);
-    assert_eq!(points(&copy), points_then);
-    copy.close();
+    assert_holds(&to, &points_then);
 }
 
 #[test]
@@ -199,9 +202,7 @@ fn snapshots_of_a_shard_that_is_written_to_flushed_and_compacted_are_each_of_one
     for (to, seq) in taken {
         let mut model = Model::new(own().vectors);
         log.range(..=seq).for_each(|(_, op)| model.apply(op));
-        let copy = open_restored(&to);
-        assert_eq!(points(&copy), model.points, "seq {seq}");
-        copy.close();
+        assert_holds(&to, &model.points);
     }
 }
 
@@ -257,16 +258,12 @@ fn a_restore_that_crashes_anywhere_never_opens_and_is_gone_on_with() {
             again.push(&block.unwrap()).unwrap();
         }
         again.finish().unwrap();
-        let copy = open_restored(&crashed);
-        assert_eq!(points(&copy), points_then, "crashed before piece {at}");
-        copy.close();
+        assert_holds(&crashed, &points_then);
         restoring.push(piece).unwrap();
     }
     assert!(resumed_from.is_sorted() && resumed_from.last() > Some(&2), "{resumed_from:?}");
     restoring.finish().unwrap();
-    let copy = open_restored(&to);
-    assert_eq!(points(&copy), points_then);
-    copy.close();
+    assert_holds(&to, &points_then);
     shard.close();
 }
 
@@ -287,9 +284,7 @@ fn a_crash_between_the_last_steps_of_a_restore_is_no_shard_before_the_very_last(
     std::fs::copy(to.join("identity"), before.join("identity")).unwrap();
     assert_half(&before, true);
     restore(&before, &stream(&snapshot, snapshot.files())).unwrap();
-    let copy = open_restored(&before);
-    assert_eq!(points(&copy), points_then);
-    copy.close();
+    assert_holds(&before, &points_then);
     shard.close();
 }
 
@@ -310,9 +305,7 @@ fn a_restore_goes_on_with_its_own_snapshot_and_begins_anew_with_another() {
     let from_start = dir.path().join("from-start");
     crash_copy(&to, &from_start);
     restore(&from_start, &blocks).unwrap();
-    let copy = open_restored(&from_start);
-    assert_eq!(points(&copy), points_then);
-    copy.close();
+    assert_holds(&from_start, &points_then);
     // Too far on: a file would be missing.
     let too_far = dir.path().join("too-far");
     crash_copy(&to, &too_far);
@@ -387,6 +380,32 @@ fn a_file_of_many_chunks_and_a_record_longer_than_one_are_restored() {
 }
 
 #[test]
+fn a_long_log_is_restored_as_several_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = || Limits { mutable_bytes: 1 << 30, ..Limits::default() };
+    let shard = open(&dir.path().join("a"), own(), limits());
+    let large = format!("{{\"t\":\"{}\"}}", "x".repeat(9 << 20));
+    for id in 0..10 {
+        write(&shard, &Op::Upsert(vec![point(id, &[1.0, id as f32], &large)])).unwrap();
+    }
+    let to = dir.path().join("b");
+    let mut restoring = Restore::begin(&to, own()).unwrap();
+    for block in shard.snapshot().unwrap().stream(0) {
+        restoring.push(&block.unwrap()).unwrap();
+    }
+    restoring.finish().unwrap();
+    assert_eq!(std::fs::read_dir(to.join("wal")).unwrap().count(), 2);
+    let copy = Shard::open_existing(&to, own(), tuning(), limits()).unwrap();
+    assert_eq!(copy.digest().unwrap(), shard.digest().unwrap());
+    write(&copy, &Op::Upsert(vec![point(10, &[1.0, 2.0], "")])).unwrap();
+    copy.close();
+    let copy = Shard::open_existing(&to, own(), tuning(), limits()).unwrap();
+    assert_eq!(copy.count(None).unwrap(), 11);
+    copy.close();
+    shard.close();
+}
+
+#[test]
 fn snapshots_that_live_at_once_are_counted_and_a_closed_shard_lets_go_of_its_folder() {
     let dir = tempfile::tempdir().unwrap();
     let (shard, points_then) = loaded(&dir.path().join("a"));
@@ -405,9 +424,7 @@ fn snapshots_that_live_at_once_are_counted_and_a_closed_shard_lets_go_of_its_fol
     drop(taken);
     let shard = open(&dir.path().join("a"), own(), small_limits(12));
     restore(&dir.path().join("b"), &stream(&last, 0)).unwrap();
-    let copy = open_restored(&dir.path().join("b"));
-    assert_eq!(points(&copy), points_then);
-    copy.close();
+    assert_holds(&dir.path().join("b"), &points_then);
     shard.close();
 }
 
