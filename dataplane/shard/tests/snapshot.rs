@@ -24,7 +24,10 @@ use shoal_shard::api::{Identity, ScrollRequest, ShardError};
 use shoal_shard::snapshot::{Restore, RestoreError, Restored, Snapshot};
 use shoal_shard::{Limits, OpenError, Shard};
 use shoal_vector::op::Selector;
-use shoal_vector::{Metric, Op, Payload, PointId};
+use shoal_vector::{
+    Metric, Op, Payload, Point, PointId, PointWithSparse, SparseVector, SparseVectorConfig,
+    VectorConfig,
+};
 
 fn own() -> Identity {
     identity(2, Metric::Dot)
@@ -425,6 +428,56 @@ fn snapshots_that_live_at_once_are_counted_and_a_closed_shard_lets_go_of_its_fol
     let shard = open(&dir.path().join("a"), own(), small_limits(12));
     restore(&dir.path().join("b"), &stream(&last, 0)).unwrap();
     assert_holds(&dir.path().join("b"), &points_then);
+    shard.close();
+}
+
+/// Segments know vectors by their places in the order of the first disk, whatever order the restoring side names them in.
+#[test]
+fn several_vectors_are_restored_whatever_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let vector = |name: &str, size| VectorConfig { name: name.into(), size, distance: Metric::Dot };
+    let sparse = |name: &str| SparseVectorConfig { name: name.into() };
+    let first = Identity {
+        vectors: vec![vector("a", 2), vector("b", 3)],
+        sparse: vec![sparse("s"), sparse("t")],
+        ..own()
+    };
+    let turned = Identity {
+        vectors: vec![vector("b", 3), vector("a", 2)],
+        sparse: vec![sparse("t"), sparse("s")],
+        ..own()
+    };
+    let shard = open(&dir.path().join("a"), first, small_limits(8));
+    for id in 0..30u64 {
+        let values = |n: usize| (0..n).map(|i| id as f32 + i as f32 / 4.0).collect::<Vec<f32>>();
+        let mut vectors = vec![("a".to_owned(), values(2)), ("b".to_owned(), values(3))];
+        vectors.truncate(1 + id as usize % 2);
+        let value = SparseVector::new(vec![id as u32, 100], vec![1.0, 2.0]).unwrap();
+        let point = Point { id: PointId::Num(id), vectors, payload: Vec::new() };
+        let name = if id % 3 == 0 { "s" } else { "t" };
+        let point = PointWithSparse { point, sparse: vec![(name.to_owned(), value)] };
+        write(&shard, &Op::UpsertWithSparse(vec![point])).unwrap();
+    }
+    wait_until("a segment", || shard.info().unwrap().segments > 0);
+    let all = |shard: &Shard| {
+        let all = ScrollRequest { filter: None, from: None, limit: 1_000, want: everything() };
+        let mut records = shard.scroll(&all).unwrap();
+        for record in &mut records {
+            // Their order is each disk's own.
+            record.parts.vectors.iter_mut().for_each(|all| all.sort_by(|a, b| a.0.cmp(&b.0)));
+            record.parts.sparse.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+        records
+    };
+    let blocks = stream(&shard.snapshot().unwrap(), 0);
+    let to = dir.path().join("b");
+    let mut restoring = Restore::begin(&to, turned.clone()).unwrap();
+    blocks.iter().for_each(|block| restoring.push(block).unwrap());
+    restoring.finish().unwrap();
+    let copy = Shard::open_existing(&to, turned, tuning(), small_limits(8)).unwrap();
+    assert_eq!(all(&copy), all(&shard));
+    assert_eq!(copy.digest().unwrap().buckets, shard.digest().unwrap().buckets);
+    copy.close();
     shard.close();
 }
 
