@@ -137,13 +137,56 @@ def changing(client, name):
     step("uploads in batches arrive whole")
 
 
+def indexing(client, name):
+    left = [point.id for point in client.scroll(name, limit=100)[0]]
+    beijing = Filter(must=[FieldCondition(key="city", match=MatchValue(value="Beijing"))])
+    before = client.count(name, count_filter=beijing).count
+    client.create_payload_index(name, "city", "keyword", wait=True)
+    assert "city" in client.get_collection(name).payload_schema
+    assert client.count(name, count_filter=beijing).count == before > 0
+    found = client.query_points(name, query=QUERY, query_filter=beijing, limit=10).points
+    assert len(found) == before and {point.id for point in found} <= set(left), found
+    client.delete_payload_index(name, "city", wait=True)
+    assert "city" not in client.get_collection(name).payload_schema
+    step("payload fields are indexed, searched by, and no longer indexed")
+
+
+def several_vectors(client, name):
+    vectors = {
+        "image": VectorParams(size=2, distance=Distance.EUCLID),
+        "text": VectorParams(size=3, distance=Distance.COSINE),
+    }
+    sparse = {"words": models.SparseVectorParams()}
+    client.create_collection(name, vectors_config=vectors, sparse_vectors_config=sparse)
+    words = models.SparseVector(indices=[3, 70_000], values=[1.0, 2.0])
+    client.upsert(
+        name, wait=True,
+        points=[
+            PointStruct(id=1, vector={"image": [0, 0], "text": [1, 0, 0], "words": words}),
+            PointStruct(id=2, vector={"image": [3, 4]}),
+        ],
+    )
+    assert scores(client.query_points(name, query=[0.0, 0.0], using="image").points) == [(1, 0.0), (2, 5.0)]
+    assert scores(client.query_points(name, query=[2.0, 0.0, 0.0], using="text").points) == [(1, 1.0)]
+    asked = models.SparseVector(indices=[70_000], values=[0.5])
+    assert scores(client.query_points(name, query=asked, using="words").points) == [(1, 1.0)]
+    client.update_vectors(name, points=[models.PointVectors(id=2, vector={"text": [0, 1, 0]})])
+    client.delete_vectors(name, vectors=["image"], points=[1])
+    held = {point.id: set(point.vector) for point in client.retrieve(name, ids=[1, 2], with_vectors=True)}
+    assert held == {1: {"text", "words"}, 2: {"image", "text"}}, held
+    having = Filter(must=[models.HasVectorCondition(has_vector="image")])
+    assert client.count(name, count_filter=having).count == 1
+    assert client.delete_collection(name)
+    step("points have several vectors, sparse ones too, which are searched and changed by name")
+
+
 def refusals(client, name):
     refused(404, lambda: client.count("no_such_collection"), "no_such_collection", "doesn't exist")
     refused(409, lambda: client.create_collection(name, VectorParams(size=4, distance=Distance.DOT)), "already exists")
     refused(400, lambda: client.query_points(name, query=[1.0, 2.0]), "expected dim: 4, got 2")
     refused(404, lambda: client.query_points(name, query=424242), "424242")
     refused(422, lambda: client.scroll(name, limit=0), "limit")
-    refused(501, lambda: client.create_payload_index(name, "city", "keyword"), "payload indexes")
+    refused(400, lambda: client.query_points(name, query=QUERY, using="title"), "title")
     fusion = models.FusionQuery(fusion=models.Fusion.RRF)
     prefetch = [models.Prefetch(query=QUERY, limit=3)]
     refused(501, lambda: client.query_points(name, prefetch=prefetch, query=fusion), "prefetch")
@@ -166,6 +209,8 @@ def main():
     quick_start(client, args.collection)
     reading(client, args.collection)
     changing(client, args.collection)
+    indexing(client, args.collection)
+    several_vectors(client, f"{args.collection}_of_several")
     refusals(client, args.collection)
     assert client.delete_collection(args.collection)
     assert not client.collection_exists(args.collection)
