@@ -18,8 +18,8 @@ const COARSER: i32 = 16;
 /// Standard deviation of what a bit leaves of a coordinate, in factors: for a Gaussian, sqrt(1 - 2 / pi).
 const LEFT: f32 = 0.6;
 
-/// How many deviations nearer than estimated a node may be. Of a hundred that would have come into a beam this misses
-/// about one, of those at its end; with 2.0 of them a walk is no better and measures a quarter more.
+/// How many deviations nearer than estimated a node may be. On embeddings of texts (384 dimensions, 4-bit codes) one of a
+/// hundred nodes that belong into a beam is missed so, and a fifth of all that a walk meets are measured.
 const DOUBT: f32 = 1.6;
 
 /// The least code that is worth a sketch: of one or two cache lines, a sketch takes as much again.
