@@ -369,13 +369,31 @@ impl<'a> Seen<'a> {
                 let step = self.nodes.div_ceil(ENTRIES).max(1);
                 let entries: Vec<u32> = (0..self.nodes as u32).step_by(step).collect();
                 let (entries, admit) = (Some(entries.as_slice()), Everything);
-                isa.run(Walk { links: self, scorer, admit, entries, ef, scratch })
+                isa.run(Walk {
+                    links: self,
+                    scorer,
+                    admit,
+                    entries,
+                    ef,
+                    spare: 0,
+                    bound: i32::MAX,
+                    scratch,
+                })
             }
             Way::Among(admit, len) => {
                 let step = len.div_ceil(FILTERED_ENTRIES).max(1);
                 let entries: Vec<u32> = Nodes::new(admit).step_by(step).collect();
                 let entries = Some(entries.as_slice());
-                isa.run(Walk { links: self, scorer, admit, entries, ef, scratch })
+                isa.run(Walk {
+                    links: self,
+                    scorer,
+                    admit,
+                    entries,
+                    ef,
+                    spare: 0,
+                    bound: i32::MAX,
+                    scratch,
+                })
             }
         }
     }
