@@ -139,8 +139,9 @@ impl Dense {
             .map_err(|error| format!("section Blocks: {error}"))
     }
 
-    /// Copies what walks read most into memory of its own. Reads all of it from disk; nobody waits for it.
-    pub(super) fn warm(&self, map: &[u8]) -> io::Result<()> {
+    /// Copies what walks read most into memory of its own. Reads all of it from disk; nobody waits for it. Gives the part of
+    /// the file that it stands for from then on.
+    pub(super) fn warm(&self, map: &[u8]) -> io::Result<Range<usize>> {
         let pages = Pages::copy_of(&map[self.blocks.clone()])?;
         drop(self.resident.set(pages));
         if let Some(graph) = self.graph(map, Metric::Cosine)
@@ -148,7 +149,7 @@ impl Dense {
         {
             drop(self.sketches.set(pages));
         }
-        Ok(())
+        Ok(self.blocks.clone())
     }
 
     /// The graph, if there is one.

@@ -113,16 +113,27 @@ impl Segment {
         Ok(())
     }
 
-    /// Verifies the checksums that opening left out. Reads the whole file.
+    /// Verifies the checksums that opening left out. Reads the whole file, and leaves little of it in memory.
     pub(crate) fn verify(&self) -> Result<(), Damage> {
         self.verify_sections(|kind| !kind.is_verified_at_open())
+    }
+
+    /// The checksum of a part of the file. What was read for it alone does not stay in memory.
+    fn checksum(&self, range: Range<usize>) -> u32 {
+        let mut crc = 0;
+        for start in range.clone().step_by(VERIFIED_AT_A_TIME) {
+            let some = start..range.end.min(start + VERIFIED_AT_A_TIME);
+            crc = crc32c::crc32c_append(crc, &self.map[some.clone()]);
+            let_go(&self.map, some);
+        }
+        crc
     }
 
     fn verify_sections(&self, wanted: impl Fn(SectionKind) -> bool) -> Result<(), Damage> {
         for entry in &self.directory {
             // What is not known is not read.
             let Some((kind, vector)) = SectionKind::of_number(entry.number) else { continue };
-            if wanted(kind) && entry.crc != crc32c::crc32c(&self.map[entry.range()]) {
+            if wanted(kind) && entry.crc != self.checksum(entry.range()) {
                 let of = if vector > 0 { format!(" of vector {vector}") } else { String::new() };
                 return Err(self.damage(format!("section {kind:?}{of}: checksum does not match")));
             }
@@ -160,8 +171,11 @@ impl Segment {
     pub(crate) fn warm(&self) {
         for dense in &self.dense {
             // The file's own pages serve where there is no memory.
-            if let Err(error) = dense.warm(&self.map) {
-                tracing::warn!(file = %self.path.display(), %error, "no memory for a graph")
+            match dense.warm(&self.map) {
+                Ok(copied) => let_go(&self.map, copied),
+                Err(error) => {
+                    tracing::warn!(file = %self.path.display(), %error, "no memory for a graph")
+                }
             }
         }
     }
@@ -356,6 +370,19 @@ impl Segment {
     pub(crate) fn has_tombstone(&self, id: PointId) -> bool {
         find_id_seq(self.section(SectionKind::Tombstones), id).is_some()
     }
+}
+
+/// Bytes that are verified before the memory for them is let go.
+const VERIFIED_AT_A_TIME: usize = 4 << 20;
+
+/// Lets the memory go that a part of a mapped file takes in this process. Whoever reads it finds it in the system's cache,
+/// or on the disk.
+pub(super) fn let_go(map: &Mmap, range: Range<usize>) {
+    // SAFETY: of a mapping that is only read, what is let go is read from the file again.
+    #[cfg(target_os = "linux")]
+    let _ = unsafe {
+        map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+    };
 }
 
 fn find_id_seq(rows: &[u8], id: PointId) -> Option<usize> {
