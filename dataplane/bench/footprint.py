@@ -1,17 +1,26 @@
 """footprint.py DRIVER DATA OUT: memory, and the time from a start to the first right answer. Writes OUT/footprint.md.
 
-Each engine is opened anew, in a process of its own, over files that are there, and searched with the whole query set.
+Each engine is opened anew, in a process of its own, over files that are there, and searched with the whole query set. Then
+again under limits of memory, beginning with none of the files in it: where the queries per second fall, it does not fit.
 """
 import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import plot
+from cgroup import Group, forget
 from peers import CORES, Data, Qdrant, Shoal, save
 
 TENTH = 10
+EF = 64
+# Bytes a vector, beyond what the engine takes with no points.
+LIMITS = (400, 500, 600, 700, 800, 1_000, 1_200, 1_400, 1_700, 2_000, 2_300, 2_600, 3_000)
+# Share of the queries per second without a limit at which a set is said to fit.
+FITS = 0.9
+LIMITED_SECONDS = 60
 
 
 def resident():
@@ -28,13 +37,16 @@ def qdrant_child(data, folder):
     peer = Qdrant.__new__(Qdrant)
     peer.data, peer.folder, peer.made = data, folder, False
     peer.shard = qdrant.EdgeShard.load(folder)
-    peer.set_ef(64)
+    peer.set_ef(EF)
     found = peer.find(data.queries[:1], 1)
     first = time.perf_counter() - began
     right = len(set(found[0]) & set(data.truth[0])) / len(data.truth[0])
     peer.find(data.queries, 1)
-    after = resident()
-    print(json.dumps(dict(first=first, recall=right, anonymous=after[0] - before[0], files=after[1] - before[1])))
+    after, began = resident(), time.perf_counter()
+    peer.find(data.queries, 1)
+    qps = len(data.queries) / (time.perf_counter() - began)
+    print(json.dumps(dict(first=first, recall=right, anonymous=after[0] - before[0], files=after[1] - before[1], qps=qps)))
+    sys.stdin.readline()  # what is read of the group's memory is read while this is there
 
 
 def shoal(driver, data, folder, rows):
@@ -43,16 +55,90 @@ def shoal(driver, data, folder, rows):
     peer = Shoal(driver, data, folder)
     answer = peer.ask("first")
     time.sleep(3)  # until the graph is copied to where walks are quickest, and sled is open
-    peer.measure(1, 64)
+    peer.measure(1, EF)
     answer |= peer.ask("memory")
     peer.close()
     return answer
 
 
+def child(data, folder):
+    return [sys.executable, __file__, "--child", data.folder, folder]
+
+
 def qdrant(data, folder, rows):
     Qdrant(data, folder, rows=rows).close()
-    command = [sys.executable, __file__, "--child", data.folder, folder]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    answer = subprocess.run(child(data, folder), input="\n", check=True, capture_output=True, text=True)
+    return json.loads(answer.stdout)
+
+
+def limited(group, command, folder, limit, told=""):
+    """Queries per second of a process that may have so many bytes, and what it used; nothing where it does not answer."""
+    forget(folder)
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = group.start(command, limit, **pipes)
+    try:
+        # Until copies are made, as above.
+        time.sleep(3 if told else 0)
+        if told:
+            print(told, file=process.stdin, flush=True)
+        timer = threading.Timer(LIMITED_SECONDS, process.kill)
+        timer.start()
+        line = process.stdout.readline()
+        timer.cancel()
+        used = group.used()
+        process.stdin.close()
+        return (json.loads(line)["qps"] if line else None), used
+    except (BrokenPipeError, ValueError):
+        return None, group.used()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def least(group, rows, command, folder, empty, told):
+    """Queries per second by limit, in bytes a vector; None stands for no limit."""
+    _, base = limited(group, *empty, None, told)
+    return {limit: limited(group, command, folder, limit and base + limit * rows, told)[0] for limit in (None,) + LIMITS[::-1]}
+
+
+def limits_page(driver, data, place):
+    group = Group.make()
+    if group is None:
+        return ["", "Nothing was measured under a limit: this system lets us make no control group.", ""]
+    rows = len(data.base)
+    # For the size of an engine with no points, a folder with one.
+    Shoal(driver, data, f"{place}/shoal-none", rows).build(1).close()
+    Qdrant(data, f"{place}/qdrant-none", rows=1).close()
+
+    def ours(folder):
+        return [driver, data.folder, "--dir", folder, "--passes", "1"], folder
+
+    def theirs(folder):
+        return child(data, folder), folder
+
+    curves = {
+        "shoal": least(group, rows, *ours(f"{place}/shoal"), ours(f"{place}/shoal-none"), f"walk 1 {EF}"),
+        "qdrant-edge": least(group, rows, *theirs(f"{place}/qdrant"), theirs(f"{place}/qdrant-none"), ""),
+    }
+    group.close()
+    lines = ["", f"## Under a limit of memory, ef {EF}, one thread", ""]
+    lines += ["Bytes a vector that the process and its files in memory may have together, beyond those of the engine with no points."]
+    lines += ["", "| limit | " + " | ".join(f"{name}, queries/s" for name in curves) + " |", "|---" * (1 + len(curves)) + "|"]
+    for limit in (None,) + LIMITS[::-1]:
+        cells = [f"{curve[limit]:,.0f}" if curve[limit] else "no answer" for curve in curves.values()]
+        lines.append(f"| {f'{limit:,}' if limit else 'none'} | " + " | ".join(cells) + " |")
+    fits = {}
+    for name, curve in curves.items():
+        good = [limit for limit in LIMITS if (curve[limit] or 0) >= FITS * curve[None]]
+        fits[name] = min(good) if good else None
+    if all(fits.values()):
+        ratio = fits["shoal"] / fits["qdrant-edge"]
+        lines += ["", f"With {FITS:.0%} of the queries/s without a limit: shoal in {fits['shoal']:,}, qdrant-edge in"
+                  f" {fits['qdrant-edge']:,} bytes a vector, **{ratio:.2f}** times."]
+    answers = {name: min((limit for limit in LIMITS if curve[limit]), default=None) for name, curve in curves.items()}
+    lines += ["", "Least limit at which it answers: " + ", ".join(f"{name} {limit}" for name, limit in answers.items()) + ".", ""]
+    return lines
 
 
 def main():
@@ -68,6 +154,7 @@ def main():
             ("qdrant-edge", rows): qdrant(data, f"{place}/qdrant", rows),
             ("qdrant-edge", rows // TENTH): qdrant(data, f"{place}/qdrant-few", rows // TENTH),
         }
+        limits = limits_page(driver, data, place)
     theirs = figures[("qdrant-edge", rows)]["anonymous"] + figures[("qdrant-edge", rows)]["files"]
     page = [
         "# Start and memory",
@@ -92,7 +179,7 @@ def main():
             for kind, what in (("anonymous", "its own"), ("files", "pages of files"))
         },
     )
-    save(out, "footprint", page + ["", "![memory](memory.svg)", ""])
+    save(out, "footprint", page + ["", "![memory](memory.svg)"] + limits)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 All hold the same vectors of unit length and are asked for the same ten nearest by cosine. Builds use all cores.
 """
+import functools
 import json
 import os
 import shutil
@@ -32,9 +33,12 @@ def unit(rows):
 class Data:
     def __init__(self, folder):
         self.folder = folder
-        self.base = unit(np.load(f"{folder}/base.f16.npy"))
         self.queries = unit(np.load(f"{folder}/queries.f16.npy"))
         self.truth = np.load(f"{folder}/neighbors.i32.npy")[:, :K]
+
+    @functools.cached_property
+    def base(self):
+        return unit(np.load(f"{self.folder}/base.f16.npy"))
 
     def recall(self, found):
         hits = sum(len(set(f) & set(t)) for f, t in zip(found, self.truth))

@@ -11,6 +11,7 @@ use shoal_shard::encode_op;
 use shoal_vector::{Op, Point, PointId};
 
 use crate::Bench;
+use crate::npy::Matrix;
 
 /// Time between two searches. They are due at fixed times, and what is counted is from then on, so that a search that
 /// waits for the one before it is not better off for it.
@@ -55,6 +56,7 @@ impl Bench {
         began: Instant,
         end: Duration,
     ) -> Result<u64> {
+        let base = self.base()?;
         let batch = (rate / BATCHES).min(FULL_BATCH);
         let mut written = 0;
         while began.elapsed() < end {
@@ -63,7 +65,7 @@ impl Bench {
                 continue;
             }
             let ids = first + written..first + written + batch as u64;
-            let op = Op::Upsert(ids.map(|id| self.like_a_row(id)).collect());
+            let op = Op::Upsert(ids.map(|id| like_a_row(base, id)).collect());
             let bytes = Bytes::from(encode_op(&op));
             self.runtime.block_on(self.shard.write(bytes, OpOrigin::default(), true))?;
             written += batch as u64;
@@ -95,22 +97,22 @@ impl Bench {
         }
         Ok(json!({"seconds": rows}))
     }
+}
 
-    /// A new point, near to a row of the data.
-    fn like_a_row(&self, id: u64) -> Point {
-        let mut random = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let row = self.base.row(id as usize % self.base.rows()).iter();
-        let vector = row.map(|x| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            x + NOISE * ((random >> 40) as f32 / (1u32 << 23) as f32 - 1.0)
-        });
-        Point {
-            id: PointId::Num(id),
-            vectors: vec![(String::new(), vector.collect())],
-            payload: Vec::new(),
-        }
+/// A new point, near to a row of the data.
+fn like_a_row(base: &Matrix<f32>, id: u64) -> Point {
+    let mut random = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let row = base.row(id as usize % base.rows()).iter();
+    let vector = row.map(|x| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        x + NOISE * ((random >> 40) as f32 / (1u32 << 23) as f32 - 1.0)
+    });
+    Point {
+        id: PointId::Num(id),
+        vectors: vec![(String::new(), vector.collect())],
+        payload: Vec::new(),
     }
 }
 

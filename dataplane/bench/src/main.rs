@@ -19,7 +19,7 @@ mod start;
 
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -55,7 +55,9 @@ struct Arguments {
 
 struct Bench {
     shard: Shard,
-    base: Matrix<f32>,
+    data: PathBuf,
+    /// Read when it is asked for: it takes more memory than most of what is measured.
+    base: OnceLock<Matrix<f32>>,
     queries: Matrix<f32>,
     truth: Matrix<i32>,
     passes: usize,
@@ -73,14 +75,14 @@ struct Bench {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let read = |name: &str| npy::read_floats(&arguments.data.join(name));
-    let (base, queries) = (read("base.f16.npy")?, read("queries.f16.npy")?);
+    let queries = read("queries.f16.npy")?;
     let truth = npy::read_integers(&arguments.data.join("neighbors.i32.npy"))?;
     let identity = Identity {
         collection: "bench".into(),
         shard: "bench-0".into(),
         vectors: vec![VectorConfig {
             name: String::new(),
-            size: base.columns,
+            size: queries.columns,
             distance: Metric::Cosine,
         }],
         sparse: Vec::new(),
@@ -98,10 +100,11 @@ fn main() -> Result<()> {
     let opened = began.elapsed();
     let categories = filtered::categories(&arguments.data)?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let Arguments { passes, segment, .. } = arguments;
+    let Arguments { data, passes, segment, .. } = arguments;
     let bench = Bench {
         shard,
-        base,
+        data,
+        base: OnceLock::new(),
         queries,
         truth,
         passes,
@@ -137,13 +140,22 @@ impl Bench {
         }
     }
 
+    fn base(&self) -> Result<&Matrix<f32>> {
+        if let Some(base) = self.base.get() {
+            return Ok(base);
+        }
+        let base = npy::read_floats(&self.data.join("base.f16.npy"))?;
+        Ok(self.base.get_or_init(|| base))
+    }
+
     fn load(&self, rows: usize, payloads: bool) -> Result<Value> {
+        let base = self.base()?;
         let began = Instant::now();
-        let rows = rows.min(self.base.rows());
+        let rows = rows.min(base.rows());
         for first in (0..rows).step_by(BATCH) {
             let point = |row: usize| Point {
                 id: PointId::Num(row as u64),
-                vectors: vec![(String::new(), self.base.row(row).to_vec())],
+                vectors: vec![(String::new(), base.row(row).to_vec())],
                 payload: if payloads { payload(row, &self.categories) } else { Vec::new() },
             };
             let op = Op::Upsert((first..(first + BATCH).min(rows)).map(point).collect());
@@ -154,10 +166,10 @@ impl Bench {
     }
 
     fn build(&self, rows: usize, payloads: bool) -> Result<Value> {
+        let rows = rows.min(self.base()?.rows());
         let began = Instant::now();
         self.load(rows, payloads)?;
         let written = began.elapsed().as_secs_f64();
-        let rows = rows.min(self.base.rows());
         // What does not fill a segment stays in memory.
         let whole = rows - rows % self.segment;
         while self.shard.info()?.indexed_points < whole as u64 {
