@@ -81,6 +81,24 @@ lint() {
 unit() {
   SHOAL_CRASH_ROUNDS=${SHOAL_CRASH_ROUNDS:-3} step unit cargo cargo test --workspace --exclude shoal-e2e --locked --no-fail-fast
   step unit image-same-bytes same_bytes
+  neon
+}
+
+# What is compiled for processors of the other kind, run by an emulator: the same answers, bit for bit.
+neon() {
+  if [ "$(uname -m)" = aarch64 ]; then return; fi
+  local target=aarch64-unknown-linux-gnu name=CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU
+  emulates() { command -v qemu-aarch64 && command -v aarch64-linux-gnu-gcc; } >/dev/null
+  if ! emulates && root_on_linux && command -v apt-get >/dev/null; then
+    { apt-get update && apt-get install -y --no-install-recommends qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross; } \
+      >/dev/null 2>&1 < /dev/null
+  fi
+  if ! emulates || ! rustup target add $target >/dev/null 2>&1; then
+    skip unit/neon "install the packages qemu-user and gcc-aarch64-linux-gnu, and 'rustup target add $target'"
+    return
+  fi
+  step unit neon env "${name}_LINKER=aarch64-linux-gnu-gcc" "${name}_RUNNER=qemu-aarch64" \
+    cargo test --locked --target $target -p shoal-vector --lib -- simd:: codes:: metric::
 }
 
 # The same files packed twice, at different times and places, are the same image.
