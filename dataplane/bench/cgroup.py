@@ -3,7 +3,7 @@ import os
 import subprocess
 
 ROOTS = ("/sys/fs/cgroup/memory", "/sys/fs/cgroup")
-LIMIT, USAGE = ("memory.limit_in_bytes", "memory.max"), ("memory.usage_in_bytes", "memory.current")
+LIMIT = ("memory.limit_in_bytes", "memory.max")
 
 
 class Group:
@@ -11,7 +11,7 @@ class Group:
 
     def __init__(self, folder):
         self.folder = folder
-        self.limit, self.usage = (next(n for n in names if os.path.exists(f"{folder}/{n}")) for names in (LIMIT, USAGE))
+        self.limit = next(name for name in LIMIT if os.path.exists(f"{folder}/{name}"))
 
     @classmethod
     def make(cls):
@@ -39,9 +39,11 @@ class Group:
 
         return subprocess.Popen(command, preexec_fn=enter, **options)
 
-    def used(self):
-        with open(f"{self.folder}/{self.usage}", encoding="ascii") as file:
-            return int(file.read())
+    def anonymous(self):
+        """Bytes that can not be taken back: those of no file."""
+        with open(f"{self.folder}/memory.stat", encoding="ascii") as file:
+            rows = dict(line.split() for line in file)
+        return int(rows.get("anon", rows.get("rss", 0)))
 
     def close(self):
         os.rmdir(self.folder)

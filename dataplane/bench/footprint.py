@@ -72,7 +72,7 @@ def qdrant(data, folder, rows):
 
 
 def limited(group, command, folder, limit, told=""):
-    """Queries per second of a process that may have so many bytes, and what it used; nothing where it does not answer."""
+    """Queries per second of a process that may have so many bytes, and its own bytes of memory; nothing where it does not answer."""
     forget(folder)
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     process = group.start(command, limit, **pipes)
@@ -85,11 +85,11 @@ def limited(group, command, folder, limit, told=""):
         timer.start()
         line = process.stdout.readline()
         timer.cancel()
-        used = group.used()
+        used = group.anonymous()
         process.stdin.close()
         return (json.loads(line)["qps"] if line else None), used
     except (BrokenPipeError, ValueError):
-        return None, group.used()
+        return None, 0
     finally:
         process.kill()
         process.wait()
@@ -123,7 +123,7 @@ def limits_page(driver, data, place):
     }
     group.close()
     lines = ["", f"## Under a limit of memory, ef {EF}, one thread", ""]
-    lines += ["Bytes a vector that the process and its files in memory may have together, beyond those of the engine with no points."]
+    lines += ["Bytes a vector that the process and its files in memory may have together, beyond what is the engine's own with no points."]
     lines += ["", "| limit | " + " | ".join(f"{name}, queries/s" for name in curves) + " |", "|---" * (1 + len(curves)) + "|"]
     for limit in (None,) + LIMITS[::-1]:
         cells = [f"{curve[limit]:,.0f}" if curve[limit] else "no answer" for curve in curves.values()]
