@@ -86,7 +86,7 @@ unit() {
 
 # What is compiled for processors of the other kind, run by an emulator: the same answers, bit for bit.
 neon() {
-  if [ "$(uname -m)" = aarch64 ]; then return; fi
+  case $(uname -m) in aarch64 | arm64) return ;; esac # the part itself ran them
   local target=aarch64-unknown-linux-gnu name=CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU
   emulates() { command -v qemu-aarch64 && command -v aarch64-linux-gnu-gcc; } >/dev/null
   if ! emulates && root_on_linux && command -v apt-get >/dev/null; then

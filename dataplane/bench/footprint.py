@@ -96,7 +96,7 @@ def limited(group, command, folder, limit, told=""):
         process.stdout.close()
 
 
-def least(group, rows, command, folder, empty, told):
+def by_limit(group, rows, command, folder, empty, told):
     """Queries per second by limit, in bytes a vector; None stands for no limit."""
     _, base = limited(group, *empty, None, told)
     return {limit: limited(group, command, folder, limit and base + limit * rows, told)[0] for limit in (None,) + LIMITS[::-1]}
@@ -118,8 +118,8 @@ def limits_page(driver, data, place):
         return child(data, folder), folder
 
     curves = {
-        "shoal": least(group, rows, *ours(f"{place}/shoal"), ours(f"{place}/shoal-none"), f"walk 1 {EF}"),
-        "qdrant-edge": least(group, rows, *theirs(f"{place}/qdrant"), theirs(f"{place}/qdrant-none"), ""),
+        "shoal": by_limit(group, rows, *ours(f"{place}/shoal"), ours(f"{place}/shoal-none"), f"walk 1 {EF}"),
+        "qdrant-edge": by_limit(group, rows, *theirs(f"{place}/qdrant"), theirs(f"{place}/qdrant-none"), ""),
     }
     group.close()
     lines = ["", f"## Under a limit of memory, ef {EF}, one thread", ""]

@@ -69,14 +69,13 @@ impl Scale {
         rotated: &[f32],
         metric: Metric,
     ) -> Self {
-        let pairs = rotated.iter().zip(coder.mean());
         let unit = 1.0 / code.scale();
         let (unit, added) = match metric {
             // Half of the squared distance from the centred query, but for the query's own length.
-            Metric::Euclid => (2.0 * unit, pairs.map(|(q, mean)| (q - mean) * (q - mean)).sum()),
+            Metric::Euclid => (2.0 * unit, Metric::Euclid.distance(rotated, coder.mean())),
             // The negative inner product with what is left of a vector without the mean.
             Metric::Cosine | Metric::Dot | Metric::Manhattan => {
-                (unit, -pairs.map(|(q, mean)| q * mean).sum::<f32>())
+                (unit, Metric::Dot.distance(rotated, coder.mean()))
             }
         };
         match own {

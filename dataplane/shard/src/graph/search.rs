@@ -1,7 +1,8 @@
 //! Searching one graph: choose how, walk or scan by codes, compare the best exactly.
 //!
 //! What is returned is at exact distances, and as many as were asked for if the graph has as many that are accepted: where
-//! a walk finds fewer, because what is accepted is not connected, all that is accepted is scanned.
+//! a walk finds fewer, because what is accepted is not connected, all that is accepted is scanned. The one exception is a
+//! graph searched after others in which as many were met, all of them nearer.
 
 use std::cell::RefCell;
 

@@ -167,6 +167,31 @@ fn recall_of_all(worlds: &[World], queries: &[Vec<f32>], shared: bool) -> (f64, 
     (sum / queries.len() as f64, followed / queries.len())
 }
 
+/// Else graphs with codes of their own could not tell each other how near something is.
+#[test]
+fn distances_by_codes_are_on_the_scale_of_the_metric() {
+    for metric in METRICS {
+        for bits in [Some(CodeBits::Four), Some(CodeBits::Eight), None] {
+            let mut rng = StdRng::seed_from_u64(17);
+            let mut all = vectors(&mut rng, 2_020, 48, metric);
+            let queries = all.split_off(2_000);
+            let world = World::new(&all, metric, bits);
+            let none = RoaringBitmap::new();
+            for query in &queries {
+                let mut met = Met::new(10);
+                let target = Target::new(query, &world.rotation);
+                let accepted = Accepted::Living { dead: &none };
+                search::search(world.graph(), &target, 10, 64, accepted, Some(&mut met));
+                let truth = world.truth(query, 2_000, |_| true);
+                // From the tenth nearest to the middle of all.
+                let spread = truth[1_000].distance - truth[9].distance;
+                let off = (met.bound() - truth[9].distance).abs() / spread;
+                assert!(off < 0.1, "{metric:?} by {bits:?}: off by {off} of the spread");
+            }
+        }
+    }
+}
+
 /// However points are spread over graphs: evenly, or like with like.
 #[test]
 fn graphs_that_are_searched_together_follow_less_and_find_as_much() {

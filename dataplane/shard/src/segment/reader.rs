@@ -97,7 +97,10 @@ impl Segment {
 
     fn check(&mut self, kinds: Kinds<'_>, version: u16) -> Result<(), String> {
         let Kinds { dimensions, sparse } = kinds;
-        self.verify_sections(SectionKind::is_verified_at_open).map_err(|damage| damage.detail)?;
+        // It is read soon, so it stays in memory.
+        let checksum = |range: Range<usize>| crc32c::crc32c(&self.map[range]);
+        let verified = self.verify_sections(SectionKind::is_verified_at_open, checksum);
+        verified.map_err(|damage| damage.detail)?;
         self.check_shape(version)?;
         if version < 3 && (dimensions.len(), sparse) != (1, 0) {
             return Err(format!("one vector a point instead of {}", dimensions.len() + sparse));
@@ -115,25 +118,27 @@ impl Segment {
 
     /// Verifies the checksums that opening left out. Reads the whole file, and leaves little of it in memory.
     pub(crate) fn verify(&self) -> Result<(), Damage> {
-        self.verify_sections(|kind| !kind.is_verified_at_open())
+        let checksum = |range: Range<usize>| {
+            let mut crc = 0;
+            for start in range.clone().step_by(VERIFIED_AT_A_TIME) {
+                let some = start..range.end.min(start + VERIFIED_AT_A_TIME);
+                crc = crc32c::crc32c_append(crc, &self.map[some.clone()]);
+                let_go(&self.map, some);
+            }
+            crc
+        };
+        self.verify_sections(|kind| !kind.is_verified_at_open(), checksum)
     }
 
-    /// The checksum of a part of the file. What was read for it alone does not stay in memory.
-    fn checksum(&self, range: Range<usize>) -> u32 {
-        let mut crc = 0;
-        for start in range.clone().step_by(VERIFIED_AT_A_TIME) {
-            let some = start..range.end.min(start + VERIFIED_AT_A_TIME);
-            crc = crc32c::crc32c_append(crc, &self.map[some.clone()]);
-            let_go(&self.map, some);
-        }
-        crc
-    }
-
-    fn verify_sections(&self, wanted: impl Fn(SectionKind) -> bool) -> Result<(), Damage> {
+    fn verify_sections(
+        &self,
+        wanted: impl Fn(SectionKind) -> bool,
+        checksum: impl Fn(Range<usize>) -> u32,
+    ) -> Result<(), Damage> {
         for entry in &self.directory {
             // What is not known is not read.
             let Some((kind, vector)) = SectionKind::of_number(entry.number) else { continue };
-            if wanted(kind) && entry.crc != self.checksum(entry.range()) {
+            if wanted(kind) && entry.crc != checksum(entry.range()) {
                 let of = if vector > 0 { format!(" of vector {vector}") } else { String::new() };
                 return Err(self.damage(format!("section {kind:?}{of}: checksum does not match")));
             }
@@ -377,7 +382,7 @@ const VERIFIED_AT_A_TIME: usize = 4 << 20;
 
 /// Lets the memory go that a part of a mapped file takes in this process. Whoever reads it finds it in the system's cache,
 /// or on the disk.
-pub(super) fn let_go(map: &Mmap, range: Range<usize>) {
+fn let_go(map: &Mmap, range: Range<usize>) {
     // SAFETY: of a mapping that is only read, what is let go is read from the file again.
     #[cfg(target_os = "linux")]
     let _ = unsafe {
