@@ -3,12 +3,14 @@
 //! A [`Matcher`] is a filter made ready: key paths are parsed once, and it knows whether it needs the payload at all.
 //! Semantics are Qdrant's. A key that leads to several values, or to an array, passes when any of them does.
 
+mod prepare;
 mod value;
 
-use super::{Condition, Filter, FilterError, MAX_CONDITIONS, MAX_DEPTH, Nested};
-use crate::payload::{InvalidPath, KeyPath};
+use super::{Filter, FilterError};
+use crate::payload::KeyPath;
 use crate::text::Tokenizer;
 use crate::{Payload, PointId};
+use prepare::Preparer;
 use value::ReadyTest;
 
 /// What of a point a filter looks at.
@@ -62,8 +64,7 @@ impl Filter {
         &self,
         tokenizer_of: &dyn Fn(&KeyPath) -> Option<Tokenizer>,
     ) -> Result<Matcher<'_>, FilterError> {
-        let mut preparer = Preparer { conditions_left: MAX_CONDITIONS, tokenizer_of };
-        let clauses = preparer.filter(self, &Place { depth: MAX_DEPTH, outer: None })?;
+        let clauses = Preparer::new(tokenizer_of).whole(self)?;
         let mut keys = Vec::new();
         clauses.collect_keys(&mut keys);
         keys.sort_unstable();
@@ -75,108 +76,6 @@ impl Filter {
     pub fn matches(&self, subject: &Subject<'_>) -> Result<bool, FilterError> {
         Ok(self.matcher()?.matches(subject))
     }
-}
-
-struct Preparer<'t> {
-    conditions_left: usize,
-    tokenizer_of: &'t dyn Fn(&KeyPath) -> Option<Tokenizer>,
-}
-
-/// Where in a filter a condition stands.
-struct Place<'p> {
-    /// Levels that are left.
-    depth: usize,
-    /// The objects in the payload that it is about, if not the payload itself.
-    outer: Option<&'p KeyPath>,
-}
-
-impl Place<'_> {
-    fn below(&self) -> Result<Self, FilterError> {
-        let depth = self.depth.checked_sub(1).ok_or_else(FilterError::too_deep)?;
-        Ok(Place { depth, outer: self.outer })
-    }
-}
-
-impl Preparer<'_> {
-    fn filter<'a>(
-        &mut self,
-        filter: &'a Filter,
-        place: &Place<'_>,
-    ) -> Result<Clauses<'a>, FilterError> {
-        let place = place.below()?;
-        Ok(Clauses {
-            must: self.conditions(&filter.must, &place)?,
-            should: self.conditions(&filter.should, &place)?,
-            must_not: self.conditions(&filter.must_not, &place)?,
-        })
-    }
-
-    fn conditions<'a>(
-        &mut self,
-        conditions: &'a [Condition],
-        place: &Place<'_>,
-    ) -> Result<Vec<Ready<'a>>, FilterError> {
-        let cost = |condition: &Condition| match condition {
-            Condition::Field { test, .. } => test.cost(),
-            _ => 1,
-        };
-        let cost = conditions.iter().map(cost).sum();
-        self.conditions_left =
-            self.conditions_left.checked_sub(cost).ok_or_else(FilterError::too_many)?;
-        conditions.iter().map(|condition| self.condition(condition, place)).collect()
-    }
-
-    fn condition<'a>(
-        &mut self,
-        condition: &'a Condition,
-        place: &Place<'_>,
-    ) -> Result<Ready<'a>, FilterError> {
-        Ok(match condition {
-            Condition::Field { key, test } => {
-                let path = path(key)?;
-                let tokenizer = || match place.outer {
-                    None => (self.tokenizer_of)(&path),
-                    Some(outer) => (self.tokenizer_of)(&path.under(outer)),
-                };
-                let test = ReadyTest::new(test, tokenizer);
-                let test = test.map_err(|error| FilterError::Invalid(format!("{key}: {error}")))?;
-                Ready::Field { path, test }
-            }
-            Condition::HasId(ids) if ids.is_sorted() => Ready::HasId(ids),
-            Condition::HasId(_) => {
-                return Err(FilterError::Invalid(
-                    "has_id: ids of a stored filter must ascend".into(),
-                ));
-            }
-            Condition::HasVector(name) => Ready::HasVector(name),
-            Condition::IsEmpty(key) => Ready::IsEmpty(path(key)?),
-            Condition::IsNull(key) => Ready::IsNull(path(key)?),
-            Condition::Filter(inner) => Ready::Filter(self.filter(inner, place)?),
-            Condition::MinShould(inner) => {
-                // More than fit into memory are more than there are conditions.
-                let min_count = usize::try_from(inner.min_count).unwrap_or(usize::MAX);
-                let conditions = self.conditions(&inner.conditions, &place.below()?)?;
-                Ready::MinShould { conditions, min_count }
-            }
-            Condition::Nested(inner) => self.nested(inner, place)?,
-        })
-    }
-
-    fn nested<'a>(
-        &mut self,
-        nested: &'a Nested,
-        place: &Place<'_>,
-    ) -> Result<Ready<'a>, FilterError> {
-        let elements = path(&nested.key)?.elements();
-        let from_top = place.outer.map(|outer| elements.under(outer));
-        let outer = Some(from_top.as_ref().unwrap_or(&elements));
-        let filter = self.filter(&nested.filter, &Place { depth: place.depth, outer })?;
-        Ok(Ready::Nested { elements, filter })
-    }
-}
-
-fn path(key: &str) -> Result<KeyPath, FilterError> {
-    key.parse().map_err(|error: InvalidPath| FilterError::Invalid(error.to_string()))
 }
 
 impl Matcher<'_> {
@@ -268,7 +167,7 @@ impl Ready<'_> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::{GeoPoint, GeoRadius, Test};
+    use super::super::{Condition, GeoPoint, GeoRadius, MAX_CONDITIONS, MAX_DEPTH, Test};
     use super::*;
 
     fn point(id: u64, payload: &Payload) -> Subject<'_> {
