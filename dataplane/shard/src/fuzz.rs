@@ -143,7 +143,7 @@ fn segment(scratch: &Path, bytes: &[u8]) {
     let dead = roaring::RoaringBitmap::new();
     let target = Target::new(&[1.0; DIMENSIONS], &Rotation::new(DIMENSIONS));
     if let Some(graph) = segment.graph(0, Metric::Dot) {
-        graph::search(graph, &target, 10, 20, Accepted::Living { dead: &dead }, None);
+        graph::search(graph, &target, 10, 20, Accepted::Living { dead: &dead });
     }
 }
 

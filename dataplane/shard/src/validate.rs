@@ -172,10 +172,6 @@ fn check_values(vector: &[f32], config: &VectorConfig, place: &str) -> Valid {
             "Vector dimension error: expected dim: {expected}, got {got}"
         )));
     }
-    // All at once first: it is asked of every query, and finding out where would compare one after the other.
-    if vector.iter().fold(true, |finite, value| finite & value.is_finite()) {
-        return Ok(());
-    }
     match vector.iter().position(|value| !value.is_finite()) {
         Some(at) => Err(invalid(format!(
             "{place}: value {} at position {at} is not a finite number",

@@ -33,8 +33,23 @@ impl Metric {
     /// What is stored of a vector, and what a query is compared as: unit length for Cosine (a zero vector has no
     /// direction and stays), the vector itself for the others.
     pub fn preprocess(self, mut vector: Vec<f32>) -> Vec<f32> {
-        if self == Metric::Cosine {
-            Isa::detect().run(Normalise(&mut vector));
+        if self != Metric::Cosine {
+            return vector;
+        }
+        // In f64, because the squares of finite f32 can overflow f32; in lanes, because one sum after the other is slow.
+        let mut lanes = [0f64; LANES];
+        for values in vector.chunks(LANES) {
+            for (lane, &x) in lanes.iter_mut().zip(values) {
+                *lane += f64::from(x) * f64::from(x);
+            }
+        }
+        let square: f64 = lanes.iter().sum();
+        if square == 0.0 || (square - 1.0).abs() <= 1e-6 {
+            return vector;
+        }
+        let length = square.sqrt();
+        for x in &mut vector {
+            *x = (f64::from(*x) / length) as f32;
         }
         vector
     }
@@ -96,36 +111,6 @@ impl Task for Distance<'_> {
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) -> f32 {
         self.metric.distance_in_task(self.a, self.b)
-    }
-}
-
-/// Gives a vector unit length. In f64, because the squares of finite f32 can overflow f32; in lanes, because one sum after
-/// the other is slow.
-struct Normalise<'a>(&'a mut [f32]);
-
-impl Task for Normalise<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<K: Kernel>(self) {
-        let Self(vector) = self;
-        let mut lanes = [0f64; LANES];
-        for values in vector.chunks(LANES) {
-            for (lane, &x) in lanes.iter_mut().zip(values) {
-                *lane += f64::from(x) * f64::from(x);
-            }
-        }
-        let mut square = 0f64;
-        for lane in lanes {
-            square += lane;
-        }
-        if square == 0.0 || (square - 1.0).abs() <= 1e-6 {
-            return;
-        }
-        let length = square.sqrt();
-        for x in vector {
-            *x = (f64::from(*x) / length) as f32;
-        }
     }
 }
 

@@ -171,8 +171,7 @@ fn candidates(
 ) -> Vec<u32> {
     let ef = ef.max(1);
     let links = blocks;
-    let (admit, spare, bound) = (Everything, 0, i32::MAX);
-    let walk = Walk { links, scorer, admit, entries: None, ef, spare, bound, scratch };
+    let walk = Walk { links, scorer, admit: Everything, entries: None, ef, scratch };
     let len = Isa::detect().run(walk);
     scratch.beam.keys(len).iter().map(|&key| node_of(key)).collect()
 }

@@ -362,31 +362,22 @@ impl<'a> Seen<'a> {
         ef: usize,
         scratch: &mut Scratch,
     ) -> usize {
+        let isa = Isa::detect();
         match way {
-            Way::Scan(set) => Isa::detect().run(Scan { scorer, set, ef, scratch }),
+            Way::Scan(set) => isa.run(Scan { scorer, set, ef, scratch }),
             Way::Walk => {
                 let step = self.nodes.div_ceil(ENTRIES).max(1);
                 let entries: Vec<u32> = (0..self.nodes as u32).step_by(step).collect();
-                self.walk_from(scorer, Everything, &entries, ef, scratch)
+                let (entries, admit) = (Some(entries.as_slice()), Everything);
+                isa.run(Walk { links: self, scorer, admit, entries, ef, scratch })
             }
             Way::Among(admit, len) => {
                 let step = len.div_ceil(FILTERED_ENTRIES).max(1);
                 let entries: Vec<u32> = Nodes::new(admit).step_by(step).collect();
-                self.walk_from(scorer, admit, &entries, ef, scratch)
+                let entries = Some(entries.as_slice());
+                isa.run(Walk { links: self, scorer, admit, entries, ef, scratch })
             }
         }
-    }
-
-    fn walk_from<S: Scorer, A: Admit>(
-        self,
-        scorer: S,
-        admit: A,
-        entries: &[u32],
-        ef: usize,
-        scratch: &mut Scratch,
-    ) -> usize {
-        let (links, entries, spare, bound) = (self, Some(entries), 0, i32::MAX);
-        Isa::detect().run(Walk { links, scorer, admit, entries, ef, spare, bound, scratch })
     }
 }
 

@@ -4,7 +4,7 @@
 //! more and prunes anew, `blocks.rs` lays the result out flat, one block a node with its code and its links together,
 //! and `walk.rs` walks the blocks, on disk or in memory, towards a query. A walk orders candidates by codes, of
 //! which it reads only those that their sketches (`sketches.rs`) do not show to be too far; `search.rs` then compares the
-//! best of them exactly. `met.rs` lets walks of several graphs end where one of all would. `growing.rs` is another graph, over what is still in memory: it grows point by
+//! best of them exactly. `growing.rs` is another graph, over what is still in memory: it grows point by
 //! point while it is searched. Nodes are numbered in the order in which they were built, which is random, so
 //! the first nodes are a sample of all.
 
@@ -13,7 +13,6 @@ mod blocks;
 mod build;
 mod growing;
 mod instant;
-mod met;
 mod pages;
 mod refine;
 mod rows;
@@ -29,7 +28,6 @@ mod tests;
 pub(crate) use blocks::{Blocks, bytes_of};
 pub(crate) use build::{BuildError, BuildOptions, Built, build};
 pub(crate) use growing::{Growing, Member};
-pub(crate) use met::Met;
 pub(crate) use pages::Pages;
 pub(crate) use search::{Accepted, GraphRef, Near, RESCORED, Target, is_scanned, search};
 pub(crate) use sketches::sketches;

@@ -1,8 +1,7 @@
 //! Searching one graph: choose how, walk or scan by codes, compare the best exactly.
 //!
 //! What is returned is at exact distances, and as many as were asked for if the graph has as many that are accepted: where
-//! a walk finds fewer, because what is accepted is not connected, all that is accepted is scanned. The one exception is a
-//! graph searched after others in which as many were met, all of them nearer.
+//! a walk finds fewer, because what is accepted is not connected, all that is accepted is scanned.
 
 use std::cell::RefCell;
 
@@ -11,11 +10,8 @@ use shoal_vector::Metric;
 use shoal_vector::codes::{CodeBits, Coder, QueryCode, Rotation, SketchQuery};
 use shoal_vector::simd::{Isa, Kernel, Task};
 
-#[cfg(test)]
-use super::beam::EXPANDED;
 use super::beam::{distance_of, node_of, ordered, unordered};
 use super::blocks::Blocks;
-use super::met::{Met, Scale};
 use super::scorer::{Coded, Exact, Scorer, Sketched};
 use super::walk::{Admit, Bits, Everything, Scan, Scratch, Set, Walk};
 
@@ -119,23 +115,13 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// How many nodes of its beam the last search of this thread followed.
-#[cfg(test)]
-pub(super) fn followed() -> usize {
-    let all = usize::MAX;
-    let is_followed = |key: &&u64| **key & EXPANDED != 0 && **key != u64::MAX;
-    SCRATCH.with_borrow(|scratch| scratch.beam.keys(all).iter().filter(is_followed).count())
-}
-
-/// The `k` accepted nodes nearest to the target, as far as a beam of `ef` finds them, nearest first. Where other graphs are
-/// searched too, what was `met` in them says what is too far to matter, if all the living are accepted.
+/// The `k` accepted nodes nearest to the target, as far as a beam of `ef` finds them, nearest first.
 pub(crate) fn search(
     graph: GraphRef<'_>,
     target: &Target<'_>,
     k: usize,
     ef: usize,
     accepted: Accepted<'_>,
-    met: Option<&mut Met>,
 ) -> Vec<Near> {
     let nodes = graph.blocks.nodes();
     let ef = ef.max(k).clamp(1, nodes.max(1));
@@ -143,7 +129,7 @@ pub(crate) fn search(
         return Vec::new();
     }
     SCRATCH.with_borrow_mut(|scratch| {
-        let mut search = Search { graph, target, k, doubt: 0.0, scale: Scale::Exact, met, scratch };
+        let mut search = Search { graph, target, k, doubt: 0.0, scratch };
         match accepted {
             Accepted::Living { dead } => search.living(dead, ef),
             Accepted::Set { bits, len } => search.set(bits, len, ef),
@@ -157,16 +143,13 @@ struct Search<'a, 's> {
     k: usize,
     /// By how much distances by codes may mislead, in levels.
     doubt: f32,
-    /// What the distances of the last walk mean.
-    scale: Scale,
-    met: Option<&'s mut Met>,
     scratch: &'s mut Scratch,
 }
 
 /// What to do with a scorer once it is known which.
 enum Plan<'a> {
-    /// Walk over all nodes, as far as a distance of the metric.
-    Walk { bound: f32 },
+    /// Walk over all nodes.
+    Walk,
     /// Walk over those of a set, beginning with some of them.
     WalkSet(Set<'a>, &'a [u32]),
     /// Look at each of a set.
@@ -182,13 +165,8 @@ impl Search<'_, '_> {
             let bits = complement(dead, nodes);
             return self.set(&bits, living, ef);
         }
-        let accepts = |node| !dead.contains(node);
-        let bound = self.met.as_ref().map_or(f32::INFINITY, |met| met.bound());
-        let found = self.walk_longer(share, ef, bound);
-        self.note_met(found, accepts);
-        let found = self.rescore(found, accepts);
-        // What a bound left out is farther than all that was met elsewhere.
-        if found.len() >= self.k.min(living) || bound.is_finite() {
+        let found = self.widened(share, ef, |node| !dead.contains(node));
+        if found.len() >= self.k.min(living) {
             return found;
         }
         let bits = complement(dead, nodes);
@@ -205,7 +183,7 @@ impl Search<'_, '_> {
         // What is accepted may have to do with where the target is: what counts is how many are accepted near it.
         let mut near = if share >= MOST { share } else { self.share_near(set) };
         if near >= MOST {
-            let longer = self.walk_longer(near, ef, f32::INFINITY);
+            let longer = self.walk_longer(near, ef);
             let accepted = self.accepted(longer, set);
             if 2 * accepted >= ef && accepted >= self.k {
                 return self.rescore(longer, |node| set.admits(node));
@@ -225,7 +203,7 @@ impl Search<'_, '_> {
 
     /// The share of a set among the nodes nearest to the target.
     fn share_near(&mut self, set: Set<'_>) -> f64 {
-        let found = self.run(Plan::Walk { bound: f32::INFINITY }, PROBED);
+        let found = self.run(Plan::Walk, PROBED);
         self.accepted(found, set) as f64 / found.max(1) as f64
     }
 
@@ -234,20 +212,15 @@ impl Search<'_, '_> {
         self.scratch.beam.keys(len).iter().filter(|&&key| set.admits(node_of(key))).count()
     }
 
-    /// Walks over all nodes with a beam so much longer that it ends with `ef` accepted ones, more or less; nothing farther
-    /// than a bound is followed.
-    fn walk_longer(&mut self, share: f64, ef: usize, bound: f32) -> usize {
-        let longer = (ef as f64 / share).ceil() as usize;
-        self.run(Plan::Walk { bound }, longer.min(self.graph.blocks.nodes()))
+    /// Walks over all nodes with a beam so much longer that it ends with `ef` accepted ones, more or less.
+    fn widened(&mut self, share: f64, ef: usize, accepts: impl Fn(u32) -> bool) -> Vec<Near> {
+        let found = self.walk_longer(share, ef);
+        self.rescore(found, accepts)
     }
 
-    /// Tells walks of other graphs what this one met.
-    fn note_met(&mut self, found: usize, accepts: impl Fn(u32) -> bool) {
-        let (scale, keys) = (self.scale, self.scratch.beam.keys(found));
-        if let Some(met) = &mut self.met {
-            let accepted = keys.iter().filter(|&&key| accepts(node_of(key)));
-            met.add(accepted.map(|&key| scale.distance(distance_of(key))));
-        }
+    fn walk_longer(&mut self, share: f64, ef: usize) -> usize {
+        let longer = (ef as f64 / share).ceil() as usize;
+        self.run(Plan::Walk, longer.min(self.graph.blocks.nodes()))
     }
 
     fn scan(&mut self, bits: &[u64], ef: usize) -> Vec<Near> {
@@ -260,7 +233,6 @@ impl Search<'_, '_> {
         let (blocks, metric) = (self.graph.blocks, self.graph.metric);
         let Some(coder) = self.graph.coder else {
             let vectors = self.graph.vectors;
-            self.scale = Scale::Exact;
             return self.planned(Exact { vectors, query: self.target.query, metric }, plan, ef);
         };
         let centred;
@@ -277,10 +249,6 @@ impl Search<'_, '_> {
             Metric::Cosine | Metric::Dot | Metric::Manhattan => &self.target.code,
         };
         self.doubt = DOUBT * code.noise();
-        if self.met.is_some() {
-            let own = !blocks.own().is_empty();
-            self.scale = Scale::of_codes((coder, own), code, &self.target.rotated, metric);
-        }
         let sketches = self.graph.sketches;
         let mut sketched = SketchQuery::default();
         if !sketches.is_empty() {
@@ -312,16 +280,14 @@ impl Search<'_, '_> {
 
     fn planned<S: Scorer>(&mut self, scorer: S, plan: Plan<'_>, ef: usize) -> usize {
         let (isa, blocks, scratch) = (Isa::detect(), self.graph.blocks, &mut *self.scratch);
-        // A short beam would leave out some of those that are worth to be compared exactly.
-        let spare = RESCORED.saturating_sub(ef);
         match plan {
-            Plan::Walk { bound } => {
-                let (links, admit, bound) = (blocks, Everything, self.scale.key(bound));
-                isa.run(Walk { links, scorer, admit, entries: None, ef, spare, bound, scratch })
+            Plan::Walk => {
+                let (links, admit) = (blocks, Everything);
+                isa.run(Walk { links, scorer, admit, entries: None, ef, scratch })
             }
             Plan::WalkSet(admit, entries) => {
-                let (links, entries, bound) = (blocks, Some(entries), i32::MAX);
-                isa.run(Walk { links, scorer, admit, entries, ef, spare, bound, scratch })
+                let (links, entries) = (blocks, Some(entries));
+                isa.run(Walk { links, scorer, admit, entries, ef, scratch })
             }
             Plan::Scan(set) => isa.run(Scan { scorer, set, ef, scratch }),
         }

@@ -76,7 +76,7 @@ impl World {
     }
 
     fn search(&self, query: &[f32], k: usize, ef: usize, accepted: Accepted<'_>) -> Vec<Near> {
-        search(self.graph(), &Target::new(query, &self.rotation), k, ef, accepted, None)
+        search(self.graph(), &Target::new(query, &self.rotation), k, ef, accepted)
     }
 
     /// The true nearest of those that are accepted.
@@ -139,87 +139,6 @@ fn a_walk_finds_nearly_all_by_every_metric_and_every_kind_of_code() {
             let none = RoaringBitmap::new();
             let found = recall(&world, &queries, 64, Accepted::Living { dead: &none }, |_| true);
             assert!(found >= 0.95, "{metric:?} by {bits:?}: recall@10 {found}");
-        }
-    }
-}
-
-/// Recall@10 of all of some graphs together, and how many nodes were followed for a query.
-fn recall_of_all(worlds: &[World], queries: &[Vec<f32>], shared: bool) -> (f64, usize) {
-    let none = RoaringBitmap::new();
-    let (mut sum, mut followed) = (0.0, 0);
-    for query in queries {
-        let mut met = shared.then(|| Met::new(64));
-        let (mut found, mut truth) = (Vec::new(), Vec::new());
-        for (nth, world) in worlds.iter().enumerate() {
-            let target = Target::new(query, &world.rotation);
-            let accepted = Accepted::Living { dead: &none };
-            let near = search::search(world.graph(), &target, 10, 64, accepted, met.as_mut());
-            followed += search::followed();
-            found.extend(near.iter().map(|near| (nth, *near)));
-            truth.extend(world.truth(query, 10, |_| true).iter().map(|near| (nth, *near)));
-        }
-        for list in [&mut found, &mut truth] {
-            list.sort_by(|(_, a), (_, b)| a.distance.total_cmp(&b.distance));
-            list.truncate(10);
-        }
-        sum += truth.iter().filter(|one| found.contains(one)).count() as f64 / 10.0;
-    }
-    (sum / queries.len() as f64, followed / queries.len())
-}
-
-/// Else graphs with codes of their own could not tell each other how near something is.
-#[test]
-fn distances_by_codes_are_on_the_scale_of_the_metric() {
-    for metric in METRICS {
-        for bits in [Some(CodeBits::Four), Some(CodeBits::Eight), None] {
-            let mut rng = StdRng::seed_from_u64(17);
-            let mut all = vectors(&mut rng, 2_020, 48, metric);
-            let queries = all.split_off(2_000);
-            let world = World::new(&all, metric, bits);
-            let none = RoaringBitmap::new();
-            for query in &queries {
-                let mut met = Met::new(10);
-                let target = Target::new(query, &world.rotation);
-                let accepted = Accepted::Living { dead: &none };
-                search::search(world.graph(), &target, 10, 64, accepted, Some(&mut met));
-                let truth = world.truth(query, 2_000, |_| true);
-                // From the tenth nearest to the middle of all.
-                let spread = truth[1_000].distance - truth[9].distance;
-                let off = (met.bound() - truth[9].distance).abs() / spread;
-                assert!(off < 0.1, "{metric:?} by {bits:?}: off by {off} of the spread");
-            }
-        }
-    }
-}
-
-/// However points are spread over graphs: evenly, or like with like.
-#[test]
-fn graphs_that_are_searched_together_follow_less_and_find_as_much() {
-    let kinds = [
-        (Metric::Cosine, Some(CodeBits::Four)),
-        (Metric::Cosine, None),
-        (Metric::Dot, Some(CodeBits::Four)),
-        (Metric::Euclid, Some(CodeBits::Eight)),
-        (Metric::Manhattan, None),
-    ];
-    for (metric, bits) in kinds {
-        let mut rng = StdRng::seed_from_u64(13);
-        let mut all = vectors(&mut rng, 6_030, 48, metric);
-        let queries = all.split_off(6_000);
-        let (mut evenly, mut alike) = (vec![Vec::new(); 6], vec![Vec::new(); 6]);
-        for (i, vector) in all.into_iter().enumerate() {
-            evenly[i / 40 % 6].push(vector.clone());
-            alike[i * 7 % 40 % 6].push(vector);
-        }
-        for spread in [evenly, alike] {
-            let worlds: Vec<World> =
-                spread.iter().map(|some| World::new(some, metric, bits)).collect();
-            let (alone, all_followed) = recall_of_all(&worlds, &queries, false);
-            let (together, followed) = recall_of_all(&worlds, &queries, true);
-            let what = format!("{metric:?} by {bits:?}: {alone} {together} {followed}");
-            assert!(together >= alone - 0.01 && together >= 0.95, "{what}");
-            assert_eq!(all_followed, 6 * 64);
-            assert!(followed < all_followed * 3 / 4, "{what}");
         }
     }
 }

@@ -20,11 +20,6 @@ const ENTRY_SCAN: usize = 200;
 /// With a filter, a step stops looking through nodes once it has met this many accepted ones.
 const ENOUGH: usize = 48;
 
-/// A walk with a bound follows this part of the nodes that it follows without, and at least so many: it begins far away, and
-/// must find its way before it can say that nothing is near.
-const BOUNDED_PART: usize = 4;
-const BOUNDED_STEPS: usize = 16;
-
 /// Which nodes a walk may return.
 pub(super) trait Admit: Copy {
     /// Whether that is all of them; then `admits` is not asked.
@@ -120,12 +115,8 @@ pub(super) struct Walk<'a, L, S, A> {
     pub(super) admit: A,
     /// Nodes to begin with, if the first of the graph will not do.
     pub(super) entries: Option<&'a [u32]>,
-    /// Nodes that are followed: the walk ends when so many of the nearest are, at least 1.
+    /// Length of the beam, at least 1.
     pub(super) ef: usize,
-    /// Nodes that are kept beyond those.
-    pub(super) spare: usize,
-    /// Once it found its way, the walk ends when all that is left to be followed is farther than this.
-    pub(super) bound: i32,
     pub(super) scratch: &'a mut Scratch,
 }
 
@@ -152,8 +143,7 @@ fn ask<K: Kernel, S: Scorer>(scorer: &S, node: u32) {
 /// The processor must have what `K` uses.
 #[inline(always)]
 unsafe fn walk<K: Kernel, L: Links, S: Scorer, A: Admit>(walk: Walk<'_, L, S, A>) -> usize {
-    let Walk { links, scorer, admit, entries, ef: followed, spare, bound, scratch } = walk;
-    let ef = followed + spare;
+    let Walk { links, scorer, admit, entries, ef, scratch } = walk;
     let (slots, nodes) = (links.slots(), links.nodes());
     if nodes == 0 {
         return 0;
@@ -229,15 +219,9 @@ unsafe fn walk<K: Kernel, L: Links, S: Scorer, A: Admit>(walk: Walk<'_, L, S, A>
             *visited.add(node_of(best) as usize / 64) |= 1 << (node_of(best) % 64);
         }
 
-        let mut before_bound = (followed / BOUNDED_PART).max(BOUNDED_STEPS); // steps until the bound counts
         let mut guessed = None; // the node whose links' codes are on their way
-        while current < len.min(followed) {
+        while current < len {
             let node = node_of(*beam.add(current));
-            if before_bound > 0 {
-                before_bound -= 1;
-            } else if distance_of(*beam.add(current)) > bound {
-                break;
-            }
             *beam.add(current) |= EXPANDED;
 
             // Collect the links not seen before. Every link is written, only those that count are counted.

@@ -96,7 +96,7 @@ impl<'v> Search<'_, 'v> {
         if candidates.all_are_sure() {
             let walks = !graph::is_scanned(count, ways.ef.max(ways.k));
             self.count_way(if walks { Counted::Walk } else { Counted::Scan });
-            for near in graph::search(graph, &ways.target, ways.k, ways.ef, accepted, None) {
+            for near in graph::search(graph, &ways.target, ways.k, ways.ef, accepted) {
                 self.offer_of_segment(near.distance, placed, near.node);
             }
             return Ok(());
@@ -105,8 +105,7 @@ impl<'v> Search<'_, 'v> {
         let mut asked = ways.k.saturating_mul(LOOKED_AT);
         while asked <= count / FEW {
             go_on()?;
-            let found =
-                graph::search(graph, &ways.target, asked, ways.ef.max(asked), accepted, None);
+            let found = graph::search(graph, &ways.target, asked, ways.ef.max(asked), accepted);
             if self.offer_passing(placed, &candidates, &found, ways)? {
                 return Ok(());
             }

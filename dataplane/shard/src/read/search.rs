@@ -4,7 +4,6 @@
 //! scanned instead when the request asks for an exact answer, or when it wants so many that a walk would visit most points
 //! anyway. With a filter see `filtered.rs`. Scores are exact in every case.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use shoal_vector::simd::{Isa, Kernel, Task};
@@ -14,7 +13,7 @@ use super::filtered::Ways;
 use super::matching::{Checker, Filtering};
 use super::{Projection, ReadError};
 use crate::api::{FoundPoint, SearchRequest};
-use crate::graph::{self, Accepted, Met, RESCORED, Target};
+use crate::graph::{self, Accepted, RESCORED, Target};
 use crate::mutable::{Entry, MutableSegment, Near};
 use crate::view::{Located, Placed, View};
 
@@ -117,20 +116,15 @@ impl<'v> Search<'_, 'v> {
                 None => self.scan_layer(layer, go_on)?,
             }
         }
-        // The largest first: what it holds of the nearest, the others need not look for.
-        let live = |placed: &Placed| {
-            u64::from(placed.segment.rows(number)) - placed.dead_rows(number).len()
-        };
-        let mut segments: Vec<&Placed> = view.segments.iter().collect();
-        segments.sort_by_key(|placed| Reverse(live(placed)));
-        let mut met = (segments.len() > 1).then(|| Met::new(ef.max(k)));
-        for placed in segments {
+        for placed in &view.segments {
             go_on()?;
             let graph = placed.segment.graph(number, self.metric);
-            match graph.filter(|_| !walk_is_a_scan(ef, live(placed) as usize)) {
+            let dead = placed.dead_rows(number);
+            let live = u64::from(placed.segment.rows(number)) - dead.len();
+            match graph.filter(|_| !walk_is_a_scan(ef, live as usize)) {
                 Some(graph) => {
-                    let accepted = Accepted::Living { dead: placed.dead_rows(number) };
-                    let found = graph::search(graph, &target, k, ef, accepted, met.as_mut());
+                    let accepted = Accepted::Living { dead };
+                    let found = graph::search(graph, &target, k, ef, accepted);
                     let segment = &placed.segment;
                     found
                         .iter()

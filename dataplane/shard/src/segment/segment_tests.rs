@@ -206,7 +206,7 @@ fn read_all(path: &Path, dimensions: &[usize]) -> Result<(), String> {
         let metric = [Metric::Euclid, Metric::Manhattan, Metric::Cosine][number];
         let graph = segment.graph(number, metric).ok_or("no graph")?;
         let target = Target::new(&query, &Rotation::new(dimensions));
-        for near in graph::search(graph, &target, 10, 10, Accepted::Living { dead: &dead }, None) {
+        for near in graph::search(graph, &target, 10, 10, Accepted::Living { dead: &dead }) {
             segment.id(segment.ordinal_of(number, near.node));
         }
     }
@@ -344,6 +344,6 @@ fn a_segment_of_version_2_reads_as_it_was_written_and_its_graph_is_walked() {
     let graph = segment.graph(0, Metric::Euclid).unwrap();
     let target = Target::new(&query, &Rotation::new(DIMENSIONS));
     let dead = roaring::RoaringBitmap::new();
-    let found = graph::search(graph, &target, 24, 24, Accepted::Living { dead: &dead }, None);
+    let found = graph::search(graph, &target, 24, 24, Accepted::Living { dead: &dead });
     assert_eq!((found.len(), segment.id(found[0].node)), (24, id(3)));
 }

@@ -88,11 +88,6 @@ impl Coder {
         self.bits
     }
 
-    /// Distance of two levels, for vectors of one length.
-    pub fn step(&self) -> f32 {
-        self.step
-    }
-
     /// The mean of the rotated vectors.
     pub fn mean(&self) -> &[f32] {
         &self.mean
