@@ -9,6 +9,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use uuid::Uuid;
 
 /// A random identity, for a disk that is seen for the first time.
@@ -46,22 +47,37 @@ pub(crate) fn spawn_helper(
 /// Runs work that nobody waits for on one thread of low priority, and waits for it. Whatever it does in parallel stays on
 /// that thread.
 pub(crate) fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
-    let pool = POOL.get_or_init(|| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
-        // On Linux this concerns the calling thread alone. Where it is refused, the thread is as others are.
-        let begin = |_| {
-            let _ = rustix::process::setpriority_process(None, LOW_PRIORITY);
-        };
-        pool.thread_name(|_| "shard-background".into()).start_handler(begin).build().ok()
-    });
+    static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    let one = || ThreadPoolBuilder::new().num_threads(1);
+    at_low_priority(POOL.get_or_init(|| low_priority(one(), "shard-background")), work)
+}
+
+/// Runs work on as many threads as there are processors, of low priority, and waits for it: what searches leave over is
+/// for it.
+pub(crate) fn in_spare_time<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    let all = ThreadPoolBuilder::new;
+    at_low_priority(POOL.get_or_init(|| low_priority(all(), "shard-flush")), work)
+}
+
+/// Runs work in a pool; where there is none, here.
+fn at_low_priority<T: Send>(pool: &Option<ThreadPool>, work: impl FnOnce() -> T + Send) -> T {
     match pool {
         Some(pool) => pool.install(work),
         None => work(),
     }
 }
 
-/// As `nice` counts: a thread of 0 gets nearly ten times as much of a processor that both want.
+fn low_priority(pool: ThreadPoolBuilder, name: &'static str) -> Option<ThreadPool> {
+    // On Linux this concerns the calling thread alone. Where it is refused, the thread is as others are.
+    let begin = |_| {
+        let _ = rustix::process::setpriority_process(None, LOW_PRIORITY);
+    };
+    pool.thread_name(|_| name.to_owned()).start_handler(begin).build().ok()
+}
+
+/// As `nice` counts: a thread of 0 gets nearly ten times as much of a processor that both want, and gets it at once when it
+/// wakes. At 5 it still waited for milliseconds.
 const LOW_PRIORITY: i32 = 10;
 
 /// Waits for a thread, but not longer than this. Whether it ended.

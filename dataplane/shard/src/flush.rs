@@ -3,6 +3,9 @@
 //! Order on disk: segment file, then manifest, then the log's files below `flushed_seq` go. A crash between any two
 //! leaves a file that nobody names or a log that is longer than it need be, and the next start clears both up. A flush
 //! that fails is tried again; nothing is lost meanwhile, since the log still holds it all.
+//!
+//! A flush takes the processors that searches leave over, unless writes wait for it as it begins: then it takes its share,
+//! so that a shard that is searched all the time still takes writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +13,7 @@ use std::time::Duration;
 use roaring::RoaringBitmap;
 
 use crate::error::OpenError;
-use crate::limits::FLUSH_RETRY;
+use crate::limits::{FLUSH_RETRY, MAX_FROZEN};
 use crate::manifest::{Manifest, mark, segment_path};
 use crate::mutable::MutableSegment;
 use crate::room::Pauses;
@@ -123,11 +126,20 @@ fn build(
     room::check(&path, room::least_bytes(frozen), disk::free_bytes(&shared.dir))?;
     let content = SegmentContent::of(frozen);
     let sparse = shared.identity.sparse.len();
-    write_segment(&path, shared.disk_id, &content, &shared.build_options(), sparse)?;
+    let write = || write_segment(&path, shared.disk_id, &content, &shared.build_options(), sparse);
+    match writes_wait(shared) {
+        true => write()?,
+        false => env::in_spare_time(write)?,
+    }
     let segment = Segment::open(&path, number, shared.disk_id, shared.kinds(&shared.dimensions()))?;
     segment.warm();
     index::prepare(shared, &segment);
     Ok(Some(Arc::new(segment)))
+}
+
+/// Whether as much is frozen as may be, so that the next write that fills the mutable segment waits.
+fn writes_wait(shared: &Shared) -> bool {
+    env::lock(&shared.state).view.frozen.len() >= MAX_FROZEN
 }
 
 /// Puts the segment in the place of the frozen one. Ops that were applied meanwhile may have changed its points.
