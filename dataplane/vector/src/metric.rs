@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::simd::{Isa, Kernel, Task};
+use crate::simd::{FLOAT_LANES, Isa, Kernel, Pairs, Task};
 
 /// Accumulators of a sum: enough lanes for the compiler to fill the registers of any instruction set, and to have more
 /// than one addition under way, without being told that float addition may be reordered.
@@ -62,11 +62,11 @@ impl Metric {
 
     /// [`distance`](Self::distance), to be compiled into a [`Task`] that compares many.
     #[inline(always)]
-    pub fn distance_in_task(self, a: &[f32], b: &[f32]) -> f32 {
+    pub fn distance_in_task<K: Kernel>(self, a: &[f32], b: &[f32]) -> f32 {
         let distance = match self {
-            Metric::Cosine | Metric::Dot => -dot(a, b),
-            Metric::Euclid => square_distance(a, b),
-            Metric::Manhattan => absolute_distance(a, b),
+            Metric::Cosine | Metric::Dot => -sum_pairs::<K>(Pairs::Products, a, b),
+            Metric::Euclid => sum_pairs::<K>(Pairs::Squares, a, b),
+            Metric::Manhattan => sum_pairs::<K>(Pairs::Differences, a, b),
         };
         // Overflow can make infinities, and NaN of two of them; both are as far as can be said.
         match distance.is_nan() {
@@ -110,45 +110,22 @@ impl Task for Distance<'_> {
 
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) -> f32 {
-        self.metric.distance_in_task(self.a, self.b)
+        self.metric.distance_in_task::<K>(self.a, self.b)
     }
 }
 
-/// Sums `term` over pairs, in lanes, so that it vectorises; the order of additions depends on the length alone.
+/// Sums over pairs; the order of additions depends on the length alone.
 #[inline(always)]
-fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0f32; LANES];
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += term(a[lane], b[lane]);
-        }
+fn sum_pairs<K: Kernel>(pairs: Pairs, a: &[f32], b: &[f32]) -> f32 {
+    let len = a.len().min(b.len());
+    let whole = len / FLOAT_LANES * FLOAT_LANES;
+    // SAFETY: both have as many elements; a task runs where its kernel can.
+    let sum = unsafe { K::sum_pairs(pairs, a.as_ptr(), b.as_ptr(), whole) };
+    let mut rest = 0.0;
+    for at in whole..len {
+        rest += pairs.term(a[at], b[at]);
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(&a, &b)| term(a, b)).sum();
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
-        }
-        width /= 2;
-    }
-    sums[0] + rest
-}
-
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    sum_pairs(a, b, |a, b| a * b)
-}
-
-#[inline(always)]
-fn square_distance(a: &[f32], b: &[f32]) -> f32 {
-    sum_pairs(a, b, |a, b| (a - b) * (a - b))
-}
-
-#[inline(always)]
-fn absolute_distance(a: &[f32], b: &[f32]) -> f32 {
-    sum_pairs(a, b, |a, b| (a - b).abs())
+    sum + rest
 }
 
 #[cfg(test)]

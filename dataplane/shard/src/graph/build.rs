@@ -262,7 +262,7 @@ impl VectorsByNode<'_> {
 impl Distances for VectorsByNode<'_> {
     #[inline(always)]
     fn distance<K: Kernel>(&self, a: u32, b: u32) -> f32 {
-        self.metric.distance_in_task(self.vector(a), self.vector(b))
+        self.metric.distance_in_task::<K>(self.vector(a), self.vector(b))
     }
 }
 

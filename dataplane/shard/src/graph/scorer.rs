@@ -200,8 +200,8 @@ impl<'a> Exact<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn distance(&self, node: u32) -> f32 {
-        self.metric.distance_in_task(self.query, self.vector(node))
+    pub(super) fn distance<K: Kernel>(&self, node: u32) -> f32 {
+        self.metric.distance_in_task::<K>(self.query, self.vector(node))
     }
 }
 
@@ -210,7 +210,7 @@ impl Scorer for Exact<'_> {
     unsafe fn distance4<K: Kernel>(&self, nodes: [u32; 4]) -> [i32; 4] {
         let mut distances = [0; 4];
         for (distance, node) in distances.iter_mut().zip(nodes) {
-            *distance = ordered(self.distance(node));
+            *distance = ordered(self.distance::<K>(node));
         }
         distances
     }

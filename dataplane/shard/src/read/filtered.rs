@@ -202,7 +202,7 @@ impl Task for Compare<'_, '_, '_> {
                 let row = place * 64 + left.trailing_zeros() as usize;
                 left &= left - 1;
                 let vector = &vectors[row * dimensions..][..dimensions];
-                let distance = search.metric.distance_in_task(search.query, vector);
+                let distance = search.metric.distance_in_task::<K>(search.query, vector);
                 if search.may_keep(distance) {
                     near.push((distance, row as u32));
                 }

@@ -212,7 +212,7 @@ impl Task for Scan<'_, '_, '_> {
         let vectors = segment.all_vectors(search.number).chunks_exact(search.query.len());
         let some = vectors.skip(from as usize).take(SCANNED_AT_A_TIME);
         for (row, vector) in (from..).zip(some) {
-            let distance = search.metric.distance_in_task(search.query, vector);
+            let distance = search.metric.distance_in_task::<K>(search.query, vector);
             if search.top.may_keep(search.metric.score_of_distance(distance)) && !dead.contains(row)
             {
                 search.offer_of_segment(distance, placed, row);

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Portable};
+use super::{FLOAT_LANES, Kernel, Pairs, Portable};
 
 /// The kernel of x86 processors since 2013.
 pub(super) struct Avx2;
@@ -32,6 +32,20 @@ unsafe fn sum4([a, b, c, d]: [__m256i; 4]) -> [i32; 4] {
 unsafe fn sum(x: __m256i) -> i32 {
     // SAFETY: by the contract above.
     unsafe { sum4([x, _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()])[0] }
+}
+
+/// The sum of all eight: the upper half is added to the lower until one is left.
+///
+/// # Safety
+/// The processor must have AVX2.
+#[inline(always)]
+pub(super) unsafe fn sum_halves(x: __m256) -> f32 {
+    // SAFETY: by the contract above.
+    unsafe {
+        let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
 }
 
 impl Kernel for Avx2 {
@@ -98,6 +112,32 @@ impl Kernel for Avx2 {
     unsafe fn sum4_set(rows: [*const u8; 4], planes: *const u8, bytes: usize) -> [i32; 4] {
         // SAFETY: by the same contract.
         unsafe { Portable::sum4_set(rows, planes, bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_pairs(pairs: Pairs, a: *const f32, b: *const f32, len: usize) -> f32 {
+        // SAFETY: loads of 8 elements within `len`.
+        unsafe {
+            let sign = _mm256_set1_ps(-0.0);
+            let mut sums = [_mm256_setzero_ps(); 4];
+            for at in (0..len).step_by(FLOAT_LANES) {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let a = _mm256_loadu_ps(a.add(at + 8 * i));
+                    let b = _mm256_loadu_ps(b.add(at + 8 * i));
+                    let term = match pairs {
+                        Pairs::Products => _mm256_mul_ps(a, b),
+                        Pairs::Squares => {
+                            let difference = _mm256_sub_ps(a, b);
+                            _mm256_mul_ps(difference, difference)
+                        }
+                        Pairs::Differences => _mm256_andnot_ps(sign, _mm256_sub_ps(a, b)),
+                    };
+                    *sum = _mm256_add_ps(*sum, term);
+                }
+            }
+            let [a, b, c, d] = sums;
+            sum_halves(_mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d)))
+        }
     }
 
     #[inline(always)]

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Portable};
+use super::avx2::sum_halves;
+use super::{FLOAT_LANES, Kernel, Pairs, Portable};
 
 /// The kernel of x86 servers since 2019; those since 2021 can count bits too.
 pub(super) struct Avx512<const COUNTS: bool>;
@@ -135,6 +136,31 @@ impl<const COUNTS: bool> Kernel for Avx512<COUNTS> {
             }
             let biased = _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]));
             biased.wrapping_sub(sum_b.wrapping_mul(128))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_pairs(pairs: Pairs, a: *const f32, b: *const f32, len: usize) -> f32 {
+        // SAFETY: loads of 16 elements within `len`.
+        unsafe {
+            let mut sums = [_mm512_setzero_ps(); 2];
+            for at in (0..len).step_by(FLOAT_LANES) {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let a = _mm512_loadu_ps(a.add(at + 16 * i));
+                    let b = _mm512_loadu_ps(b.add(at + 16 * i));
+                    let term = match pairs {
+                        Pairs::Products => _mm512_mul_ps(a, b),
+                        Pairs::Squares => {
+                            let difference = _mm512_sub_ps(a, b);
+                            _mm512_mul_ps(difference, difference)
+                        }
+                        Pairs::Differences => _mm512_abs_ps(_mm512_sub_ps(a, b)),
+                    };
+                    *sum = _mm512_add_ps(*sum, term);
+                }
+            }
+            let sum = _mm512_add_ps(sums[0], sums[1]);
+            sum_halves(_mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1)))
         }
     }
 

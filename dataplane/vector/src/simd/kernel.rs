@@ -8,6 +8,32 @@ pub struct Line(pub [u8; 64]);
 /// Keys of a beam that kernels handle at a time; a beam has room for its length rounded up to this, and as many again.
 pub const BEAM_LANES: usize = 8;
 
+/// Floats of two vectors that kernels take together, each into a sum of its own.
+pub const FLOAT_LANES: usize = 32;
+
+/// What is summed over the elements of two vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairs {
+    /// Their products.
+    Products,
+    /// The squares of their differences.
+    Squares,
+    /// The absolute values of their differences.
+    Differences,
+}
+
+impl Pairs {
+    /// Of one pair.
+    #[inline(always)]
+    pub(crate) fn term(self, a: f32, b: f32) -> f32 {
+        match self {
+            Pairs::Products => a * b,
+            Pairs::Squares => (a - b) * (a - b),
+            Pairs::Differences => (a - b).abs(),
+        }
+    }
+}
+
 /// The operations. All integer results are exact, so every kernel gives the same.
 ///
 /// # Safety
@@ -42,6 +68,13 @@ pub trait Kernel {
     /// # Safety
     /// See the trait.
     unsafe fn dot_i8(a: *const i8, b: *const i8, sum_b: i32, bytes: usize) -> i32;
+
+    /// Sum over pairs of `len` floats, a multiple of [`FLOAT_LANES`]: in so many lanes, of which then the upper half is added
+    /// to the lower until one is left. Products are rounded before they are added, so every kernel gives the same.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn sum_pairs(pairs: Pairs, a: *const f32, b: *const f32, len: usize) -> f32;
 
     /// Which of the 16 distances at `distances` are at most `limit`, as a bit mask.
     ///

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{Kernel, Portable};
+use super::{FLOAT_LANES, Kernel, Pairs, Portable};
 
 /// The kernel of ARM servers and Apple's laptops.
 pub(super) struct Neon;
@@ -74,6 +74,37 @@ impl Kernel for Neon {
     unsafe fn sum4_set(rows: [*const u8; 4], planes: *const u8, bytes: usize) -> [i32; 4] {
         // SAFETY: by the same contract.
         unsafe { Portable::sum4_set(rows, planes, bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_pairs(pairs: Pairs, a: *const f32, b: *const f32, len: usize) -> f32 {
+        // SAFETY: loads of 4 elements within `len`.
+        unsafe {
+            let mut sums = [vdupq_n_f32(0.0); 8];
+            for at in (0..len).step_by(FLOAT_LANES) {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let (a, b) = (vld1q_f32(a.add(at + 4 * i)), vld1q_f32(b.add(at + 4 * i)));
+                    let term = match pairs {
+                        Pairs::Products => vmulq_f32(a, b),
+                        Pairs::Squares => {
+                            let difference = vsubq_f32(a, b);
+                            vmulq_f32(difference, difference)
+                        }
+                        Pairs::Differences => vabdq_f32(a, b),
+                    };
+                    *sum = vaddq_f32(*sum, term);
+                }
+            }
+            let mut width = sums.len() / 2;
+            while width > 0 {
+                for i in 0..width {
+                    sums[i] = vaddq_f32(sums[i], sums[i + width]);
+                }
+                width /= 2;
+            }
+            let two = vadd_f32(vget_low_f32(sums[0]), vget_high_f32(sums[0]));
+            vget_lane_f32(two, 0) + vget_lane_f32(two, 1)
+        }
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! What each operation means, in plain Rust. Also what runs where there is no kernel for the processor.
 
-use super::Kernel;
+use super::{FLOAT_LANES, Kernel, Pairs};
 
 /// The plain kernel.
 pub struct Portable;
@@ -57,6 +57,27 @@ impl Kernel for Portable {
         let (a, b) =
             unsafe { (std::slice::from_raw_parts(a, bytes), std::slice::from_raw_parts(b, bytes)) };
         a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+    }
+
+    #[inline(always)]
+    unsafe fn sum_pairs(pairs: Pairs, a: *const f32, b: *const f32, len: usize) -> f32 {
+        // SAFETY: the caller's pointers lead to `len` elements.
+        let (a, b) =
+            unsafe { (std::slice::from_raw_parts(a, len), std::slice::from_raw_parts(b, len)) };
+        let mut sums = [0.0f32; FLOAT_LANES];
+        for (a, b) in a.chunks_exact(FLOAT_LANES).zip(b.chunks_exact(FLOAT_LANES)) {
+            for lane in 0..FLOAT_LANES {
+                sums[lane] += pairs.term(a[lane], b[lane]);
+            }
+        }
+        let mut width = FLOAT_LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                sums[lane] += sums[lane + width];
+            }
+            width /= 2;
+        }
+        sums[0]
     }
 
     #[inline(always)]
