@@ -21,9 +21,10 @@ use shoal_vector::{Metric, PointId};
 use super::beam::{node_of, ordered};
 use super::refine::{Distances, Prune};
 use super::rows::{RowMeta, quantise};
+use super::scan::Scan;
 use super::scorer::Scorer;
 use super::search::{MOST, Target, is_scanned};
-use super::walk::{Admit, Bits as Nodes, Everything, Links, Scan, Scratch, Set, Walk};
+use super::walk::{Admit, Bits as Nodes, Everything, Links, Scratch, Set, Walk};
 use crate::env;
 use crate::index::Bits;
 
@@ -427,7 +428,7 @@ impl Scorer for ByVector<'_> {
         let mut distances = [0; 4];
         for (distance, node) in distances.iter_mut().zip(nodes) {
             let vector = self.graph.member(node).map_or(&[][..], |member| &member.vector);
-            *distance = ordered(self.graph.metric.distance_in_task(self.query, vector));
+            *distance = ordered(self.graph.metric.distance_in_task::<K>(self.query, vector));
         }
         distances
     }
@@ -451,7 +452,7 @@ impl Distances for Within<'_> {
     fn distance<K: Kernel>(&self, a: u32, b: u32) -> f32 {
         if self.graph.metric == Metric::Manhattan {
             let vector = |node| self.graph.member(node).map_or(&[][..], |member| &*member.vector);
-            return Metric::Manhattan.distance_in_task(vector(a), vector(b));
+            return Metric::Manhattan.distance_in_task::<K>(vector(a), vector(b));
         }
         let (bytes, b_meta) = (self.graph.rotation.padded(), self.graph.meta(b));
         // SAFETY: two rows of that many bytes; a task runs where its kernel can.

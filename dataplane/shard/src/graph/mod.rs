@@ -16,6 +16,7 @@ mod instant;
 mod pages;
 mod refine;
 mod rows;
+mod scan;
 mod scorer;
 mod search;
 mod sketches;

@@ -12,8 +12,9 @@ use shoal_vector::simd::{Isa, Kernel, Task};
 
 use super::beam::{distance_of, node_of, ordered, unordered};
 use super::blocks::Blocks;
+use super::scan::Scan;
 use super::scorer::{Coded, Exact, Scorer, Sketched};
-use super::walk::{Admit, Bits, Everything, Scan, Scratch, Set, Walk};
+use super::walk::{Admit, Bits, Everything, Scratch, Set, Walk};
 
 /// How many of the best by codes are compared exactly at least.
 pub(crate) const RESCORED: usize = 16;
@@ -27,6 +28,10 @@ const DOUBTFUL: usize = 8;
 
 /// A filter that accepts this share of nodes or more is applied to what a plain, longer walk finds.
 pub(super) const MOST: f64 = 0.4;
+
+/// Nodes that a scan keeps, as many times what is asked for: by codes of 4 bits, the tenth of what is wanted is all but
+/// certainly among the nearest 24.
+const SCANNED_TIMES: usize = 3;
 
 /// A scan costs so many times less for a node than a walk among some nodes does for each of its beam's places: it visits
 /// nodes in order, and asks for them long before it needs them. At 384 dimensions 10 ns a node, so it takes as long as two
@@ -223,8 +228,10 @@ impl Search<'_, '_> {
         self.run(Plan::Walk, longer.min(self.graph.blocks.nodes()))
     }
 
+    /// A scan misses nothing that codes tell, so it keeps what may be compared exactly and little more.
     fn scan(&mut self, bits: &[u64], ef: usize) -> Vec<Near> {
-        let found = self.run(Plan::Scan(Set(bits)), ef);
+        let kept = self.k.saturating_mul(SCANNED_TIMES).max(ef / 2).max(RESCORED);
+        let found = self.run(Plan::Scan(Set(bits)), kept.min(self.graph.blocks.nodes()));
         self.rescore(found, |_| true)
     }
 
@@ -355,7 +362,7 @@ impl Task for Rescore<'_> {
             if let Some(&next) = nodes.get(at + RESCORE_AHEAD) {
                 exact.prefetch::<K>(next);
             }
-            near.push(Near { distance: exact.distance(node), node });
+            near.push(Near { distance: exact.distance::<K>(node), node });
         }
         near
     }

@@ -90,8 +90,8 @@ pub(super) struct Scratch {
     pub(super) beam: Beam,
     visited: Vec<u64>,
     /// Nodes met by the current step, then padding.
-    fresh: Vec<u32>,
-    distances: Vec<i32>,
+    pub(super) fresh: Vec<u32>,
+    pub(super) distances: Vec<i32>,
     /// Nodes to look through.
     through: Vec<u32>,
 }
@@ -132,7 +132,7 @@ impl<L: Links, S: Scorer, A: Admit> Task for Walk<'_, L, S, A> {
 
 /// Asks for what is looked at first of a node.
 #[inline(always)]
-fn ask<K: Kernel, S: Scorer>(scorer: &S, node: u32) {
+pub(super) fn ask<K: Kernel, S: Scorer>(scorer: &S, node: u32) {
     match S::SKETCHED {
         true => scorer.prefetch_sketch::<K>(node),
         false => scorer.prefetch::<K>(node),
@@ -340,69 +340,6 @@ unsafe fn walk<K: Kernel, L: Links, S: Scorer, A: Admit>(walk: Walk<'_, L, S, A>
                             current = position;
                             prefetch_links(node);
                         }
-                    }
-                }
-            }
-        }
-        len
-    }
-}
-
-/// The nearest of a set of nodes by scanning them all: what to do when few are accepted. Fills the scratch's beam.
-pub(super) struct Scan<'a, S> {
-    pub(super) scorer: S,
-    pub(super) set: Set<'a>,
-    pub(super) ef: usize,
-    pub(super) scratch: &'a mut Scratch,
-}
-
-/// Nodes asked for ahead of use: enough to hide memory, few enough to leave its queues room.
-const SCAN_AHEAD: usize = 8;
-
-impl<S: Scorer> Task for Scan<'_, S> {
-    type Output = usize;
-
-    #[inline(always)]
-    unsafe fn run<K: Kernel>(self) -> usize {
-        let Self { scorer, set, ef, scratch } = self;
-        scratch.beam.clear(ef);
-        let beam = scratch.beam.as_mut_ptr();
-        // Loops, not iterators: their closures would not always be compiled for this kernel.
-        let mut nodes = Bits::new(set);
-        let mut ahead = Bits::new(set);
-        for _ in 0..SCAN_AHEAD {
-            if let Some(node) = ahead.next() {
-                ask::<K, S>(&scorer, node);
-            }
-        }
-        let mut len = 0;
-        while let Some(first) = nodes.next() {
-            let mut four = [first; 4];
-            let mut count = 1;
-            while count < 4
-                && let Some(node) = nodes.next()
-            {
-                four[count] = node;
-                count += 1;
-            }
-            for _ in 0..4 {
-                if let Some(node) = ahead.next() {
-                    ask::<K, S>(&scorer, node);
-                }
-            }
-            // SAFETY: the set has bits for nodes of the graph alone; the beam has room for `ef` and more.
-            unsafe {
-                if S::SKETCHED {
-                    let [a, b, c, d] = scorer.least4::<K>(four);
-                    if a.min(b).min(c.min(d)) > distance_of(*beam.add(ef - 1)) {
-                        continue;
-                    }
-                }
-                let distances = scorer.distance4::<K>(four);
-                for i in 0..count {
-                    let key = key(distances[i], four[i]);
-                    if key < *beam.add(ef - 1) {
-                        K::insert(beam, &mut len, ef, key);
                     }
                 }
             }
