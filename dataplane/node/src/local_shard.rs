@@ -1,6 +1,9 @@
 //! A shard in this process, as both the laptop's router and the gRPC server use it.
 //!
-//! Invariant: reads run on the read pool, never on the threads that drive the network, and end when they are dropped.
+//! Invariant: reads run on the read pool and end when they are dropped; only searches that will be short run on the thread
+//! that asks, which drives the network, because to hand them over would cost as much as they take.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use shoal_shard::api::{
@@ -10,7 +13,7 @@ use shoal_shard::api::{
 use shoal_shard::{Shard, WantedIndexes};
 use shoal_vector::{Filter, PointId};
 
-use crate::reads::ReadPool;
+use crate::reads::{ReadError, ReadPool};
 
 /// A shard and the pool its reads run on. Clones are the same shard.
 #[derive(Clone)]
@@ -52,8 +55,17 @@ impl LocalShard {
         self.shard.write(op, origin, wait).await
     }
 
-    /// The nearest points.
-    pub async fn search(&self, request: SearchRequest) -> Result<Vec<FoundPoint>, ShardError> {
+    /// The nearest points. A search that will take no longer than `in_place` runs on the calling thread.
+    pub async fn search(
+        &self,
+        request: SearchRequest,
+        in_place: Duration,
+    ) -> Result<Vec<FoundPoint>, ShardError> {
+        if self.shard.guess(&request) <= in_place
+            && let Some(found) = self.reads.in_place(|| self.shard.search(&request))
+        {
+            return found.map_err(|error| self.unavailable(error))?;
+        }
         self.read(move |shard| shard.search(&request)).await
     }
 
@@ -89,9 +101,10 @@ impl LocalShard {
     ) -> Result<T, ShardError> {
         let shard = self.shard.clone();
         let answer = self.reads.run(move |cancel| read(&shard.with_cancel(cancel))).await;
-        answer.map_err(|error| ShardError::Unavailable {
-            shard: self.name.clone(),
-            detail: error.to_string(),
-        })?
+        answer.map_err(|error| self.unavailable(error))?
+    }
+
+    fn unavailable(&self, error: ReadError) -> ShardError {
+        ShardError::Unavailable { shard: self.name.clone(), detail: error.to_string() }
     }
 }

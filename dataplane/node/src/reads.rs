@@ -1,22 +1,40 @@
 //! Where reads of a shard run: on blocking threads, so that a long scan never stalls the network, and only so many at
 //! once, so that a burst queues here instead of making every search slow.
 //!
-//! Invariant: at most [`ReadPool::new`]'s number of reads run and at most [`QUEUE`] wait; the rest are refused at once.
+//! A search that takes tens of microseconds would take twice as long for being handed to another thread and back. Those
+//! that will be short run where they are asked for, of which there are as many at once as threads that drive the network.
+//! They are short only while their points are in memory, so that `Pace` sends them to the pool when they turn out not to
+//! be.
+//!
+//! Invariant: at most [`ReadPool::new`]'s number of reads run on the pool and at most [`QUEUE`] wait; the rest are refused at
+//! once.
 
+mod pace;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use shoal_shard::Cancel;
 use tokio::sync::Semaphore;
 
+use self::pace::Pace;
+use crate::clock;
+
 /// Reads that may wait for a turn. A search takes well under a millisecond, so a full queue is a second of work; to
 /// let more wait would only answer them after their callers have given up.
 pub const QUEUE: usize = 1024;
+
+/// How long the reads of one request may keep a thread that drives the network: a few times what handing them over
+/// costs, and too short to be missed by anyone who waits for that thread.
+pub const IN_PLACE: Duration = Duration::from_micros(500);
 
 /// A bounded place to run reads.
 #[derive(Clone, Debug)]
 pub struct ReadPool {
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
+    pace: Arc<Pace>,
 }
 
 /// Why a read did not run to its end.
@@ -37,12 +55,25 @@ impl ReadPool {
         Self {
             running: Arc::new(Semaphore::new(concurrency)),
             admitted: Arc::new(Semaphore::new(concurrency + QUEUE)),
+            pace: Arc::default(),
         }
     }
 
     /// A pool for this machine. Reads are CPU work but may fault pages in from disk, hence twice the cores.
     pub fn for_this_machine() -> Self {
         Self::new(2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+    }
+
+    /// Runs a read that will be short on this thread; `None` where those are known to be long at the moment.
+    pub fn in_place<T>(&self, read: impl FnOnce() -> T) -> Option<Result<T, ReadError>> {
+        if !self.pace.allows() {
+            return None;
+        }
+        let start = clock::now();
+        // As on the pool, a bug costs this read and no more. What it shares it only looks at.
+        let answer = catch_unwind(AssertUnwindSafe(read)).map_err(|_| ReadError::CutOff);
+        self.pace.took(start.elapsed());
+        Some(answer)
     }
 
     /// Runs a read. A caller that gives up while its read waits costs nothing more, and one that gives up later cancels
@@ -117,6 +148,16 @@ mod tests {
         });
         assert!(tokio::time::timeout(std::time::Duration::from_millis(20), endless).await.is_err());
         assert_eq!(pool.run(|_| 1).await, Ok(1));
+    }
+
+    #[test]
+    fn a_short_read_runs_on_the_thread_that_asks_and_its_panic_ends_there() {
+        let pool = ReadPool::new(1);
+        let here = std::thread::current().id();
+        assert_eq!(pool.in_place(|| std::thread::current().id()), Some(Ok(here)));
+        let broken = pool.in_place(|| panic!("as a bug would"));
+        assert_eq!(broken, Some(Err::<(), _>(ReadError::CutOff)));
+        assert_eq!(pool.in_place(|| 1), Some(Ok(1)));
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ use crate::convert as to;
 use crate::drain::Stop;
 use crate::listen;
 use crate::local_shard::LocalShard;
+use crate::reads::IN_PLACE;
 use crate::status::{not_ready, to_status};
 use crate::telemetry::Telemetry;
 use crate::token::{RequireToken, SharedToken};
@@ -146,7 +147,7 @@ impl ShardService for ShardServer {
             let message = request.into_inner();
             let shard = self.admit(message.target.as_ref())?;
             let request = to::search_from_pb(message).map_err(unreadable)?;
-            let found = shard.search(request).await.map_err(failed)?;
+            let found = shard.search(request, IN_PLACE).await.map_err(failed)?;
             let bytes = found.iter().map(|found| found.parts.bytes()).sum();
             shoal_shard::compute(bytes, || to::found_to_pb(found)).map_err(unsayable)
         })

@@ -329,7 +329,7 @@ async fn callers_without_the_token_or_at_the_wrong_address_get_nothing() {
         Token::parse(TOKEN).unwrap(),
     )
     .unwrap();
-    assert!(ShardClient::Remote(moved).search(nearest(1), deadline).await.is_err());
+    assert!(ShardClient::Remote(moved).search(nearest(1), deadline, deadline).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use shoal_vector::payload::MAX_PAYLOAD_INDEXES;
@@ -24,6 +25,7 @@ use crate::read::{self, Projection, ReadError};
 use crate::shared::Shared;
 use crate::snapshot::{self, Snapshot};
 use crate::sync_times::SyncTimes;
+use crate::vectors::number_of;
 use crate::view::View;
 use crate::wal::Wal;
 use crate::write::{Pending, Writer};
@@ -165,11 +167,27 @@ impl Shard {
         if request.k == 0 {
             return Err(ShardError::Invalid("limit: value 0 invalid, must be 1 or larger".into()));
         }
-        let ef = request.ef.unwrap_or_else(|| shared.tuning.of(&request.using).ef).max(request.k);
+        let ef = self.kept(request);
         self.read(&request.want, |view, projection| match &request.sparse {
             Some(query) => read::search_sparse(view, number, query, request, projection),
             None => read::search(view, number, ef, request, projection),
         })
+    }
+
+    /// How long a search will take, roughly, if nothing has to come from the disk.
+    pub fn guess(&self, request: &SearchRequest) -> Duration {
+        match number_of(&self.inner.shared.identity.vectors, &request.using) {
+            Some(number) => {
+                read::guess(&self.inner.shared.view.load(), number, self.kept(request), request)
+            }
+            None => Duration::MAX,
+        }
+    }
+
+    /// Candidates that a search's walks keep.
+    fn kept(&self, request: &SearchRequest) -> usize {
+        let tuned = || self.inner.shared.tuning.of(&request.using).ef;
+        request.ef.unwrap_or_else(tuned).max(request.k)
     }
 
     /// The points of these ids that exist, in the order of the ids.

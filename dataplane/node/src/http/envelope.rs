@@ -5,14 +5,13 @@
 //! Invariant: no error leaves without an envelope, whoever made it: ours, or the HTTP library's for a bad path.
 
 use std::convert::Infallible;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::request::Parts;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -29,9 +28,18 @@ const MAX_FOREIGN_TEXT: usize = 4096;
 pub(super) struct Started(Instant);
 
 impl Started {
+    pub(super) fn now() -> Self {
+        Self(clock::now())
+    }
+
+    /// How long ago.
+    pub(super) fn elapsed(self) -> Duration {
+        clock::now().saturating_duration_since(self.0)
+    }
+
     /// Seconds since.
     fn seconds(self) -> f64 {
-        clock::now().saturating_duration_since(self.0).as_secs_f64()
+        self.elapsed().as_secs_f64()
     }
 }
 
@@ -39,7 +47,7 @@ impl<S: Sync> FromRequestParts<S> for Started {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().copied().unwrap_or_else(|| Started(clock::now())))
+        Ok(parts.extensions.get().copied().unwrap_or_else(Self::now))
     }
 }
 
@@ -120,11 +128,8 @@ fn as_json(json: Vec<u8>) -> Response {
     response
 }
 
-/// Notes when a request arrived, and puts errors into their envelope.
-pub(super) async fn measure(mut request: Request, next: Next) -> Response {
-    let started = Started(clock::now());
-    request.extensions_mut().insert(started);
-    let mut response = next.run(request).await;
+/// Puts errors into their envelope.
+pub(super) async fn enclose(mut response: Response, started: Started) -> Response {
     let failure = match response.extensions_mut().remove::<Failure>() {
         Some(failure) => failure,
         None if is_foreign_error(&response) => {
@@ -172,8 +177,8 @@ pub(super) struct Plain;
 #[cfg(test)]
 mod tests {
     use axum::Router as Routes;
-    use axum::extract::Path;
-    use axum::middleware;
+    use axum::extract::{Path, Request};
+    use axum::middleware::{self, Next};
     use axum::routing::get;
     use serde_json::{Value, json};
     use tower::ServiceExt;
@@ -191,7 +196,11 @@ mod tests {
             .route("/whole", get(|started: Started| async move { Reply::whole(started, 7) }))
             .route("/partial", get(move |started: Started| async move { partial(started) }))
             .route("/number/{n}", get(|Path(n): Path<u32>| async move { n.to_string() }))
-            .layer(middleware::from_fn(measure));
+            .layer(middleware::from_fn(async |mut request: Request, next: Next| {
+                let started = Started::now();
+                request.extensions_mut().insert(started);
+                enclose(next.run(request).await, started).await
+            }));
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         let (parts, body) = app.oneshot(request).await.unwrap().into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();

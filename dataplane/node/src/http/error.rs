@@ -9,7 +9,7 @@ use shoal_vector::{FilterError, PointId};
 
 use crate::router::api::RouteError;
 
-/// Why a request is answered with an error. [`super::envelope::measure`] writes it out.
+/// Why a request is answered with an error. [`super::envelope::enclose`] writes it out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) status: StatusCode,

@@ -26,14 +26,14 @@ use axum::Router as Routes;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use crate::admin::Readiness;
-use crate::clock;
 use crate::router::Router;
 use crate::telemetry::Telemetry;
+use envelope::Started;
 
 pub use auth::ApiKey;
 pub use envelope::PARTIAL;
@@ -75,10 +75,7 @@ pub fn app(state: Arc<AppState>) -> Routes {
         .merge(points_routes());
     unsupported::add(routes)
         .fallback(unsupported::no_such_path)
-        .layer(middleware::from_fn_with_state(state.clone(), room::hold))
-        .layer(middleware::from_fn_with_state(state.clone(), auth::require_key))
-        .layer(middleware::from_fn(envelope::measure))
-        .layer(middleware::from_fn_with_state(state.clone(), observe))
+        .layer(middleware::from_fn_with_state(state.clone(), around))
         .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS_AT_ONCE))
         .with_state(state)
 }
@@ -103,24 +100,43 @@ fn points_routes() -> Routes<Arc<AppState>> {
         .route(&at("/query/batch"), post(search::query::batch))
 }
 
-/// Counts a request under the pattern it matched.
-async fn observe(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
-    let start = clock::now();
+/// What is done around every request. One layer, because each costs a request some copies and boxes.
+async fn around(State(state): State<Arc<AppState>>, mut request: Request, next: Next) -> Response {
+    let started = Started::now();
+    request.extensions_mut().insert(started);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
-    let response = next.run(request).await;
+    let response = match auth::require_key(&state, &request) {
+        // The room for its body is its own until it is answered.
+        Ok(()) => match state.body_room.take(room::announced(&request)).await {
+            Ok(_held) => next.run(request).await,
+            Err(failure) => failure.into_response(),
+        },
+        Err(failure) => failure.into_response(),
+    };
+    let response = envelope::enclose(response, started).await;
+    observe(&state, &method, route.as_ref(), &response, started);
+    response
+}
+
+/// Counts a request under the pattern it matched.
+fn observe(
+    state: &AppState,
+    method: &Method,
+    route: Option<&MatchedPath>,
+    response: &Response,
+    started: Started,
+) {
     // Labels must have few values, and a client may invent both paths and methods.
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    let method = match method {
+    let route = route.map_or("none", MatchedPath::as_str);
+    let method = match *method {
         Method::GET
         | Method::POST
         | Method::PUT
         | Method::DELETE
         | Method::PATCH
-        | Method::HEAD => method.to_string(),
-        _ => "other".to_owned(),
+        | Method::HEAD => method.as_str(),
+        _ => "other",
     };
-    let elapsed = clock::now().saturating_duration_since(start);
-    state.telemetry.http.observe(&method, route, response.status().as_u16(), elapsed);
-    response
+    state.telemetry.http.observe(method, route, response.status().as_u16(), started.elapsed());
 }

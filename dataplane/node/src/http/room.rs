@@ -10,13 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::HttpBody;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::AppState;
 use super::error::Failure;
 
 /// Bodies up to this size are not counted.
@@ -50,8 +47,8 @@ impl BodyRoom {
         Self { limit, permits: Arc::new(Semaphore::new(bytes.div_ceil(UNIT))), patience }
     }
 
-    /// Waits for room for a body. `None` for one that needs none, or that is too long to be read at all.
-    async fn take(
+    /// Waits for room for a body, to be held until its request is answered. `None` for one that needs none, or that is too long to be read at all.
+    pub(super) async fn take(
         &self,
         announced: Option<usize>,
     ) -> Result<Option<OwnedSemaphorePermit>, Failure> {
@@ -69,20 +66,8 @@ impl BodyRoom {
     }
 }
 
-/// Holds room for a request's body until it is answered.
-pub(super) async fn hold(
-    State(state): State<Arc<AppState>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match state.body_room.take(announced(&request)).await {
-        Ok(_held) => next.run(request).await,
-        Err(failure) => failure.into_response(),
-    }
-}
-
 /// How long the body says it is.
-fn announced(request: &Request) -> Option<usize> {
+pub(super) fn announced(request: &Request) -> Option<usize> {
     if request.body().is_end_stream() {
         return Some(0);
     }

@@ -29,6 +29,7 @@ pub use remote::RemoteShard;
 use shard_client::ShardClient;
 
 use crate::clock;
+use crate::reads::IN_PLACE;
 use crate::telemetry::Telemetry;
 use crate::topology::Topology;
 
@@ -160,10 +161,31 @@ impl Router {
         r: SearchRequest,
         deadline: Duration,
     ) -> Result<Answer<Vec<FoundPoint>>, RouteError> {
+        self.search_one_of(1, c, r, deadline).await
+    }
+
+    /// The same, for one of so many searches that a client wants at once: those that run on the calling thread share the
+    /// time that it has.
+    pub async fn search_one_of(
+        &self,
+        together: usize,
+        c: &Collection,
+        r: SearchRequest,
+        deadline: Duration,
+    ) -> Result<Answer<Vec<FoundPoint>>, RouteError> {
         let timer = self.telemetry.search_started();
         let metric = metric(c, &r.using)?;
         let k = r.k;
-        let calls = c.shards.iter().map(|s| (s.name().to_owned(), s.search(r.clone(), deadline)));
+        let shares = together.saturating_mul(c.shards.len()).max(1);
+        let in_place = IN_PLACE / u32::try_from(shares).unwrap_or(u32::MAX);
+        if let [only] = c.shards.as_slice() {
+            // Nothing to copy for others, and nothing to merge.
+            let value = only.search(r, deadline, in_place).await?;
+            timer.done(false);
+            return Ok(Answer { value, missing: Vec::new() });
+        }
+        let calls =
+            c.shards.iter().map(|s| (s.name().to_owned(), s.search(r.clone(), deadline, in_place)));
         let Answer { value, missing } = scatter::gather(calls).await.some()?;
         timer.done(!missing.is_empty());
         Ok(Answer { value: merge(value, metric, k), missing })

@@ -60,14 +60,17 @@ impl ShardClient {
         }
     }
 
-    /// The nearest points.
+    /// The nearest points. In this process, a search that will take no longer than `in_place` runs on the calling thread.
     pub async fn search(
         &self,
         request: SearchRequest,
         deadline: Duration,
+        in_place: Duration,
     ) -> Result<Vec<FoundPoint>, CallError> {
         match self {
-            ShardClient::Local(shard) => self.bounded(deadline, shard.search(request)).await,
+            ShardClient::Local(shard) => {
+                self.bounded(deadline, shard.search(request, in_place)).await
+            }
             ShardClient::Remote(shard) => shard.search(request, deadline).await,
             ShardClient::Down { error, .. } => Err(error.clone().into()),
         }

@@ -1,5 +1,6 @@
 //! Reading: search, retrieve, scroll and count, each over one immutable view.
 
+mod cost;
 mod filtered;
 mod filtered_memory;
 mod matching;
@@ -9,6 +10,7 @@ mod scroll;
 mod search;
 mod sparse;
 
+pub(crate) use cost::guess;
 pub(crate) use parts::{Projection, retrieve};
 pub(crate) use scan::{count, matching_ids};
 pub(crate) use scroll::scroll;

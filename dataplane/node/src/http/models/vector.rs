@@ -43,6 +43,9 @@ impl<'de> Deserialize<'de> for VectorLike {
     }
 }
 
+/// Numbers of a list that are gathered before memory is taken for them.
+const AT_ONCE: usize = 1024;
+
 struct VectorVisitor;
 
 impl<'de> Visitor<'de> for VectorVisitor {
@@ -53,23 +56,28 @@ impl<'de> Visitor<'de> for VectorVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<VectorLike, A::Error> {
-        let mut numbers = Vec::new();
+        // A list does not say how long it is. By way of the stack, most take memory once, and not more than they need.
+        let (mut numbers, mut some, mut held) = (Vec::new(), [0.0; AT_ONCE], 0);
         while let Some(element) = list.next_element()? {
-            let other = match element {
-                Element::Number(n) => {
-                    numbers.push(n);
-                    continue;
+            let number = match element {
+                Element::Number(n) => n,
+                Element::Whole(n) => n as f32,
+                other => {
+                    while list.next_element::<IgnoredAny>()?.is_some() {}
+                    return Ok(match other {
+                        Element::List => VectorLike::Lists,
+                        _ => VectorLike::Mixed,
+                    });
                 }
-                Element::Whole(n) => {
-                    numbers.push(n as f32);
-                    continue;
-                }
-                Element::List => VectorLike::Lists,
-                Element::Other => VectorLike::Mixed,
             };
-            while list.next_element::<IgnoredAny>()?.is_some() {}
-            return Ok(other);
+            if held == AT_ONCE {
+                numbers.extend_from_slice(&some);
+                held = 0;
+            }
+            some[held] = number;
+            held += 1;
         }
+        numbers.extend_from_slice(&some[..held]);
         Ok(VectorLike::Dense(numbers))
     }
 

@@ -69,16 +69,18 @@ async fn run(
     search: Nearest,
     time: Time,
 ) -> Result<Found<Vec<ScoredOut>>, Failure> {
-    let Answer { value, missing } = find(state, collection, search, time).await?;
+    let Answer { value, missing } = find(state, collection, search, time, 1).await?;
     let bytes = value.iter().map(|found| found.parts.bytes()).sum();
     Ok(Found { value: value.into_iter().map(ScoredOut::from).collect(), missing, bytes })
 }
 
+/// Runs one of so many searches of a request.
 async fn find(
     state: &AppState,
     collection: &Collection,
     search: Nearest,
     time: Time,
+    together: usize,
 ) -> Result<Answer<Vec<FoundPoint>>, Failure> {
     let k = super::models::limits::skip_and_take(search.offset, search.limit)?;
     // Reading the point it is about is part of a search, and takes from its time.
@@ -106,9 +108,10 @@ async fn find(
         score_threshold: search.score_threshold,
         want: search.want,
     };
-    let answer = state.router.search(collection, request, left_until(until)).await?;
-    let found = answer.value.into_iter().skip(search.offset).collect();
-    Ok(Answer { value: found, missing: answer.missing })
+    let left = left_until(until);
+    let mut answer = state.router.search_one_of(together, collection, request, left).await?;
+    answer.value.drain(..search.offset.min(answer.value.len()));
+    Ok(answer)
 }
 
 /// Runs a batch, some at a time, and answers in the order asked. One that fails fails all, as in the dialect. All answers
@@ -119,8 +122,9 @@ async fn run_all(
     searches: Vec<Nearest>,
     time: Time,
 ) -> Result<Found<Vec<Vec<ScoredOut>>>, Failure> {
-    let running =
-        futures::stream::iter(searches).map(|search| find(state, collection, search, time));
+    let together = searches.len();
+    let running = futures::stream::iter(searches)
+        .map(|search| find(state, collection, search, time, together));
     let mut running = running.buffered(SEARCHES_AT_ONCE);
     let (mut answers, mut missing) = (Vec::new(), Vec::new());
     let mut room = MAX_ANSWER_BYTES;
