@@ -165,7 +165,8 @@ impl Shard {
         if request.k == 0 {
             return Err(ShardError::Invalid("limit: value 0 invalid, must be 1 or larger".into()));
         }
-        let ef = request.ef.unwrap_or_else(|| shared.tuning.of(&request.using).ef).max(request.k);
+        let ef = request.ef.unwrap_or_else(|| shared.tuning.of(&request.using).ef);
+        let ef = ef.max(request.quantization.candidates(request.k));
         self.read(&request.want, |view, projection| match &request.sparse {
             Some(query) => read::search_sparse(view, number, query, request, projection),
             None => read::search(view, number, ef, request, projection),

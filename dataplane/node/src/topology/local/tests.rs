@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shoal_shard::api::{OpOrigin, Want};
-use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
+use shoal_vector::{Metric, Op, Point, PointId, Quantization, VectorConfig};
 
 use super::*;
 
@@ -19,6 +19,7 @@ fn request(name: &str) -> CreateCollection {
         vectors,
         sparse: Vec::new(),
         ef_construct: Some(50),
+        quantization: [(String::new(), Quantization::None)].into(),
         shards: None,
         timeout,
     }
