@@ -63,6 +63,7 @@ async fn collections_of_any_name_are_there_with_their_points_after_a_restart() {
             (collection.name.as_str(), collection.ef_construct, collection.shards.len()),
             (name, 50, 2)
         );
+        assert_eq!(collection.quantization[""], Quantization::None);
         assert!(has(collection, 7).await && !has(collection, 8).await);
     }
     topology.close().await;
