@@ -137,6 +137,9 @@ pub struct VectorSpec {
     /// Tuning of the graph index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<Index>,
+    /// What walks of the graph compare in place of vectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
 }
 
 /// One sparse vector of a point.
@@ -234,6 +237,20 @@ pub enum Distance {
     Euclid,
     /// Sum of absolute differences.
     Manhattan,
+}
+
+/// What walks of the graph compare in place of vectors: codes of 4 or of 8 bits a dimension, or with None the vectors
+/// themselves. Default: Bits4. Fewer bits take less memory and time; scores are exact with each. May change: shard pods are
+/// restarted, and segments that are made from then on have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Quantization {
+    /// Codes of 4 bits a dimension: least memory, and fastest.
+    #[default]
+    Bits4,
+    /// Codes of 8 bits a dimension.
+    Int8,
+    /// Nothing: vectors are compared as they are.
+    None,
 }
 
 /// Tuning of the graph index.

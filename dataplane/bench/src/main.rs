@@ -26,9 +26,9 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clap::Parser;
 use serde_json::{Value, json};
-use shoal_shard::api::{Identity, OpOrigin, SearchRequest, Tuning, Want};
+use shoal_shard::api::{Identity, OpOrigin, QuantizationParams, SearchRequest, Tuning, Want};
 use shoal_shard::{Limits, Shard, encode_op};
-use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
+use shoal_vector::{Metric, Op, Point, PointId, Quantization, VectorConfig};
 
 use filtered::payload;
 use npy::Matrix;
@@ -93,7 +93,11 @@ fn main() -> Result<()> {
         mutable_log_bytes: 1 << 40,
         ..Limits::default()
     };
-    let tuning = Tuning { ef_construct: arguments.ef_construct, ef: 64 };
+    let tuning = Tuning {
+        ef_construct: arguments.ef_construct,
+        ef: 64,
+        quantization: Quantization::default(),
+    };
     let resident = start::resident()?;
     let began = Instant::now();
     let shard = Shard::open(&arguments.dir, identity, tuning, limits)?;
@@ -189,6 +193,7 @@ impl Bench {
             k: K,
             ef: Some(ef),
             exact: false,
+            quantization: QuantizationParams::default(),
             score_threshold: None,
             want: Want::default(),
         }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use shoal_proto::convert::{DecodeError, decode_id, decode_payload, encode_id, encode_payload};
 use shoal_proto::pb;
 use shoal_shard::api::{
-    FilterInfo, FoundPoint, Parts, Record, ScrollRequest, SearchRequest, ShardInfo, Want,
-    WantPayload, WantVectors,
+    FilterInfo, FoundPoint, Parts, QuantizationParams, Record, ScrollRequest, SearchRequest,
+    ShardInfo, Want, WantPayload, WantVectors,
 };
 use shoal_shard::{WantedIndexes, decode_filter, decode_index, encode_filter, encode_index};
 use shoal_vector::payload::PayloadIndex;
@@ -87,8 +87,19 @@ pub fn search_to_pb(target: pb::Target, request: SearchRequest) -> pb::SearchReq
         k: request.k as u64,
         ef: request.ef.map(|ef| ef as u64),
         exact: request.exact,
+        quantization: Some(quantization_to_pb(request.quantization)),
         score_threshold: request.score_threshold,
     }
+}
+
+fn quantization_to_pb(params: QuantizationParams) -> pb::QuantizationParams {
+    let QuantizationParams { ignore, rescore, oversampling } = params;
+    pb::QuantizationParams { ignore, skip_rescore: !rescore, oversampling: Some(oversampling) }
+}
+
+fn quantization_from_pb(params: pb::QuantizationParams) -> QuantizationParams {
+    let pb::QuantizationParams { ignore, skip_rescore, oversampling } = params;
+    QuantizationParams { ignore, rescore: !skip_rescore, oversampling: oversampling.unwrap_or(1.0) }
 }
 
 /// A search from a message.
@@ -108,6 +119,7 @@ pub fn search_from_pb(request: pb::SearchRequest) -> Result<SearchRequest, Decod
         k: size(request.k),
         ef: request.ef.map(size),
         exact: request.exact,
+        quantization: request.quantization.map(quantization_from_pb).unwrap_or_default(),
         score_threshold: request.score_threshold,
     })
 }
@@ -318,6 +330,11 @@ mod tests {
                 k: 7,
                 ef: Some(99),
                 exact: true,
+                quantization: QuantizationParams {
+                    ignore: true,
+                    rescore: false,
+                    oversampling: 1.5,
+                },
                 score_threshold: Some(0.1),
                 want: Want { payload, vectors },
             };
@@ -330,6 +347,11 @@ mod tests {
     fn sparse_searches_arrive_as_they_were_sent_and_odd_ones_are_refused() {
         let old = pb::SearchRequest { vector: vec![1.0], k: 3, ..Default::default() };
         let plain = search_from_pb(old.clone()).unwrap();
+        assert_eq!(
+            plain.quantization,
+            QuantizationParams::default(),
+            "as who does not know of it asks"
+        );
         let sent = SearchRequest { vector: vec![], sparse: Some(sparse()), ..plain };
         let back = search_from_pb(search_to_pb(pb::Target::default(), sent.clone())).unwrap();
         assert_eq!(format!("{back:?}"), format!("{sent:?}"));

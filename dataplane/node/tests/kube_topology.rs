@@ -19,7 +19,7 @@ use shoal_node::topology::Topology;
 use shoal_node::topology::kube::KubeTopology;
 use shoal_proto::auth::Token;
 use shoal_vector::payload::{IndexKind, PayloadIndex};
-use shoal_vector::{Metric, VectorConfig};
+use shoal_vector::{Metric, Quantization, VectorConfig};
 
 struct World {
     namespace: String,
@@ -60,6 +60,7 @@ fn request(name: &str, seconds: u64) -> CreateCollection {
         vectors: vec![VectorConfig { name: String::new(), size: 8, distance: Metric::Dot }],
         sparse: Vec::new(),
         ef_construct: Some(50),
+        quantization: [(String::new(), Quantization::Int8)].into(),
         shards: Some(2),
         timeout: Duration::from_secs(seconds),
     }
@@ -127,6 +128,10 @@ async fn a_collection_made_over_http_serves_once_ready_and_is_gone_after_delete(
     assert!(object.labels().contains_key(labels::MADE_BY_HTTP));
     assert_eq!((object.deletion_policy(), object.initial_shards()), (DeletionPolicy::Delete, 2));
     assert_eq!(object.spec.vectors[0].ef_construct(), 50);
+    assert_eq!(
+        object.spec.vectors[0].quantization,
+        Some(shoal_crds::collection::Quantization::Int8)
+    );
     assert!(!creating.is_finished());
     world.say(&object, "Ready", "Available", "").await;
     creating.await.unwrap().unwrap();

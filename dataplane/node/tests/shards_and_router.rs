@@ -24,7 +24,9 @@ use shoal_proto::auth::Token;
 use shoal_proto::routing::RoutingTable;
 use shoal_proto::version::Versions;
 use shoal_shard::WantedIndexes;
-use shoal_shard::api::{ScrollRequest, SearchRequest, Want, WantPayload, WantVectors};
+use shoal_shard::api::{
+    QuantizationParams, ScrollRequest, SearchRequest, Want, WantPayload, WantVectors,
+};
 use shoal_vector::op::Selector;
 use shoal_vector::{Filter, Op, Point, PointId, VectorConfig};
 
@@ -127,6 +129,7 @@ async fn cluster(deadlines: Deadlines) -> Cluster {
         vectors: serde_json::from_str::<Vec<VectorConfig>>(VECTORS).unwrap(),
         sparse: Vec::new(),
         ef_construct: 100,
+        quantization: Default::default(),
         indexes: WantedIndexes::default(),
         routing: RoutingTable::initial(places.iter().map(|p| p.name.clone())).unwrap(),
         shards: places.iter().map(|place| place.client("c", TOKEN)).collect(),
@@ -160,6 +163,7 @@ fn nearest(k: usize) -> SearchRequest {
         k,
         ef: None,
         exact: true,
+        quantization: QuantizationParams::default(),
         score_threshold: None,
         want,
     }
@@ -349,6 +353,7 @@ async fn shards_one_version_older_than_their_router_answer_and_those_two_older_s
             vectors: c.collection.vectors.clone(),
             sparse: Vec::new(),
             ef_construct: 100,
+            quantization: Default::default(),
             indexes: WantedIndexes::default(),
             routing: RoutingTable::initial(c.places.iter().map(|p| p.name.clone())).unwrap(),
             shards,

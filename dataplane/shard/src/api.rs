@@ -3,7 +3,8 @@
 use serde_json::Value;
 use shoal_vector::payload::PayloadIndex;
 use shoal_vector::{
-    Filter, Hit, Metric, Payload, PointId, SparseVector, SparseVectorConfig, VectorConfig,
+    Filter, Hit, Metric, Payload, PointId, Quantization, SparseVector, SparseVectorConfig,
+    VectorConfig,
 };
 
 use crate::limits::MAX_ANSWER_BYTES;
@@ -21,13 +22,16 @@ pub struct Identity {
     pub sparse: Vec<SparseVectorConfig>,
 }
 
-/// Tuning of a vector's graphs, which may change from one start to the next.
+/// Tuning of a vector's graphs, which may change from one start to the next. It says how graphs are made from then on; those
+/// that there are stay what they are.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
     /// Candidates considered for each point while a segment is built.
     pub ef_construct: usize,
     /// Candidates kept by a search that names no ef.
     pub ef: usize,
+    /// By what graphs are walked.
+    pub quantization: Quantization,
 }
 
 /// The tuning of each vector.
@@ -105,10 +109,38 @@ pub struct SearchRequest {
     pub ef: Option<usize>,
     /// Scan instead of walking the graph.
     pub exact: bool,
+    /// How far to rely on codes while walking.
+    pub quantization: QuantizationParams,
     /// Leave out points that are not scored better than this.
     pub score_threshold: Option<f32>,
     /// What to return of each point.
     pub want: Want,
+}
+
+/// How far a search relies on codes, where graphs are walked by some. Scores are exact in every case.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QuantizationParams {
+    /// Walk by the vectors themselves.
+    pub ignore: bool,
+    /// Compare more than the `k` best by code exactly: those that may in truth be nearer. Without it the codes decide which
+    /// `k` are returned of each segment, and not in which order.
+    pub rescore: bool,
+    /// As many times `k` candidates are kept and compared exactly, at least; 1 or more.
+    pub oversampling: f32,
+}
+
+impl Default for QuantizationParams {
+    fn default() -> Self {
+        Self { ignore: false, rescore: true, oversampling: 1.0 }
+    }
+}
+
+impl QuantizationParams {
+    /// Candidates to keep for `k` points, at least.
+    pub fn candidates(&self, k: usize) -> usize {
+        // Saturates, and makes nothing of NaN.
+        k.max((k as f64 * f64::from(self.oversampling)).ceil() as usize)
+    }
 }
 
 /// A point found, with what was wanted of it.

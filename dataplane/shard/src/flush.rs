@@ -184,7 +184,7 @@ fn failed(shared: &Shared, frozen: &MutableSegment, error: &OpenError, pause: Du
 #[cfg(test)]
 mod tests {
     use shoal_vector::op::Selector;
-    use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
+    use shoal_vector::{Metric, Op, Point, PointId, Quantization, VectorConfig};
 
     use super::*;
     use crate::api::{Identity, Tuning};
@@ -200,7 +200,8 @@ mod tests {
             vectors: vec![vector],
             sparse: Vec::new(),
         };
-        let tuning = Tuning { ef_construct: 10, ef: 10 }.into();
+        let tuning =
+            Tuning { ef_construct: 10, ef: 10, quantization: Quantization::default() }.into();
         let (shared, _wal) =
             crate::open::open(dir, IfNew::SetUp, identity, tuning, Limits::default()).unwrap();
         let mut state = env::lock(&shared.state);

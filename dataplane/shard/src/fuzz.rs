@@ -13,7 +13,7 @@ use shoal_vector::filter::Subject;
 use shoal_vector::{Filter, Metric, Payload, PointId, VectorConfig};
 use uuid::Uuid;
 
-use crate::api::Identity;
+use crate::api::{Identity, QuantizationParams};
 use crate::codec::{decode_filter, decode_op, encode_filter, encode_op};
 use crate::format::{FileKind, HEADER_BYTES, Header};
 use crate::graph::{self, Accepted, Target};
@@ -141,7 +141,8 @@ fn segment(scratch: &Path, bytes: &[u8]) {
     }
     segment.warm();
     let dead = roaring::RoaringBitmap::new();
-    let target = Target::new(&[1.0; DIMENSIONS], &Rotation::new(DIMENSIONS));
+    let target =
+        Target::new(&[1.0; DIMENSIONS], &Rotation::new(DIMENSIONS), QuantizationParams::default());
     if let Some(graph) = segment.graph(0, Metric::Dot) {
         graph::search(graph, &target, 10, 20, Accepted::Living { dead: &dead });
     }

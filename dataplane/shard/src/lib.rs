@@ -28,6 +28,8 @@ pub mod limits;
 mod manifest;
 mod mutable;
 mod open;
+#[cfg(test)]
+mod quantization_tests;
 mod read;
 mod room;
 mod segment;

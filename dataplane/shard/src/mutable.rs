@@ -192,7 +192,12 @@ impl MutableSegment {
             return;
         }
         if findable.near.is_none() {
-            let new = Growing::new(shape.metric, shape.rotation.clone(), shape.capacity);
+            let new = Growing::new(
+                shape.metric,
+                shape.quantization,
+                shape.rotation.clone(),
+                shape.capacity,
+            );
             findable.near =
                 new.ok().map(|graph| Near { graph: Arc::new(graph), nodes: 0, in_order: true });
         }

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use shoal_vector::VectorConfig;
 use uuid::Uuid;
 
 use crate::api::{Identity, Tunings};
@@ -60,7 +61,9 @@ pub(crate) fn open(
     let dimensions: Vec<usize> = identity.vectors.iter().map(|vector| vector.size).collect();
     let kinds = Kinds { dimensions: &dimensions, sparse: identity.sparse.len() };
     let segments = open_segments(dir, disk_id, kinds, &manifest)?;
-    let shape = |vector| Shape::new(vector, limits.mutable_nodes());
+    let shape = |vector: &VectorConfig| {
+        Shape::new(vector, tuning.of(&vector.name).quantization, limits.mutable_nodes())
+    };
     let mut view = View {
         shapes: identity.vectors.iter().map(shape).collect(),
         sparse: identity.sparse.clone().into(),
@@ -211,7 +214,7 @@ fn apply_record(view: &mut View, file: &Path, record: &Record<'_>) -> Result<(),
 
 #[cfg(test)]
 mod tests {
-    use shoal_vector::{Metric, VectorConfig};
+    use shoal_vector::{Metric, Quantization};
 
     use super::*;
     use crate::api::Tuning;
@@ -236,7 +239,7 @@ mod tests {
         wal.append(&bytes, 1).unwrap();
         wal.sync().unwrap();
         drop(wal);
-        let tuning = Tuning { ef_construct: 100, ef: 64 };
+        let tuning = Tuning { ef_construct: 100, ef: 64, quantization: Quantization::default() };
         let opened = open(dir, IfNew::Refuse, identity, tuning.into(), Limits::default());
         let Err(OpenError::TooNew { detail, .. }) = opened else { panic!("it opened") };
         assert!(detail.contains("seq 1") && detail.contains("newer than this program"), "{detail}");

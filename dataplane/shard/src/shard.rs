@@ -187,7 +187,7 @@ impl Shard {
     /// Candidates that a search's walks keep.
     fn kept(&self, request: &SearchRequest) -> usize {
         let tuned = || self.inner.shared.tuning.of(&request.using).ef;
-        request.ef.unwrap_or_else(tuned).max(request.k)
+        request.ef.unwrap_or_else(tuned).max(request.quantization.candidates(request.k))
     }
 
     /// The points of these ids that exist, in the order of the ids.

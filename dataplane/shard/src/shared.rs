@@ -10,10 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use shoal_vector::VectorConfig;
-use shoal_vector::codes::CodeBits;
 use uuid::Uuid;
 
-use crate::api::{Identity, ShardError, Tunings};
+use crate::api::{Identity, ShardError, Tuning, Tunings};
 use crate::env;
 use crate::graph::BuildOptions;
 use crate::index::{Indexes, WantedIndexes};
@@ -174,13 +173,16 @@ impl Shared {
 
     /// How the graphs of the vectors are to be, by number.
     pub(crate) fn build_options(&self) -> Vec<BuildOptions> {
-        let options = |vector: &VectorConfig| BuildOptions {
-            metric: vector.distance,
-            dimensions: vector.size,
-            ef: self.tuning.of(&vector.name).ef_construct,
-            refine_ef: REFINE_EF,
-            max_links: MAX_LINKS,
-            bits: Some(CodeBits::Four),
+        let options = |vector: &VectorConfig| {
+            let Tuning { ef_construct, quantization, .. } = self.tuning.of(&vector.name);
+            BuildOptions {
+                metric: vector.distance,
+                dimensions: vector.size,
+                ef: ef_construct,
+                refine_ef: REFINE_EF,
+                max_links: MAX_LINKS,
+                quantization,
+            }
         };
         self.identity.vectors.iter().map(options).collect()
     }

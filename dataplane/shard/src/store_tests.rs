@@ -6,7 +6,7 @@ use crate::api::{Identity, OpOrigin, Parts, Tuning, Want, WantPayload};
 use crate::limits::Limits;
 use crate::{Shard, WantedIndexes, encode_op};
 use shoal_vector::payload::{IndexKind, PayloadIndex};
-use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
+use shoal_vector::{Metric, Op, Point, PointId, Quantization, VectorConfig};
 
 use super::*;
 
@@ -17,7 +17,13 @@ fn open(dir: &Path) -> Shard {
     let identity =
         Identity { collection: "c".into(), shard: "s".into(), vectors, sparse: Vec::new() };
     let limits = Limits { mutable_entries: 10, ..Limits::default() };
-    Shard::open(dir, identity, Tuning { ef_construct: 20, ef: 20 }, limits).unwrap()
+    Shard::open(
+        dir,
+        identity,
+        Tuning { ef_construct: 20, ef: 20, quantization: Quantization::default() },
+        limits,
+    )
+    .unwrap()
 }
 
 fn load(shard: &Shard) {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use shoal_vector::codes::Rotation;
-use shoal_vector::{Metric, SparseVector, SparseVectorConfig, VectorConfig};
+use shoal_vector::{Metric, Quantization, SparseVector, SparseVectorConfig, VectorConfig};
 
 /// A vector, preprocessed by its metric.
 pub(crate) type Dense = Arc<[f32]>;
@@ -16,6 +16,8 @@ pub(crate) type Dense = Arc<[f32]>;
 pub(crate) struct Shape {
     pub(crate) name: String,
     pub(crate) metric: Metric,
+    /// By what graphs that are made from now on are walked.
+    pub(crate) quantization: Quantization,
     pub(crate) rotation: Rotation,
     /// Nodes of a graph in memory. Greater than the number of entries at which a mutable segment freezes, because a
     /// point that is written again takes another node.
@@ -23,10 +25,11 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    pub(crate) fn new(config: &VectorConfig, capacity: usize) -> Self {
+    pub(crate) fn new(config: &VectorConfig, quantization: Quantization, capacity: usize) -> Self {
         Self {
             name: config.name.clone(),
             metric: config.distance,
+            quantization,
             rotation: Rotation::new(config.size),
             capacity,
         }

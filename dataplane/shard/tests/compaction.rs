@@ -13,7 +13,7 @@ use std::path::Path;
 use common::*;
 use serde_json::json;
 use shoal_shard::Shard;
-use shoal_shard::api::{ScrollRequest, SearchRequest, Want};
+use shoal_shard::api::{QuantizationParams, ScrollRequest, SearchRequest, Want};
 use shoal_vector::op::Selector;
 use shoal_vector::{Metric, Op, Point, PointId};
 
@@ -64,6 +64,7 @@ fn nearest(shard: &Shard, vector: [f32; 2]) -> Vec<PointId> {
         k: 5,
         ef: None,
         exact: true,
+        quantization: QuantizationParams::default(),
         score_threshold: None,
         want: Want::default(),
     };

@@ -8,7 +8,7 @@ mod common;
 use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use shoal_shard::api::{ScrollRequest, SearchRequest, Want};
+use shoal_shard::api::{QuantizationParams, ScrollRequest, SearchRequest, Want};
 use shoal_shard::{Limits, Shard};
 use shoal_vector::op::Selector;
 use shoal_vector::{Filter, Metric, Op, PointId};
@@ -75,6 +75,7 @@ fn reader(shard: &Shard) {
             k: 50,
             ef: None,
             exact: round % 3 == 0,
+            quantization: QuantizationParams::default(),
             score_threshold: None,
             want: Want::default(),
         };

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use common::*;
 use shoal_shard::api::{
-    Identity, OpOrigin, ScrollRequest, SearchRequest, ShardError, Want, WantPayload, WantVectors,
+    Identity, OpOrigin, QuantizationParams, ScrollRequest, SearchRequest, ShardError, Want,
+    WantPayload, WantVectors,
 };
 use shoal_shard::{Cancel, Limits, OpenError, Shard, encode_op};
 use shoal_vector::op::Selector;
@@ -47,6 +48,7 @@ fn request(vector: Vec<f32>, k: usize) -> SearchRequest {
         k,
         ef: None,
         exact: false,
+        quantization: QuantizationParams::default(),
         score_threshold: None,
         want: Want::default(),
     }

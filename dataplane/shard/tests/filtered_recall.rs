@@ -16,7 +16,7 @@ use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use shoal_shard::api::{SearchRequest, Want};
+use shoal_shard::api::{QuantizationParams, SearchRequest, Want};
 use shoal_shard::{Limits, Shard};
 use shoal_vector::payload::{IndexKind, PayloadIndex};
 use shoal_vector::{Filter, Metric, Op, PointId};
@@ -82,6 +82,7 @@ fn recall(
             k: 10,
             ef: Some(ef),
             exact: true,
+            quantization: QuantizationParams::default(),
             score_threshold: None,
             want: Want::default(),
         };

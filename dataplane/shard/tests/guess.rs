@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::*;
 use shoal_shard::Shard;
-use shoal_shard::api::{SearchRequest, Want, WantPayload};
+use shoal_shard::api::{QuantizationParams, SearchRequest, Want, WantPayload};
 use shoal_vector::{Filter, Metric, Op, Point, PointId, SparseVector};
 
 const SIZE: usize = 8;
@@ -36,6 +36,7 @@ fn search(k: usize, ef: usize) -> SearchRequest {
         k,
         ef: Some(ef),
         exact: false,
+        quantization: QuantizationParams::default(),
         score_threshold: None,
         want: Want::default(),
     }

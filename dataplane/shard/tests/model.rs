@@ -17,12 +17,14 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use shoal_shard::Shard;
-use shoal_shard::api::{Identity, Parts, Record, ScrollRequest, SearchRequest, Want, WantVectors};
+use shoal_shard::api::{
+    Identity, Parts, QuantizationParams, Record, ScrollRequest, SearchRequest, Want, WantVectors,
+};
 use shoal_vector::op::Selector;
 use shoal_vector::payload::{IndexKind, PayloadIndex};
 use shoal_vector::{
-    Filter, Metric, Op, PointId, PointVectors, PointWithSparse, SparseVector, SparseVectorConfig,
-    VectorConfig,
+    Filter, Metric, Op, PointId, PointVectors, PointWithSparse, Quantization, SparseVector,
+    SparseVectorConfig, VectorConfig,
 };
 
 const METRICS: [Metric; 4] = [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan];
@@ -287,6 +289,7 @@ fn compare(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str) {
             ef: None,
             // So few points are compared one by one either way.
             exact: rng.random_ratio(1, 2),
+            quantization: QuantizationParams::default(),
             score_threshold: None,
             want: Want::default(),
         };
@@ -296,8 +299,31 @@ fn compare(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str) {
             Some(filter) => model.matching(filter).collect(),
             None => model.points.keys().copied().collect(),
         };
-        assert_eq!(found, model.nearest(using, &vector, k, ids.into_iter()), "search, {context}");
+        let all = model.nearest(using, &vector, usize::MAX, ids.into_iter());
+        assert_eq!(found, all[..k.min(all.len())], "search, {context}");
+        compare_walked(shard, &SearchRequest { ef: Some(1), exact: false, ..request }, &all, rng);
     }
+}
+
+/// Checks a search that walks, where there is enough to walk over: it may miss some, and what it finds is right.
+fn compare_walked(
+    shard: &Shard,
+    request: &SearchRequest,
+    all: &[(PointId, f32)],
+    rng: &mut StdRng,
+) {
+    let k = rng.random_range(1..4);
+    let (ignore, rescore) = (rng.random_bool(0.3), rng.random_bool(0.7));
+    let oversampling = *[1.0, 1.5, 3.0].choose(rng).unwrap();
+    let quantization = QuantizationParams { ignore, rescore, oversampling };
+    let request = SearchRequest { k, quantization, ..request.clone() };
+    let found = shard.search(&request).unwrap();
+    assert_eq!(found.len(), k.min(all.len()), "{request:?}");
+    let places = found.iter().map(|found| {
+        let hit = (found.hit.id, found.hit.score);
+        all.iter().position(|one| *one == hit).unwrap_or_else(|| panic!("{hit:?} of {all:?}"))
+    });
+    assert!(places.is_sorted_by(|a, b| a < b), "{request:?}: {found:?}");
 }
 
 /// Compares what is found by sparse vectors.
@@ -314,6 +340,7 @@ fn compare_sparse(shard: &Shard, model: &Model, rng: &mut StdRng, context: &str)
             k,
             ef: None,
             exact: false,
+            quantization: QuantizationParams::default(),
             score_threshold: None,
             want: Want::default(),
         };
@@ -335,24 +362,27 @@ fn run(seed: u64, dir: &Path) {
     let mut model = Model::new(configs.clone());
     let data = dir.join("data");
     let mut indexes = random_indexes(&mut rng);
-    let open = |dir: &Path, indexes: &[PayloadIndex]| {
-        let shard = common::open(dir, identity_with_sparse(&configs), limits.clone());
+    let open = |dir: &Path, indexes: &[PayloadIndex], rng: &mut StdRng| {
+        // Each start has its own, so that segments of all kinds lie beside each other and are merged.
+        let quantization = *Quantization::ALL.choose(rng).unwrap();
+        let identity = identity_with_sparse(&configs);
+        let shard = open_with(dir, identity, quantization, limits.clone());
         set_indexes(&shard, indexes);
         shard
     };
-    let mut shard = open(&data, &indexes);
+    let mut shard = open(&data, &indexes, &mut rng);
     for step in 0..rng.random_range(20..90) {
         let context = format!("seed {seed}, step {step}");
         match rng.random_range(0..20) {
             0 => {
                 shard.close();
-                shard = open(&data, &indexes);
+                shard = open(&data, &indexes, &mut rng);
             }
             // The disk as a crash at this moment would leave it, whatever the flusher is at.
             1 => {
                 let copy = dir.join(format!("copy-{step}"));
                 crash_copy(&data, &copy);
-                let crashed = open(&copy, &indexes);
+                let crashed = open(&copy, &indexes, &mut rng);
                 compare(&crashed, &model, &mut rng, &format!("a copy, {context}"));
                 crashed.close();
             }
@@ -370,7 +400,7 @@ fn run(seed: u64, dir: &Path) {
     }
     compare(&shard, &model, &mut rng, &format!("seed {seed}, at the end"));
     shard.close();
-    let shard = open(&data, &indexes);
+    let shard = open(&data, &indexes, &mut rng);
     if rng.random_ratio(1, 3) {
         wait_until("all indexes are ready", || shard.info().unwrap().filters.pending == 0);
     }

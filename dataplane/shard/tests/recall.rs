@@ -14,10 +14,10 @@ use std::collections::HashSet;
 use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use shoal_shard::api::{SearchRequest, Want};
+use shoal_shard::api::{QuantizationParams, SearchRequest, Want};
 use shoal_shard::{Limits, Shard};
 use shoal_vector::op::Selector;
-use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
+use shoal_vector::{Metric, Op, Point, PointId, Quantization, VectorConfig};
 
 const DIMENSIONS: usize = 32;
 const POINTS: u64 = 6_000;
@@ -66,6 +66,7 @@ fn recall(shard: &Shard, using: &str, clusters: &Clusters, rng: &mut StdRng) -> 
             k: 10,
             ef: None,
             exact: true,
+            quantization: QuantizationParams::default(),
             score_threshold: None,
             want: Want::default(),
         };
@@ -82,12 +83,12 @@ fn recall(shard: &Shard, using: &str, clusters: &Clusters, rng: &mut StdRng) -> 
     found as f64 / (10 * queries) as f64
 }
 
-fn check(metric: Metric) {
+fn check(metric: Metric, quantization: Quantization) {
     let mut rng = StdRng::seed_from_u64(11);
     let clusters = Clusters::new(&mut rng);
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { mutable_entries: 3_000, ..Limits::default() };
-    let shard = open(dir.path(), identity(DIMENSIONS, metric), limits);
+    let shard = open_with(dir.path(), identity(DIMENSIONS, metric), quantization, limits);
     load(&shard, &clusters, 0..POINTS, &mut rng);
     wait_until("all points are in segments", || shard.info().unwrap().indexed_points == POINTS);
     let whole = recall(&shard, "", &clusters, &mut rng);
@@ -104,22 +105,34 @@ fn check(metric: Metric) {
 
 #[test]
 fn a_walk_finds_nearly_all_that_a_scan_finds_by_cosine() {
-    check(Metric::Cosine);
+    check(Metric::Cosine, Quantization::Bits4);
 }
 
 #[test]
 fn a_walk_finds_nearly_all_that_a_scan_finds_by_euclid() {
-    check(Metric::Euclid);
+    check(Metric::Euclid, Quantization::Bits4);
 }
 
 #[test]
 fn a_walk_finds_nearly_all_that_a_scan_finds_by_manhattan() {
-    check(Metric::Manhattan);
+    check(Metric::Manhattan, Quantization::Bits4);
 }
 
 #[test]
 fn a_walk_finds_nearly_all_that_a_scan_finds_by_dot_product() {
-    check(Metric::Dot);
+    check(Metric::Dot, Quantization::Bits4);
+}
+
+#[test]
+fn a_walk_by_8_bit_codes_finds_nearly_all_that_a_scan_finds() {
+    check(Metric::Cosine, Quantization::Int8);
+    check(Metric::Dot, Quantization::Int8);
+}
+
+#[test]
+fn a_walk_by_vectors_finds_nearly_all_that_a_scan_finds() {
+    check(Metric::Euclid, Quantization::None);
+    check(Metric::Dot, Quantization::None);
 }
 
 #[test]

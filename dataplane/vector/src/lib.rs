@@ -10,6 +10,7 @@ pub mod metric;
 pub mod op;
 pub mod payload;
 pub mod point;
+pub mod quantization;
 pub mod simd;
 pub mod slot;
 pub mod sparse;
@@ -22,6 +23,7 @@ pub use metric::Metric;
 pub use op::Op;
 pub use payload::Payload;
 pub use point::{Point, PointVectors, PointWithSparse, SparseVectorConfig, VectorConfig};
+pub use quantization::Quantization;
 pub use sparse::SparseVector;
 
 /// Greatest number of dimensions a vector may have, as in Qdrant.

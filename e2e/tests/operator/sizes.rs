@@ -49,7 +49,8 @@ async fn routers_understand_their_command_line() {
 async fn a_real_shard_started_as_the_operator_says_is_asked_for_its_size() {
     let Some(world) = World::new("sizes-shard").await else { return };
     let tuned = json!({"name": "my shard", "vectors": [
-        {"size": 4, "distance": "Dot", "index": {"ef": 77, "efConstruct": 55}}]});
+        {"size": 4, "distance": "Dot", "index": {"ef": 77, "efConstruct": 55},
+         "quantization": "Int8"}]});
     world.serving("c", 1, tuned).await;
     let secret: Secret = world.exists("shoal-internal").await;
     let token = String::from_utf8(secret.data.expect("data")["token"].0.clone()).expect("text");
@@ -70,6 +71,7 @@ async fn a_real_shard_started_as_the_operator_says_is_asked_for_its_size() {
     let command = Cli::try_parse_from(&words).expect("understood").command;
     let Command::Shard(args) = &command else { panic!("no shard: {words:?}") };
     assert_eq!((args.collection.as_str(), args.ef, args.ef_construct), ("my shard", 77, 55));
+    assert_eq!(args.quantization.name(), "Int8");
     std::thread::spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");

@@ -102,6 +102,11 @@ async fn a_spec_that_cannot_work_is_refused_when_it_is_created() {
             vector(json!({"distance": "Hamming"})),
             &["spec.vectors[0].distance", "\"Cosine\""],
         ),
+        (
+            "an unknown quantization",
+            vector(json!({"quantization": "int8"})),
+            &["spec.vectors[0].quantization", "\"Int8\""],
+        ),
         ("ef 0", vector(json!({"index": {"ef": 0}})), &["spec.vectors[0].index.ef"]),
         ("ef too large", vector(json!({"index": {"ef": 10_001}})), &["spec.vectors[0].index.ef"]),
         (

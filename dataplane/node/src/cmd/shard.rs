@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use shoal_shard::Shard;
 use shoal_shard::api::{Identity, Tuning, Tunings};
-use shoal_vector::{SparseVectorConfig, VectorConfig};
+use shoal_vector::{Quantization, SparseVectorConfig, VectorConfig};
 
 use super::limit_args::LimitArgs;
 use super::{open_files, secrets};
@@ -52,8 +52,11 @@ pub struct ShardArgs {
     /// Candidates kept by a search that names no hnsw_ef.
     #[arg(long, env = "SHOAL_EF", default_value_t = shoal_crds::defaults::EF)]
     pub ef: u32,
+    /// By what graphs are walked: Bits4, Int8, or None for the vectors themselves. Holds for segments made from now on.
+    #[arg(long, env = "SHOAL_QUANTIZATION", default_value_t)]
+    pub quantization: Quantization,
     /// Tuning of single vectors as JSON, where it is not that of all, such as
-    /// [{"name":"title","efConstruct":200,"ef":128}].
+    /// [{"name":"title","efConstruct":200,"ef":128,"quantization":"Int8"}]. Without `quantization` it is Bits4.
     #[arg(long, env = "SHOAL_TUNING", value_parser = parse_tuning)]
     pub tuning: Option<VectorTunings>,
     /// Limits of the shard.
@@ -96,6 +99,8 @@ struct VectorTuning {
     name: String,
     ef_construct: u32,
     ef: u32,
+    #[serde(default)]
+    quantization: Quantization,
 }
 
 fn parse_tuning(text: &str) -> Result<VectorTunings, String> {
@@ -147,14 +152,17 @@ async fn open(args: ShardArgs) -> anyhow::Result<(String, LocalShard)> {
         vectors: args.vectors.0,
         sparse: args.sparse_vectors.unwrap_or_default().0,
     };
-    let tuning = |ef_construct: u32, ef: u32| Tuning {
+    let tuning = |ef_construct: u32, ef: u32, quantization| Tuning {
         ef_construct: ef_construct as usize,
         ef: ef as usize,
+        quantization,
     };
     let own = args.tuning.unwrap_or_default().0.into_iter();
     let tuning = Tunings {
-        default: tuning(args.ef_construct, args.ef),
-        named: own.map(|own| (own.name, tuning(own.ef_construct, own.ef))).collect(),
+        default: tuning(args.ef_construct, args.ef, args.quantization),
+        named: own
+            .map(|own| (own.name, tuning(own.ef_construct, own.ef, own.quantization)))
+            .collect(),
     };
     let limits = args.limits.limits();
     let data = args.data;
@@ -194,7 +202,7 @@ mod tests {
             vectors: vec![vector],
             sparse: vec![],
         };
-        let tuning = Tuning { ef_construct: 10, ef: 10 };
+        let tuning = Tuning { ef_construct: 10, ef: 10, quantization: Quantization::default() };
         let limits = Limits { mutable_entries: 2, ..Limits::default() };
         let shard = Shard::open(dir, identity, tuning, limits).unwrap();
         LocalShard::new("c-0".into(), shard, ReadPool::new(1))
@@ -232,6 +240,10 @@ mod tests {
     fn the_tuning_of_a_vector_is_read_and_half_of_one_is_refused() {
         let read = parse_tuning(r#"[{"name": "a", "efConstruct": 200, "ef": 9}]"#).unwrap();
         assert_eq!((read.0[0].name.as_str(), read.0[0].ef_construct, read.0[0].ef), ("a", 200, 9));
+        assert_eq!(read.0[0].quantization, Quantization::Bits4);
+        let own = r#"[{"name": "a", "efConstruct": 200, "ef": 9, "quantization": "None"}]"#;
+        assert_eq!(parse_tuning(own).unwrap().0[0].quantization, Quantization::None);
+        assert!(parse_tuning(&own.replace("None", "none")).is_err());
         assert!(parse_tuning(r#"[{"name": "a", "ef": 9}]"#).is_err());
     }
 

@@ -1,11 +1,11 @@
 //! What the HTTP dialect asks of the router, and how it can fail. The same on a laptop and on a cluster.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use shoal_shard::api::ShardError;
 use shoal_vector::payload::{MAX_PAYLOAD_INDEXES, PayloadIndex};
-use shoal_vector::{PointId, SparseVectorConfig, VectorConfig};
+use shoal_vector::{PointId, Quantization, SparseVectorConfig, VectorConfig};
 
 /// What `PUT /collections/{name}` asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub struct CreateCollection {
     pub sparse: Vec<SparseVectorConfig>,
     /// Candidates considered for each point while a segment is built; `None` for the default.
     pub ef_construct: Option<u32>,
+    /// By what graphs of the vectors of these names are walked; those of others by default.
+    pub quantization: BTreeMap<String, Quantization>,
     /// Number of shards; `None` for the default.
     pub shards: Option<u32>,
     /// How long to wait until the collection serves.

@@ -10,7 +10,7 @@ mod remote;
 mod scatter;
 pub mod shard_client;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use shoal_shard::WantedIndexes;
 use shoal_shard::api::{
     FoundPoint, OpOrigin, Record, ScrollRequest, SearchRequest, Want, WriteAck, merge,
 };
-use shoal_vector::{Filter, Metric, Op, PointId, SparseVectorConfig, VectorConfig};
+use shoal_vector::{Filter, Metric, Op, PointId, Quantization, SparseVectorConfig, VectorConfig};
 
 use api::{Answer, CollectionInfo, CreateCollection, IndexChange, Page, RouteError};
 pub use limits::Deadlines;
@@ -44,6 +44,8 @@ pub struct Collection {
     pub sparse: Vec<SparseVectorConfig>,
     /// Candidates considered for each point while a segment is built.
     pub ef_construct: u32,
+    /// By what graphs of the vectors of these names are walked; those of others by default.
+    pub quantization: BTreeMap<String, Quantization>,
     /// Which payload fields are indexed.
     pub indexes: WantedIndexes,
     /// Which shard holds which slot.

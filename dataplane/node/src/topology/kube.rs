@@ -23,7 +23,9 @@ use shoal_crds::collection::{
 };
 use shoal_crds::{VectorCollection, VectorCollectionSpec, labels};
 
-use super::objects::{Objects, Progress, Reach, distance, indexes, owners, progress, spec_of};
+use super::objects::{
+    Objects, Progress, Reach, distance, indexes, owners, progress, spec_of, spec_of_quantization,
+};
 use super::{Snapshot, Topology, names, tell};
 use crate::clock;
 use crate::router::api::{CreateCollection, IndexChange, RouteError};
@@ -333,6 +335,10 @@ fn object(name: &str, request: &CreateCollection) -> VectorCollection {
         size: u32::try_from(config.size).unwrap_or(u32::MAX),
         distance: distance(config.distance),
         index: index.clone(),
+        quantization: request
+            .quantization
+            .get(&config.name)
+            .and_then(|kind| spec_of_quantization(*kind)),
     };
     let sparse =
         |config: &shoal_vector::SparseVectorConfig| SparseVectorSpec { name: config.name.clone() };

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use shoal_crds::VectorCollection;
 use shoal_crds::collection::{
-    Distance, IndexType, PayloadIndexSpec, Routing, TextIndex, TextTokenizer,
+    Distance, IndexType, PayloadIndexSpec, Quantization as QuantizationSpec, Routing, TextIndex,
+    TextTokenizer, VectorSpec,
 };
 use shoal_crds::{conditions, labels};
 use shoal_proto::routing::{RoutingError, RoutingTable};
@@ -16,7 +17,7 @@ use shoal_shard::WantedIndexes;
 use shoal_shard::api::ShardError;
 use shoal_vector::payload::{IndexKind, InvalidIndex, PayloadIndex};
 use shoal_vector::text::{Split, Tokenizer};
-use shoal_vector::{Metric, SparseVectorConfig, VectorConfig};
+use shoal_vector::{Metric, Quantization, SparseVectorConfig, VectorConfig};
 
 use super::Snapshot;
 use crate::router::shard_client::ShardClient;
@@ -88,7 +89,7 @@ impl Objects {
                 );
             }
             if known.routing.generation > routing.generation || known.routing == routing {
-                return Some(known.with_indexes(indexes(object)));
+                return Some(known.with_settings(object));
             }
         }
         let table = match parse(&routing) {
@@ -107,11 +108,8 @@ impl Objects {
             name: object.client_name().to_owned(),
             vectors: vectors(object),
             sparse: sparse(object),
-            ef_construct: object
-                .spec
-                .vectors
-                .first()
-                .map_or(shoal_crds::defaults::EF_CONSTRUCT, |v| v.ef_construct()),
+            ef_construct: ef_construct(object),
+            quantization: quantization(object),
             indexes: indexes(object),
             shards: table.shards().iter().map(shard).collect(),
             routing: table,
@@ -122,12 +120,19 @@ impl Objects {
 }
 
 impl Served {
-    /// The same with other payload indexes, which a table that stays says nothing about.
-    fn with_indexes(&self, indexes: WantedIndexes) -> Self {
-        if self.collection.indexes == indexes {
+    /// The same with the object's settings that may change, which a table that stays says nothing about.
+    fn with_settings(&self, object: &VectorCollection) -> Self {
+        let known = &self.collection;
+        let (indexes, ef_construct) = (indexes(object), ef_construct(object));
+        let quantization = quantization(object);
+        if known.indexes == indexes
+            && known.ef_construct == ef_construct
+            && known.quantization == quantization
+        {
             return self.clone();
         }
-        let collection = Collection { indexes, ..Collection::clone(&self.collection) };
+        let known = Collection::clone(known);
+        let collection = Collection { indexes, ef_construct, quantization, ..known };
         Self { collection: Arc::new(collection), ..self.clone() }
     }
 }
@@ -287,6 +292,34 @@ fn index_of(spec: &PayloadIndexSpec) -> Result<PayloadIndex, InvalidIndex> {
         }
     };
     PayloadIndex::new(&spec.field, kind)
+}
+
+fn ef_construct(object: &VectorCollection) -> u32 {
+    let first = object.spec.vectors.first();
+    first.map_or(shoal_crds::defaults::EF_CONSTRUCT, |vector| vector.ef_construct())
+}
+
+/// By what graphs of each vector are walked.
+fn quantization(object: &VectorCollection) -> BTreeMap<String, Quantization> {
+    let of = |vector: &VectorSpec| (vector.name.clone(), quantization_of(vector.quantization()));
+    object.spec.vectors.iter().map(of).collect()
+}
+
+fn quantization_of(spec: QuantizationSpec) -> Quantization {
+    match spec {
+        QuantizationSpec::Bits4 => Quantization::Bits4,
+        QuantizationSpec::Int8 => Quantization::Int8,
+        QuantizationSpec::None => Quantization::None,
+    }
+}
+
+/// What an object says for it; nothing for the default.
+pub(super) fn spec_of_quantization(quantization: Quantization) -> Option<QuantizationSpec> {
+    match quantization {
+        Quantization::Bits4 => None,
+        Quantization::Int8 => Some(QuantizationSpec::Int8),
+        Quantization::None => Some(QuantizationSpec::None),
+    }
 }
 
 /// What an object says for an index.

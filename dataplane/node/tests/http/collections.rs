@@ -96,3 +96,54 @@ async fn two_clients_that_make_the_same_collection_make_one() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409], "{} {}", a.text, b.text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quantization_is_told_as_it_was_asked_for_and_searches_find_the_same_with_each() {
+    let server = Server::new();
+    let (bits4, int8) = (json!({"turbo": {"bits": "bits4"}}), json!({"scalar": {"type": "int8"}}));
+    for (name, asked, told) in [
+        ("default", Value::Null, bits4.clone()),
+        ("bits4", bits4, json!({"turbo": {"bits": "bits4"}})),
+        ("int8", int8.clone(), int8.clone()),
+        ("none", json!("Disabled"), Value::Null),
+    ] {
+        let path = format!("/collections/{name}");
+        let vectors = json!({"size": 2, "distance": "Euclid"});
+        server.ok("PUT", &path, json!({"vectors": vectors, "quantization_config": asked})).await;
+        let info = server.ok("GET", &path, Value::Null).await;
+        assert_eq!(info["config"]["quantization_config"], told, "{name}");
+        assert_eq!(info["config"]["params"]["vectors"], vectors, "{name}");
+        let points: Vec<Value> =
+            (0..500).map(|id| json!({"id": id, "vector": [id, id * 31 % 97]})).collect();
+        let write = format!("{path}/points?wait=true");
+        server.ok("PUT", &write, json!({"points": points})).await;
+        for params in [
+            json!({"hnsw_ef": 16}),
+            json!({"hnsw_ef": 16, "quantization": {"ignore": true}}),
+            json!({"hnsw_ef": 16, "quantization": {"rescore": false, "oversampling": 4.0}}),
+        ] {
+            let query = json!({"query": [20, 20 * 31 % 97], "limit": 1, "params": params});
+            let found = server.ok("POST", &format!("{path}/points/query"), query).await;
+            let best = &found["points"][0];
+            assert_eq!(
+                (&best["id"], &best["score"]),
+                (&json!(20), &json!(0.0)),
+                "{name}, {params}"
+            );
+        }
+        let far = r#"{"query": [1, 2], "limit": 1000, "params": {"quantization": {"oversampling": 101.0}}}"#;
+        let search = format!("{path}/points/query");
+        server.refused("POST", &search, far, 422, "quantization.oversampling").await;
+    }
+    let vectors = json!({"a": {"size": 2, "distance": "Dot", "quantization_config": int8},
+        "b": {"size": 2, "distance": "Dot", "quantization_config": "Disabled"}});
+    server.ok("PUT", "/collections/several", json!({"vectors": vectors})).await;
+    let info = server.ok("GET", "/collections/several", Value::Null).await;
+    assert_eq!(info["config"]["quantization_config"], Value::Null);
+    let told = json!({"a": {"size": 2, "distance": "Dot", "quantization_config": int8},
+        "b": {"size": 2, "distance": "Dot"}});
+    assert_eq!(info["config"]["params"]["vectors"], told);
+    let binary =
+        r#"{"vectors": {"size": 2, "distance": "Dot"}, "quantization_config": {"binary": {}}}"#;
+    server.refused("PUT", "/collections/other", binary, 501, "binary").await;
+}

@@ -15,7 +15,7 @@ use shoal_proto::auth::Token;
 use shoal_proto::routing::RoutingTable;
 use shoal_shard::api::{Identity, Tuning};
 use shoal_shard::{Limits, Shard, WantedIndexes};
-use shoal_vector::{Metric, PointId, VectorConfig};
+use shoal_vector::{Metric, PointId, Quantization, VectorConfig};
 
 use crate::support::Server;
 
@@ -62,7 +62,7 @@ async fn half_down(search: Duration) -> HalfDown {
         vectors: vectors.clone(),
         sparse: vec![],
     };
-    let tuning = Tuning { ef_construct: 10, ef: 10 };
+    let tuning = Tuning { ef_construct: 10, ef: 10, quantization: Quantization::default() };
     let shard = Shard::open(dir.path(), identity, tuning, Limits::default()).unwrap();
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap().to_string();
@@ -79,6 +79,7 @@ async fn half_down(search: Duration) -> HalfDown {
         vectors,
         sparse: vec![],
         ef_construct: 10,
+        quantization: Default::default(),
         indexes: WantedIndexes::default(),
         routing,
         shards,

@@ -1,9 +1,9 @@
 //! Building a graph: rotate, have instant-distance build over int8 rows, lay out, refine, lay out again.
 
 use rayon::prelude::*;
-use shoal_vector::Metric;
 use shoal_vector::codes::{CodeBits, Coder, OwnStep, QueryCode, Rotation};
 use shoal_vector::simd::{Isa, Kernel, Line};
+use shoal_vector::{Metric, Quantization};
 
 use super::beam::node_of;
 use super::blocks::{Blocks, bytes_of, lay_out, slots_for};
@@ -28,8 +28,8 @@ pub(crate) struct BuildOptions {
     pub(crate) refine_ef: usize,
     /// Links of a node in the end.
     pub(crate) max_links: usize,
-    /// Codes to walk by; `None` walks by the vectors themselves, as Manhattan always does.
-    pub(crate) bits: Option<CodeBits>,
+    /// By what it is to be walked; Manhattan always walks by the vectors themselves.
+    pub(crate) quantization: Quantization,
 }
 
 /// A graph as it is written.
@@ -55,9 +55,14 @@ pub(crate) enum BuildError {
 
 /// Builds a graph over vectors, preprocessed by the metric and all of one size. Takes seconds for 100,000.
 pub(crate) fn build(vectors: &[&[f32]], options: &BuildOptions) -> Result<Built, BuildError> {
-    match (options.metric, options.bits) {
-        (Metric::Manhattan, _) => build_plain(vectors, options),
-        (_, bits) => build_coded(vectors, options, bits),
+    let bits = match options.quantization {
+        Quantization::Bits4 => Some(CodeBits::Four),
+        Quantization::Int8 => Some(CodeBits::Eight),
+        Quantization::None => None,
+    };
+    match options.metric {
+        Metric::Manhattan => build_plain(vectors, options),
+        Metric::Cosine | Metric::Dot | Metric::Euclid => build_coded(vectors, options, bits),
     }
 }
 

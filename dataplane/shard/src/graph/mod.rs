@@ -3,9 +3,9 @@
 //! `build.rs` has instant-distance build a graph in bulk over int8 rows (`rows.rs`), `refine.rs` searches every node once
 //! more and prunes anew, `blocks.rs` lays the result out flat, one block a node with its code and its links together,
 //! and `walk.rs` walks the blocks, on disk or in memory, towards a query. A walk orders candidates by codes, of
-//! which it reads only those that their sketches (`sketches.rs`) do not show to be too far; `search.rs` then compares the
-//! best of them exactly. `growing.rs` is another graph, over what is still in memory: it grows point by
-//! point while it is searched. Nodes are numbered in the order in which they were built, which is random, so
+//! which it reads only those that their sketches (`sketches.rs`) do not show to be too far, and the best of them are compared
+//! exactly (`rescore.rs`); where nothing is quantised, or a search asks for it, it orders them by the vectors themselves.
+//! `growing/` is another graph, over what is still in memory: it grows point by point while it is searched. Nodes are numbered in the order in which they were built, which is random, so
 //! the first nodes are a sample of all.
 
 mod beam;
@@ -15,11 +15,13 @@ mod growing;
 mod instant;
 mod pages;
 mod refine;
+mod rescore;
 mod rows;
 mod scan;
 mod scorer;
 mod search;
 mod sketches;
+mod target;
 mod twins;
 mod walk;
 
@@ -30,5 +32,7 @@ pub(crate) use blocks::{Blocks, bytes_of};
 pub(crate) use build::{BuildError, BuildOptions, Built, build};
 pub(crate) use growing::{Growing, Member};
 pub(crate) use pages::Pages;
-pub(crate) use search::{Accepted, GraphRef, Near, RESCORED, Target, is_scanned, search};
+pub(crate) use rescore::{Near, rescored};
+pub(crate) use search::{Accepted, GraphRef, is_scanned, search};
 pub(crate) use sketches::sketches;
+pub(crate) use target::Target;

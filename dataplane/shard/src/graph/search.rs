@@ -1,4 +1,4 @@
-//! Searching one graph: choose how, walk or scan by codes, compare the best exactly.
+//! Searching one graph: choose how, walk or scan by codes or by vectors, compare the best by codes exactly.
 //!
 //! What is returned is at exact distances, and as many as were asked for if the graph has as many that are accepted: where
 //! a walk finds fewer, because what is accepted is not connected, all that is accepted is scanned.
@@ -7,24 +7,16 @@ use std::cell::RefCell;
 
 use roaring::RoaringBitmap;
 use shoal_vector::Metric;
-use shoal_vector::codes::{CodeBits, Coder, QueryCode, Rotation, SketchQuery};
-use shoal_vector::simd::{Isa, Kernel, Task};
+use shoal_vector::codes::{CodeBits, Coder, QueryCode, SketchQuery};
+use shoal_vector::simd::Isa;
 
-use super::beam::{distance_of, node_of, ordered, unordered};
+use super::beam::node_of;
 use super::blocks::Blocks;
+use super::rescore::{DOUBT, Near, Rescoring, rescored};
 use super::scan::Scan;
 use super::scorer::{Coded, Exact, Scorer, Sketched};
+use super::target::Target;
 use super::walk::{Admit, Bits, Everything, Scratch, Set, Walk};
-
-/// How many of the best by codes are compared exactly at least.
-pub(crate) const RESCORED: usize = 16;
-
-/// What may, in truth, be nearer than the last that is asked for is compared exactly too: how many standard deviations of
-/// the difference of two distances by codes are taken for possible.
-const DOUBT: f32 = 2.0 * std::f32::consts::SQRT_2;
-
-/// As many times what is asked for are compared exactly at most, so that many that are equally near cost no scan.
-const DOUBTFUL: usize = 8;
 
 /// A filter that accepts this share of nodes or more is applied to what a plain, longer walk finds.
 pub(super) const MOST: f64 = 0.4;
@@ -60,41 +52,6 @@ pub(crate) struct GraphRef<'a> {
     pub(crate) metric: Metric,
 }
 
-/// What is searched for: a query and what walks of any graph need of it. One a search.
-pub(crate) struct Target<'q> {
-    pub(super) query: &'q [f32],
-    rotated: Vec<f32>,
-    pub(super) code: QueryCode,
-}
-
-impl<'q> Target<'q> {
-    /// A query, preprocessed by the metric.
-    pub(crate) fn new(query: &'q [f32], rotation: &Rotation) -> Self {
-        let mut target = Self {
-            query,
-            rotated: vec![0.0; rotation.padded()],
-            code: QueryCode::new(rotation.padded()),
-        };
-        Isa::detect().run(Rotate { target: &mut target, rotation });
-        target
-    }
-}
-
-struct Rotate<'a, 'q> {
-    target: &'a mut Target<'q>,
-    rotation: &'a Rotation,
-}
-
-impl Task for Rotate<'_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<K: Kernel>(self) {
-        self.rotation.apply(self.target.query, &mut self.target.rotated);
-        self.target.code.set(&self.target.rotated);
-    }
-}
-
 /// Nodes that may be returned.
 #[derive(Clone, Copy)]
 pub(crate) enum Accepted<'a> {
@@ -102,13 +59,6 @@ pub(crate) enum Accepted<'a> {
     Living { dead: &'a RoaringBitmap },
     /// Those whose bit is set: `len` of as many bits as the graph has nodes, rounded up to words.
     Set { bits: &'a [u64], len: usize },
-}
-
-/// A node found, and its distance.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Near {
-    pub(crate) distance: f32,
-    pub(crate) node: u32,
 }
 
 /// Whether a set of so many nodes is scanned instead of walked, with a beam of `ef`.
@@ -134,7 +84,7 @@ pub(crate) fn search(
         return Vec::new();
     }
     SCRATCH.with_borrow_mut(|scratch| {
-        let mut search = Search { graph, target, k, doubt: 0.0, scratch };
+        let mut search = Search { graph, target, k, doubt: None, scratch };
         match accepted {
             Accepted::Living { dead } => search.living(dead, ef),
             Accepted::Set { bits, len } => search.set(bits, len, ef),
@@ -146,8 +96,8 @@ struct Search<'a, 's> {
     graph: GraphRef<'a>,
     target: &'a Target<'a>,
     k: usize,
-    /// By how much distances by codes may mislead, in levels.
-    doubt: f32,
+    /// See [`Rescoring::doubt`].
+    doubt: Option<f32>,
     scratch: &'s mut Scratch,
 }
 
@@ -230,7 +180,8 @@ impl Search<'_, '_> {
 
     /// A scan misses nothing that codes tell, so it keeps what may be compared exactly and little more.
     fn scan(&mut self, bits: &[u64], ef: usize) -> Vec<Near> {
-        let kept = self.k.saturating_mul(SCANNED_TIMES).max(ef / 2).max(RESCORED);
+        let least = rescored(&self.target.params, self.k);
+        let kept = self.k.saturating_mul(SCANNED_TIMES).max(ef / 2).max(least);
         let found = self.run(Plan::Scan(Set(bits)), kept.min(self.graph.blocks.nodes()));
         self.rescore(found, |_| true)
     }
@@ -238,7 +189,8 @@ impl Search<'_, '_> {
     /// Fills the beam; returns its length.
     fn run(&mut self, plan: Plan<'_>, ef: usize) -> usize {
         let (blocks, metric) = (self.graph.blocks, self.graph.metric);
-        let Some(coder) = self.graph.coder else {
+        let coder = self.graph.coder.filter(|_| !self.target.params.ignore);
+        let Some(coder) = coder else {
             let vectors = self.graph.vectors;
             return self.planned(Exact { vectors, query: self.target.query, metric }, plan, ef);
         };
@@ -255,7 +207,7 @@ impl Search<'_, '_> {
             }
             Metric::Cosine | Metric::Dot | Metric::Manhattan => &self.target.code,
         };
-        self.doubt = DOUBT * code.noise();
+        self.doubt = Some(DOUBT * code.noise());
         let sketches = self.graph.sketches;
         let mut sketched = SketchQuery::default();
         if !sketches.is_empty() {
@@ -285,6 +237,12 @@ impl Search<'_, '_> {
         }
     }
 
+    /// Keeps the nearest of the beam, those that `accepts` accepts.
+    fn rescore(&self, len: usize, accepts: impl Fn(u32) -> bool) -> Vec<Near> {
+        let Self { graph, target, k, doubt, .. } = *self;
+        Rescoring { graph, target, k, doubt }.best(self.scratch.beam.keys(len), accepts)
+    }
+
     fn planned<S: Scorer>(&mut self, scorer: S, plan: Plan<'_>, ef: usize) -> usize {
         let (isa, blocks, scratch) = (Isa::detect(), self.graph.blocks, &mut *self.scratch);
         match plan {
@@ -298,73 +256,6 @@ impl Search<'_, '_> {
             }
             Plan::Scan(set) => isa.run(Scan { scorer, set, ef, scratch }),
         }
-    }
-
-    /// The greatest distance by codes of what may be nearer, in truth, than a node at `distance`.
-    fn doubtful(&self, node: u32, distance: i32) -> i32 {
-        match self.graph.blocks.own().get(node as usize) {
-            Some(own) => ordered(unordered(distance) + own.step * self.doubt),
-            None => distance.saturating_add(self.doubt as i32),
-        }
-    }
-
-    /// Compares the best of the beam exactly, those that `accepts` accepts, and keeps the nearest.
-    fn rescore(&self, len: usize, accepts: impl Fn(u32) -> bool) -> Vec<Near> {
-        let most = self.k.saturating_mul(DOUBTFUL).max(RESCORED);
-        let mut best: Vec<u32> = Vec::with_capacity(most.min(len));
-        let mut limit = i32::MAX;
-        for &key in self.scratch.beam.keys(len) {
-            let (node, distance) = (node_of(key), distance_of(key));
-            if best.len() == most || (best.len() >= RESCORED && distance > limit) {
-                break;
-            }
-            if accepts(node) {
-                best.push(node);
-                if best.len() == self.k {
-                    limit = self.doubtful(node, distance);
-                }
-            }
-        }
-        let GraphRef { vectors, metric, .. } = self.graph;
-        let exact = Exact { vectors, query: self.target.query, metric };
-        let mut near = Isa::detect().run(Rescore { exact, nodes: &best });
-        near.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
-        near.truncate(self.k);
-        near
-    }
-}
-
-/// Compares nodes exactly.
-struct Rescore<'a> {
-    exact: Exact<'a>,
-    nodes: &'a [u32],
-}
-
-/// Vectors asked for ahead of use.
-const RESCORE_AHEAD: usize = 4;
-
-impl Task for Rescore<'_> {
-    type Output = Vec<Near>;
-
-    #[inline(always)]
-    unsafe fn run<K: Kernel>(self) -> Vec<Near> {
-        let Self { exact, nodes } = self;
-        let mut near = Vec::with_capacity(nodes.len());
-        // Loops, not iterators: their closures would not always be compiled for this kernel.
-        // Where each vector's pages are is looked up first, for all at once.
-        for &node in nodes {
-            exact.touch::<K>(node);
-        }
-        for &node in &nodes[..nodes.len().min(RESCORE_AHEAD)] {
-            exact.prefetch::<K>(node);
-        }
-        for (at, &node) in nodes.iter().enumerate() {
-            if let Some(&next) = nodes.get(at + RESCORE_AHEAD) {
-                exact.prefetch::<K>(next);
-            }
-            near.push(Near { distance: exact.distance::<K>(node), node });
-        }
-        near
     }
 }
 

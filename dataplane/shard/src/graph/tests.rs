@@ -3,13 +3,14 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use roaring::RoaringBitmap;
-use shoal_vector::codes::{CodeBits, Rotation};
-use shoal_vector::{Metric, PointId};
+use shoal_vector::codes::Rotation;
+use shoal_vector::{Metric, Quantization};
 
-use super::search::Near;
 use super::*;
+use crate::api::QuantizationParams;
 
-const METRICS: [Metric; 4] = [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan];
+pub(super) const METRICS: [Metric; 4] =
+    [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan];
 
 /// Roughly normal.
 fn noise(rng: &mut StdRng) -> f32 {
@@ -17,7 +18,12 @@ fn noise(rng: &mut StdRng) -> f32 {
 }
 
 /// Vectors around a few centres, of lengths that differ.
-fn vectors(rng: &mut StdRng, count: usize, dimensions: usize, metric: Metric) -> Vec<Vec<f32>> {
+pub(super) fn vectors(
+    rng: &mut StdRng,
+    count: usize,
+    dimensions: usize,
+    metric: Metric,
+) -> Vec<Vec<f32>> {
     let mut random = || (0..dimensions).map(|_| noise(rng)).collect::<Vec<f32>>();
     let centres: Vec<Vec<f32>> = (0..40).map(|_| random()).collect();
     let mut made = Vec::new();
@@ -31,8 +37,8 @@ fn vectors(rng: &mut StdRng, count: usize, dimensions: usize, metric: Metric) ->
     made
 }
 
-fn options(metric: Metric, dimensions: usize, bits: Option<CodeBits>) -> BuildOptions {
-    BuildOptions { metric, dimensions, ef: 60, refine_ef: 100, max_links: 32, bits }
+fn options(metric: Metric, dimensions: usize, quantization: Quantization) -> BuildOptions {
+    BuildOptions { metric, dimensions, ef: 60, refine_ef: 100, max_links: 32, quantization }
 }
 
 /// A built graph with its vectors by node.
@@ -47,10 +53,10 @@ struct World {
 }
 
 impl World {
-    fn new(vectors: &[Vec<f32>], metric: Metric, bits: Option<CodeBits>) -> Self {
+    fn new(vectors: &[Vec<f32>], metric: Metric, quantization: Quantization) -> Self {
         let dimensions = vectors.first().map_or(1, Vec::len);
         let slices: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
-        let built = build(&slices, &options(metric, dimensions, bits)).unwrap();
+        let built = build(&slices, &options(metric, dimensions, quantization)).unwrap();
         let by_node =
             built.order.iter().flat_map(|&row| slices[row as usize].iter().copied()).collect();
         let rotation = Rotation::new(dimensions);
@@ -76,7 +82,18 @@ impl World {
     }
 
     fn search(&self, query: &[f32], k: usize, ef: usize, accepted: Accepted<'_>) -> Vec<Near> {
-        search(self.graph(), &Target::new(query, &self.rotation), k, ef, accepted)
+        self.search_with(QuantizationParams::default(), query, k, ef, accepted)
+    }
+
+    fn search_with(
+        &self,
+        params: QuantizationParams,
+        query: &[f32],
+        k: usize,
+        ef: usize,
+        accepted: Accepted<'_>,
+    ) -> Vec<Near> {
+        search(self.graph(), &Target::new(query, &self.rotation, params), k, ef, accepted)
     }
 
     /// The true nearest of those that are accepted.
@@ -131,16 +148,75 @@ fn bitset(nodes: usize, accepts: impl Fn(u32) -> bool) -> (Vec<u64>, usize) {
 #[test]
 fn a_walk_finds_nearly_all_by_every_metric_and_every_kind_of_code() {
     for metric in METRICS {
-        for bits in [Some(CodeBits::Four), Some(CodeBits::Eight), None] {
+        for quantization in Quantization::ALL {
             let mut rng = StdRng::seed_from_u64(5);
             let mut all = vectors(&mut rng, 3_050, 48, metric);
             let queries = all.split_off(3_000);
-            let world = World::new(&all, metric, bits);
+            let world = World::new(&all, metric, quantization);
             let none = RoaringBitmap::new();
             let found = recall(&world, &queries, 64, Accepted::Living { dead: &none }, |_| true);
-            assert!(found >= 0.95, "{metric:?} by {bits:?}: recall@10 {found}");
+            assert!(found >= 0.95, "{metric:?} by {quantization}: recall@10 {found}");
         }
     }
+}
+
+/// Whatever a graph's codes are, a walk that ignores them is that of a graph which has none.
+#[test]
+fn codes_that_are_ignored_change_nothing() {
+    let none = RoaringBitmap::new();
+    let ignored = QuantizationParams { ignore: true, ..QuantizationParams::default() };
+    for metric in METRICS {
+        for quantization in [Quantization::Bits4, Quantization::Int8] {
+            let mut rng = StdRng::seed_from_u64(15);
+            let mut all = vectors(&mut rng, 2_010, 400, metric);
+            let queries = all.split_off(2_000);
+            let mut world = World::new(&all, metric, quantization);
+            let (bits, len) = bitset(world.nodes(), |node| node % 3 == 0);
+            let all = Accepted::Living { dead: &none };
+            let searches = [(all, 20), (Accepted::Set { bits: &bits, len }, 1)];
+            let found = |world: &World, params| -> Vec<Vec<Near>> {
+                let both = queries.iter().flat_map(|query| searches.map(|s| (query, s)));
+                both.map(|(query, (accepted, ef))| {
+                    world.search_with(params, query, 5, ef, accepted)
+                })
+                .collect()
+            };
+            let without = found(&world, ignored);
+            world.built.coder = None;
+            world.sketches = None;
+            assert_eq!(without, found(&world, QuantizationParams::default()), "{metric:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_compared_exactly_is_as_much_as_was_asked_for() {
+    let mut rng = StdRng::seed_from_u64(16);
+    // Few dimensions and many points, so that codes mislead.
+    let mut all = vectors(&mut rng, 4_100, 8, Metric::Cosine);
+    let queries = all.split_off(4_000);
+    let world = World::new(&all, Metric::Cosine, Quantization::Bits4);
+    let none = RoaringBitmap::new();
+    let recall = |params: QuantizationParams| {
+        let mut sum = 0.0;
+        for query in &queries {
+            let accepted = Accepted::Living { dead: &none };
+            let found = world.search_with(params, query, 10, 200, accepted);
+            for near in &found {
+                let exact = &world.by_node[near.node as usize * 8..][..8];
+                assert_eq!(near.distance, world.metric.distance(query, exact));
+            }
+            assert!(found.is_sorted_by(|a, b| a.distance <= b.distance));
+            sum += share(&found, &world.truth(query, 10, |_| true));
+        }
+        sum / queries.len() as f64
+    };
+    let rescored = QuantizationParams::default();
+    let plain = recall(QuantizationParams { rescore: false, ..rescored });
+    let [rescored, wide] =
+        [1.0, 20.0].map(|oversampling| recall(QuantizationParams { oversampling, ..rescored }));
+    assert!(plain < rescored && rescored <= wide, "{plain}, {rescored}, {wide}");
+    assert!(wide >= 0.99, "{wide}");
 }
 
 #[test]
@@ -150,7 +226,7 @@ fn sketches_change_little_of_what_is_found() {
     for metric in [Metric::Cosine, Metric::Dot, Metric::Euclid] {
         let mut all = vectors(&mut rng, 4_100, 400, metric);
         let queries = all.split_off(4_000);
-        let mut world = World::new(&all, metric, Some(CodeBits::Four));
+        let mut world = World::new(&all, metric, Quantization::Bits4);
         assert!(world.sketches.is_some());
         let none = RoaringBitmap::new();
         let (bits, len) = bitset(world.nodes(), |node| node % 3 == 0);
@@ -173,7 +249,7 @@ fn a_filter_of_any_share_gives_nearly_all_that_match_and_nothing_else() {
         let mut rng = StdRng::seed_from_u64(6);
         let mut all = vectors(&mut rng, 20_030, 32, metric);
         let queries = all.split_off(20_000);
-        let world = World::new(&all, metric, Some(CodeBits::Four));
+        let world = World::new(&all, metric, Quantization::Bits4);
         for every in [1, 2, 3, 5, 10, 50, 700, 9_000] {
             let accepts = |node: u32| world.built.order[node as usize].is_multiple_of(every);
             let (bits, len) = bitset(world.nodes(), accepts);
@@ -188,7 +264,7 @@ fn dead_points_are_never_found_and_hide_nothing() {
     let mut rng = StdRng::seed_from_u64(7);
     let mut all = vectors(&mut rng, 8_030, 32, Metric::Euclid);
     let queries = all.split_off(8_000);
-    let world = World::new(&all, Metric::Euclid, Some(CodeBits::Four));
+    let world = World::new(&all, Metric::Euclid, Quantization::Bits4);
     for (of_ten, least) in [(1, 0.95), (5, 0.95), (9, 0.95)] {
         let dead: RoaringBitmap = (0..8_000).filter(|node| node % 10 < of_ten).collect();
         let accepted = Accepted::Living { dead: &dead };
@@ -204,7 +280,7 @@ fn as_many_as_are_asked_for_come_back_if_there_are_as_many() {
     // Half are the same: a graph's links can all lead from one of them to another.
     let same = all[0].clone();
     all[..750].fill(same.clone());
-    let world = World::new(&all, Metric::Cosine, Some(CodeBits::Four));
+    let world = World::new(&all, Metric::Cosine, Quantization::Bits4);
     let none = RoaringBitmap::new();
     for k in [1, 10, 100, 740, 760, 1_000, 1_500, 5_000] {
         let found = world.search(&same, k, 10, Accepted::Living { dead: &none });
@@ -229,7 +305,7 @@ fn few_and_strange_vectors_are_found() {
         for count in 0..=strange.len() {
             let all: Vec<Vec<f32>> =
                 strange[..count].iter().map(|vector| metric.preprocess(vector.clone())).collect();
-            let world = World::new(&all, metric, Some(CodeBits::Four));
+            let world = World::new(&all, metric, Quantization::Bits4);
             let none = RoaringBitmap::new();
             for query in [[1.0, 2.0, 3.0], [f32::MAX; 3], [0.0; 3]] {
                 let query = metric.preprocess(query.to_vec());
@@ -248,7 +324,7 @@ fn long_vectors_and_odd_sizes_are_found() {
         let mut rng = StdRng::seed_from_u64(9);
         let mut all = vectors(&mut rng, 410, dimensions, Metric::Cosine);
         let queries = all.split_off(400);
-        let world = World::new(&all, Metric::Cosine, Some(CodeBits::Four));
+        let world = World::new(&all, Metric::Cosine, Quantization::Bits4);
         let none = RoaringBitmap::new();
         let found = recall(&world, &queries, 100, Accepted::Living { dead: &none }, |_| true);
         // One dimension, normalised, is 1 or -1: all are equally near.
@@ -260,7 +336,7 @@ fn long_vectors_and_odd_sizes_are_found() {
 fn a_damaged_graph_gives_a_worse_answer_and_no_more() {
     let mut rng = StdRng::seed_from_u64(10);
     let all = vectors(&mut rng, 600, 20, Metric::Euclid);
-    let mut world = World::new(&all, Metric::Euclid, Some(CodeBits::Four));
+    let mut world = World::new(&all, Metric::Euclid, Quantization::Bits4);
     for _ in 0..60 {
         let place = rng.random_range(0..world.built.blocks.len());
         world.built.blocks[place].0.fill(rng.random());
@@ -268,119 +344,4 @@ fn a_damaged_graph_gives_a_worse_answer_and_no_more() {
         let found = world.search(&all[3], 10, 40, Accepted::Living { dead: &none });
         assert_eq!(found.len(), 10);
     }
-}
-
-fn grown(vectors: &[Vec<f32>], metric: Metric, capacity: usize) -> Growing {
-    let dimensions = vectors.first().map_or(1, Vec::len);
-    let graph = Growing::new(metric, Rotation::new(dimensions), capacity).unwrap();
-    grow(&graph, vectors);
-    graph
-}
-
-/// Adds the vectors that are not in the graph yet.
-fn grow(graph: &Growing, vectors: &[Vec<f32>]) {
-    for (id, vector) in vectors.iter().enumerate().skip(graph.len()) {
-        let member = Member {
-            point: PointId::Num(id as u64),
-            slot: id as u32,
-            vector: vector.as_slice().into(),
-        };
-        assert_eq!(graph.insert(member), Some(id + 1));
-    }
-}
-
-/// Rows of the `k` found that are nearest by the vectors themselves.
-fn best_of(graph: &Growing, nodes: usize, metric: Metric, query: &[f32], k: usize) -> Vec<u64> {
-    let target = Target::new(query, &Rotation::new(query.len()));
-    let found = graph.seen(nodes).search(&target, 64);
-    let mut found: Vec<(f32, PointId)> =
-        found.iter().map(|m| (metric.distance(query, &m.vector), m.point)).collect();
-    found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    let number = |id: PointId| if let PointId::Num(id) = id { id } else { u64::MAX };
-    found.into_iter().take(k).map(|(_, id)| number(id)).collect()
-}
-
-fn nearest_rows(vectors: &[Vec<f32>], metric: Metric, query: &[f32], k: usize) -> Vec<u64> {
-    let mut all: Vec<(f32, u64)> =
-        vectors.iter().map(|vector| metric.distance(query, vector)).zip(0..).collect();
-    all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-    all.into_iter().take(k).map(|(_, row)| row).collect()
-}
-
-#[test]
-fn a_growing_graph_finds_nearly_all_at_every_size_and_by_every_metric() {
-    for metric in METRICS {
-        let mut rng = StdRng::seed_from_u64(11);
-        let mut all = vectors(&mut rng, 4_050, 40, metric);
-        let queries = all.split_off(4_000);
-        let graph = Growing::new(metric, Rotation::new(40), 4_000).unwrap();
-        for nodes in [1, 5, 60, 700, 4_000] {
-            grow(&graph, &all[..nodes]);
-            // As of a little earlier too: what came since is not found.
-            for nodes in [nodes, nodes - nodes / 10] {
-                let recall = recall_of_grown(&graph, &all[..nodes], metric, &queries);
-                assert!(recall >= 0.95, "{metric:?} at {nodes} nodes: recall@10 {recall}");
-            }
-        }
-        assert!(graph.is_full());
-    }
-}
-
-fn recall_of_grown(
-    graph: &Growing,
-    vectors: &[Vec<f32>],
-    metric: Metric,
-    queries: &[Vec<f32>],
-) -> f64 {
-    let mut sum = 0.0;
-    for query in queries {
-        let truth = nearest_rows(vectors, metric, query, 10);
-        let found = best_of(graph, vectors.len(), metric, query, 10);
-        assert!(found.iter().all(|&row| (row as usize) < vectors.len()));
-        let hits = found.iter().filter(|row| truth.contains(row)).count();
-        sum += hits as f64 / truth.len() as f64;
-    }
-    sum / queries.len() as f64
-}
-
-#[test]
-fn points_at_one_place_are_all_found_in_a_growing_graph() {
-    let mut rng = StdRng::seed_from_u64(12);
-    let mut all = vectors(&mut rng, 1_000, 16, Metric::Cosine);
-    let same = all[3].clone();
-    (0..1_000).filter(|i| i % 2 == 1).for_each(|i| all[i] = same.clone());
-    let graph = grown(&all, Metric::Cosine, 1_000);
-    let target = Target::new(&same, &Rotation::new(16));
-    let found = graph.seen(1_000).search(&target, 300);
-    assert_eq!(found.iter().filter(|m| *m.vector == *same).count(), 300);
-}
-
-#[test]
-fn a_growing_graph_is_searched_while_it_grows() {
-    let mut rng = StdRng::seed_from_u64(13);
-    let all = vectors(&mut rng, 3_000, 32, Metric::Euclid);
-    let graph = grown(&all[..1], Metric::Euclid, 3_000);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while graph.len() < 3_000 {
-                    let nodes = graph.len();
-                    // The last that is there finds itself.
-                    let query = &all[nodes - 1];
-                    let found = best_of(&graph, nodes, Metric::Euclid, query, 1);
-                    assert!((found[0] as usize) < nodes);
-                }
-            });
-        }
-        for (id, vector) in (1..).zip(&all[1..]) {
-            let member = Member {
-                point: PointId::Num(id),
-                slot: id as u32,
-                vector: vector.as_slice().into(),
-            };
-            assert!(graph.insert(member).is_some());
-        }
-    });
-    let member = Member { point: PointId::Num(0), slot: 0, vector: all[0].as_slice().into() };
-    assert_eq!(graph.insert(member), None, "there is no room");
 }

@@ -15,6 +15,8 @@ const WALK: u64 = 20_000;
 /// Of each candidate that a walk keeps, and of each number of a vector besides: its block, and those of its neighbours.
 /// Measured at 384 dimensions, where walks of 16 to 192 candidates took 25 and 0.6 microseconds for each.
 const CANDIDATE: u64 = 500;
+/// As many times that where walks compare vectors instead of codes.
+const UNQUANTISED: u64 = 6;
 /// Of each point that is compared in a scan, and of each number of its vector besides, in tenths.
 const SCANNED: u64 = 50;
 const SCANNED_NUMBER_TENTHS: u64 = 2;
@@ -29,23 +31,29 @@ pub(crate) fn guess(view: &View, number: usize, ef: usize, request: &SearchReque
     }
     let metric = view.shapes[number].metric;
     let dimensions = request.vector.len() as u64;
-    let part = |points: usize, nodes: usize, graph: bool| match points {
-        0 => 0,
-        _ if graph && !walk_is_a_scan(ef, points) => {
+    let part = |points: usize, nodes: usize, candidate: Option<u64>| match (points, candidate) {
+        (0, _) => 0,
+        (_, Some(candidate)) if !walk_is_a_scan(ef, points) => {
             // Nodes that stand for no point any more are walked through as well.
             let kept = (ef as u64).saturating_mul(nodes.div_ceil(points) as u64).min(nodes as u64);
-            WALK + kept.saturating_mul(CANDIDATE + dimensions)
+            WALK + kept.saturating_mul(candidate)
         }
         _ => nodes as u64 * (SCANNED + dimensions * SCANNED_NUMBER_TENTHS / 10),
     };
+    let candidate = |codes: bool| match codes && !request.quantization.ignore {
+        true => CANDIDATE + dimensions,
+        false => UNQUANTISED * (CANDIDATE + dimensions),
+    };
     let memory = view.memory().map(|layer| match layer.near(number) {
-        Some(near) => part(layer.held(number), near.nodes, true),
-        None => part(layer.held(number), layer.held(number), false),
+        Some(near) => part(layer.held(number), near.nodes, Some(candidate(near.graph.has_rows()))),
+        None => part(layer.held(number), layer.held(number), None),
     });
     let segments = view.segments.iter().map(|placed| {
         let rows = placed.segment.rows(number) as usize;
         let dead = placed.dead_rows(number).len() as usize;
-        part(rows.saturating_sub(dead), rows, placed.segment.graph(number, metric).is_some())
+        let graph = placed.segment.graph(number, metric);
+        let candidate = graph.map(|graph| candidate(graph.coder.is_some()));
+        part(rows.saturating_sub(dead), rows, candidate)
     });
     let each = match request.want.payload {
         WantPayload::No => RETURNED,

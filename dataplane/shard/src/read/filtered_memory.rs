@@ -5,7 +5,7 @@ use super::ReadError;
 use super::filtered::{FEW, LOOKED_AT, MORE, Ways};
 use super::matching::InMemory;
 use super::search::{Search, walk_is_a_scan};
-use crate::graph::{RESCORED, is_scanned};
+use crate::graph::{is_scanned, rescored};
 use crate::index::{Bits, Counted};
 use crate::mutable::{MutableSegment, Near};
 use crate::view::Located;
@@ -86,7 +86,8 @@ impl<'v> Search<'_, 'v> {
                 (distance, located, candidates.is_sure(member.slot))
             })
         });
-        let mut found: Vec<Found<'v>> = current.take(asked.max(RESCORED)).collect();
+        let mut found: Vec<Found<'v>> =
+            current.take(rescored(&ways.target.params, asked)).collect();
         found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         found
     }

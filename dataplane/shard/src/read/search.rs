@@ -13,7 +13,7 @@ use super::filtered::Ways;
 use super::matching::{Checker, Filtering};
 use super::{Projection, ReadError};
 use crate::api::{FoundPoint, SearchRequest};
-use crate::graph::{self, Accepted, RESCORED, Target};
+use crate::graph::{self, Accepted, Target};
 use crate::mutable::{Entry, MutableSegment, Near};
 use crate::view::{Located, Placed, View};
 
@@ -45,7 +45,7 @@ pub(crate) fn search(
         Some(filter) => {
             let filtering = &Filtering::new(filter, &view.indexes)?;
             let checker = Checker::at_random(view, &filtering.matcher, projection.store());
-            let target = Target::new(&query, &view.shapes[number].rotation);
+            let target = Target::new(&query, &view.shapes[number].rotation, request.quantization);
             let (k, exact) = (request.k, request.exact);
             let ways = Ways { filtering, checker, target, k, ef, exact };
             search.filtered(ways, || projection.go_on())?;
@@ -55,7 +55,7 @@ pub(crate) fn search(
             view.memory().try_for_each(|layer| search.scan_layer(layer, go_on))?;
             view.segments.iter().try_for_each(|placed| search.scan(placed, go_on))?;
         }
-        None => search.approximate(ef, request.k, || projection.go_on())?,
+        None => search.approximate(ef, request, || projection.go_on())?,
     }
     let found = search.top.into_sorted().into_iter().map(|(hit, located)| {
         let hit = Hit { seq: located.seq(), ..hit };
@@ -105,11 +105,11 @@ impl<'v> Search<'_, 'v> {
     fn approximate(
         &mut self,
         ef: usize,
-        k: usize,
+        request: &SearchRequest,
         go_on: impl Fn() -> Result<(), ReadError> + Copy,
     ) -> Result<(), ReadError> {
-        let (view, number) = (self.view, self.number);
-        let target = Target::new(self.query, &view.shapes[number].rotation);
+        let (view, number, k) = (self.view, self.number, request.k);
+        let target = Target::new(self.query, &view.shapes[number].rotation, request.quantization);
         for layer in view.memory() {
             match layer.near(number).filter(|_| !walk_is_a_scan(ef, layer.held(number))) {
                 Some(near) => self.walk_layer(layer, near, &target, (ef, k), go_on)?,
@@ -158,7 +158,7 @@ impl<'v> Search<'_, 'v> {
             let current = vector.is_some_and(|vector| Arc::ptr_eq(vector, &member.vector));
             current.then(|| self.view.in_layer(layer, member.point, entry)).flatten()
         });
-        let best: Vec<Located<'v>> = living.take(k.max(RESCORED)).collect();
+        let best: Vec<Located<'v>> = living.take(graph::rescored(&target.params, k)).collect();
         // So few that there may be more which the graph does not lead to.
         if best.len() < k && best.len() < layer.held(self.number) {
             return self.scan_layer(layer, go_on);

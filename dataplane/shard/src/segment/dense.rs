@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use bytemuck::try_cast_slice;
 use shoal_vector::Metric;
-use shoal_vector::codes::Coder;
+use shoal_vector::codes::{Coder, Rotation};
 
 use super::graph_info::GraphInfo;
 use super::layout::{SectionEntry, SectionKind, u64_at};
@@ -124,6 +124,10 @@ impl Dense {
             .map_err(|error| format!("section GraphInfo: {error}"))?;
         if info.coder.as_ref().is_some_and(|coder| coder.code_bytes() != info.code_bytes) {
             return Err("section GraphInfo: codes of two lengths".into());
+        }
+        let padded = Rotation::padded_to(self.dimensions);
+        if info.coder.as_ref().is_some_and(|coder| coder.mean().len() != padded) {
+            return Err("section GraphInfo: codes of vectors of another length".into());
         }
         self.blocks(map, &info)?;
         self.graph = Some(info);

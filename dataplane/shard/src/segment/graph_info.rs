@@ -10,6 +10,6 @@ pub(super) struct GraphInfo {
     pub(super) code_bytes: usize,
     /// Links that a block has room for.
     pub(super) slots: usize,
-    /// How codes were made.
+    /// How codes were made, and so of how many bits they are; `None` if a walk compares vectors.
     pub(super) coder: Option<Coder>,
 }

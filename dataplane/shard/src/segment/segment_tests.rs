@@ -7,10 +7,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use shoal_vector::codes::{CodeBits, Rotation};
 use shoal_vector::sparse::dot;
-use shoal_vector::{Metric, PointId, SparseVector};
+use shoal_vector::{Metric, PointId, Quantization, SparseVector};
 use uuid::Uuid;
 
 use super::*;
+use crate::api::QuantizationParams;
 use crate::error::OpenError;
 use crate::graph::{self, Accepted, BuildOptions, Target};
 use crate::mutable::Put;
@@ -68,7 +69,7 @@ fn write_with(path: &Path, content: &SegmentContent, dimensions: &[usize]) {
         ef: 20,
         refine_ef: 20,
         max_links: 16,
-        bits: Some(CodeBits::Four),
+        quantization: [Quantization::Bits4, Quantization::None, Quantization::Int8][number],
     };
     let options: Vec<BuildOptions> = dimensions.iter().enumerate().map(options).collect();
     write_segment(path, DISK, content, &options, SPARSE).unwrap();
@@ -205,7 +206,7 @@ fn read_all(path: &Path, dimensions: &[usize]) -> Result<(), String> {
         let query = vector(3, dimensions);
         let metric = [Metric::Euclid, Metric::Manhattan, Metric::Cosine][number];
         let graph = segment.graph(number, metric).ok_or("no graph")?;
-        let target = Target::new(&query, &Rotation::new(dimensions));
+        let target = Target::new(&query, &Rotation::new(dimensions), QuantizationParams::default());
         for near in graph::search(graph, &target, 10, 10, Accepted::Living { dead: &dead }) {
             segment.id(segment.ordinal_of(number, near.node));
         }
@@ -310,6 +311,20 @@ proptest! {
     }
 }
 
+#[test]
+fn each_graph_says_by_what_it_is_walked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("segment");
+    write_with(&path, &lacking(24, |n| n), &SEVERAL);
+    let segment = open_with(&path, &SEVERAL).unwrap();
+    let bits = |number, metric| {
+        segment.graph(number, metric).unwrap().coder.map(shoal_vector::codes::Coder::bits)
+    };
+    assert_eq!(bits(0, Metric::Euclid), Some(CodeBits::Four));
+    assert_eq!(bits(1, Metric::Manhattan), None);
+    assert_eq!(bits(2, Metric::Cosine), Some(CodeBits::Eight));
+}
+
 /// Written by version 1, from [`content`]: its graph had another form.
 const VERSION_1: &[u8] = include_bytes!("fixtures/version-1.seg");
 /// Written by version 2, from the same: there was one vector, which every point had.
@@ -342,7 +357,7 @@ fn a_segment_of_version_2_reads_as_it_was_written_and_its_graph_is_walked() {
     let segment = of_version(VERSION_2);
     let query = vector(3, DIMENSIONS);
     let graph = segment.graph(0, Metric::Euclid).unwrap();
-    let target = Target::new(&query, &Rotation::new(DIMENSIONS));
+    let target = Target::new(&query, &Rotation::new(DIMENSIONS), QuantizationParams::default());
     let dead = roaring::RoaringBitmap::new();
     let found = graph::search(graph, &target, 24, 24, Accepted::Living { dead: &dead });
     assert_eq!((found.len(), segment.id(found[0].node)), (24, id(3)));

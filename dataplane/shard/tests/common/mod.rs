@@ -19,7 +19,8 @@ use shoal_vector::filter::Subject;
 use shoal_vector::op::Selector;
 use shoal_vector::payload::{KeyPath, PayloadIndex, merge, remove};
 use shoal_vector::{
-    Hit, Metric, Op, Payload, Point, PointId, PointWithSparse, SparseVector, VectorConfig,
+    Hit, Metric, Op, Payload, Point, PointId, PointWithSparse, Quantization, SparseVector,
+    VectorConfig,
 };
 
 pub(crate) fn identity(size: usize, distance: Metric) -> Identity {
@@ -32,7 +33,7 @@ pub(crate) fn identity_of(vectors: Vec<VectorConfig>) -> Identity {
 }
 
 pub(crate) fn tuning() -> Tuning {
-    Tuning { ef_construct: 100, ef: 64 }
+    Tuning { ef_construct: 100, ef: 64, quantization: Quantization::default() }
 }
 
 /// Limits that make a flush of every few ops.
@@ -41,7 +42,17 @@ pub(crate) fn small_limits(entries: usize) -> Limits {
 }
 
 pub(crate) fn open(dir: &Path, identity: Identity, limits: Limits) -> Shard {
-    Shard::open(dir, identity, tuning(), limits).unwrap()
+    open_with(dir, identity, Quantization::default(), limits)
+}
+
+/// The same, with graphs walked by this from now on.
+pub(crate) fn open_with(
+    dir: &Path,
+    identity: Identity,
+    quantization: Quantization,
+    limits: Limits,
+) -> Shard {
+    Shard::open(dir, identity, Tuning { quantization, ..tuning() }, limits).unwrap()
 }
 
 /// Has these fields indexed from now on.

@@ -6,7 +6,7 @@
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec, VolumeMount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
-use shoal_crds::collection::{ShardSlots, VectorSpec};
+use shoal_crds::collection::{Quantization, ShardSlots, VectorSpec};
 use shoal_crds::{defaults, labels};
 
 use super::super::claims::VOLUME;
@@ -92,6 +92,10 @@ fn arguments(valid: &Valid, part: &ShardSlots) -> Vec<String> {
     ] {
         arguments.extend([flag.to_owned(), value]);
     }
+    // The default is not told, so that an operator that learns of an option restarts no pod.
+    if let Some(own) = tuning.and_then(own_quantization) {
+        arguments.extend(["--quantization".to_owned(), own.to_owned()]);
+    }
     if valid.vectors.len() > 1 {
         arguments.extend(["--tuning".to_owned(), tuning_of_each(valid)]);
     }
@@ -120,16 +124,31 @@ fn vectors(valid: &Valid) -> String {
 fn tuning_of_each(valid: &Valid) -> String {
     let each = valid.vectors.iter();
     let list: Vec<_> = each
-        .map(|v| json!({"ef": v.ef(), "efConstruct": v.ef_construct(), "name": v.name}))
+        .map(|v| {
+            let mut told = json!({"ef": v.ef(), "efConstruct": v.ef_construct(), "name": v.name});
+            if let Some(own) = own_quantization(v) {
+                told["quantization"] = json!(own);
+            }
+            told
+        })
         .collect();
     json!(list).to_string()
+}
+
+/// A vector's quantization as the shard's command line has it, where it is not the default.
+fn own_quantization(vector: &VectorSpec) -> Option<&'static str> {
+    match vector.quantization() {
+        Quantization::Bits4 => None,
+        Quantization::Int8 => Some("Int8"),
+        Quantization::None => Some("None"),
+    }
 }
 
 /// Hash of what a user can change about a running pod.
 fn inputs(valid: &Valid, image: &str) -> String {
     let tuning: Vec<_> = valid.vectors.iter().map(|v| (v.ef_construct(), v.ef())).collect();
     let pods = &valid.pods;
-    let inputs = json!({
+    let mut inputs = json!({
         "image": image,
         "tuning": tuning,
         "resources": pods.resources,
@@ -138,6 +157,11 @@ fn inputs(valid: &Valid, image: &str) -> String {
         "affinity": pods.affinity,
         "priorityClassName": pods.priority_class_name,
     });
+    let quantization: Vec<_> = valid.vectors.iter().map(own_quantization).collect();
+    // As it was before there was the option, where it is not used.
+    if quantization.iter().any(Option::is_some) {
+        inputs["quantization"] = json!(quantization);
+    }
     in_sync::hash_text(&inputs.to_string())
 }
 
@@ -189,6 +213,11 @@ mod tests {
         tuned.vectors[0].index =
             Some(shoal_crds::collection::Index { ef: Some(99), ef_construct: None });
         assert_ne!(inputs_of(&build(&tuned, &part(), "i")), inputs_of(&base));
+        let mut quantised = valid();
+        quantised.vectors[0].quantization = Some(Quantization::Bits4);
+        assert_eq!(inputs_of(&build(&quantised, &part(), "i")), inputs_of(&base), "the default");
+        quantised.vectors[0].quantization = Some(Quantization::None);
+        assert_ne!(inputs_of(&build(&quantised, &part(), "i")), inputs_of(&base));
     }
 
     #[test]
@@ -209,6 +238,18 @@ mod tests {
         let words = Valid { sparse_vectors: vec!["words".into()], ..valid() };
         let told = [flag, r#"[{"name":"words"}]"#.to_owned()];
         assert!(arguments(&words, &part()).windows(2).any(|pair| pair == told));
+    }
+
+    #[test]
+    fn quantization_is_told_where_it_is_not_the_default() {
+        assert!(!arguments(&valid(), &part()).contains(&"--quantization".to_owned()));
+        let mut own = valid();
+        own.vectors[0].quantization = Some(Quantization::Int8);
+        let told = ["--quantization".to_owned(), "Int8".to_owned()];
+        assert!(arguments(&own, &part()).windows(2).any(|pair| pair == told));
+        own.vectors.push(VectorSpec { name: "title".into(), size: 2, ..VectorSpec::default() });
+        let told = r#"[{"ef":64,"efConstruct":100,"name":"","quantization":"Int8"},{"ef":64,"efConstruct":100,"name":"title"}]"#;
+        assert!(arguments(&own, &part()).contains(&told.to_owned()), "the other has the default");
     }
 
     #[test]

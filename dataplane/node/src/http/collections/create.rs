@@ -10,9 +10,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use shoal_shard::limits::MAX_VECTORS;
-use shoal_vector::{MAX_DIMENSIONS, Metric, SparseVectorConfig, VectorConfig};
+use shoal_vector::{MAX_DIMENSIONS, Metric, Quantization, SparseVectorConfig, VectorConfig};
 
 use super::super::error::Failure;
+use super::super::models::quantization::QuantizationConfig;
 use super::super::models::{NotYet, refuse};
 use crate::router::api::CreateCollection;
 
@@ -35,7 +36,7 @@ pub(super) struct CreateBody {
     replication_factor: Option<u32>,
     write_consistency_factor: Option<u32>,
     hnsw_config: Option<HnswConfig>,
-    quantization_config: NotYet,
+    quantization_config: Option<QuantizationConfig>,
     sparse_vectors: Option<BTreeMap<String, Option<SparseParams>>>,
     strict_mode_config: Option<StrictMode>,
     metadata: Option<Map<String, Value>>,
@@ -54,7 +55,7 @@ struct VectorParams {
     size: u64,
     distance: Metric,
     hnsw_config: Option<HnswConfig>,
-    quantization_config: NotYet,
+    quantization_config: Option<QuantizationConfig>,
     datatype: Option<String>,
     multivector_config: NotYet,
     #[serde(rename = "on_disk")]
@@ -113,17 +114,19 @@ impl CreateBody {
         timeout: Duration,
     ) -> Result<CreateCollection, Failure> {
         self.refuse_what_is_not_there()?;
-        let (vectors, own) = vectors(self.vectors)?;
+        let place = "quantization_config";
+        let default = self.quantization_config.as_ref().map(|config| config.kind(place));
+        let (vectors, own) = vectors(self.vectors, default.transpose()?.unwrap_or_default())?;
+        let Own { ef_construct: own, quantization } = own;
         let shards = between("shard_number", self.shard_number, 1, MAX_SHARDS)?;
         let ef_construct = own.or(self.hnsw_config.unwrap_or_default().ef_construct);
         let ef_construct =
             between("hnsw_config.ef_construct", ef_construct, MIN_EF_CONSTRUCT, MAX_EF_CONSTRUCT)?;
         let sparse = sparse_vectors(self.sparse_vectors, &vectors)?;
-        Ok(CreateCollection { name, vectors, sparse, ef_construct, shards, timeout })
+        Ok(CreateCollection { name, vectors, sparse, ef_construct, quantization, shards, timeout })
     }
 
     fn refuse_what_is_not_there(&self) -> Result<(), Failure> {
-        refuse(&[("quantization_config", &self.quantization_config)])?;
         if self.metadata.as_ref().is_some_and(|map| !map.is_empty()) {
             return Err(Failure::unsupported("`metadata` of a collection"));
         }
@@ -152,8 +155,19 @@ impl CreateBody {
     }
 }
 
-/// The collection's vectors, given by name or as the one without a name, and their own `ef_construct`.
-fn vectors(vectors: Option<Value>) -> Result<(Vec<VectorConfig>, Option<u32>), Failure> {
+/// What vectors say of their graphs.
+struct Own {
+    /// That of all, if they have one.
+    ef_construct: Option<u32>,
+    quantization: BTreeMap<String, Quantization>,
+}
+
+/// The collection's vectors, given by name or as the one without a name. Those that say nothing about quantization have that
+/// of the collection.
+fn vectors(
+    vectors: Option<Value>,
+    default: Quantization,
+) -> Result<(Vec<VectorConfig>, Own), Failure> {
     let Some(Value::Object(object)) = vectors else {
         return Err(match vectors {
             None => Failure::unsupported("a collection without `vectors`"),
@@ -174,17 +188,21 @@ fn vectors(vectors: Option<Value>) -> Result<(Vec<VectorConfig>, Option<u32>), F
         return Err(Failure::field("vectors", why));
     }
     let (mut configs, mut graphs) = (Vec::new(), Vec::new());
+    let mut quantization = BTreeMap::new();
     for (name, params) in named {
         check_vector_name(&name)?;
         let place = if by_name { format!("vectors.{name}") } else { "vectors".to_owned() };
         let params: VectorParams = serde_json::from_value(params)
             .map_err(|error| Failure::format(format!("{place}: {error}")))?;
+        let place_of = format!("{place}.quantization_config");
+        let own = params.quantization_config.as_ref().map(|config| config.kind(&place_of));
+        quantization.insert(name.clone(), own.transpose()?.unwrap_or(default));
         let (config, graph) = params.into_config(name, &place)?;
         configs.push(config);
         graphs.push(graph.ef_construct);
     }
     match graphs.iter().all(|own| *own == graphs[0]) {
-        true => Ok((configs, graphs[0])),
+        true => Ok((configs, Own { ef_construct: graphs[0], quantization })),
         false => Err(Failure::unsupported(
             "`hnsw_config.ef_construct` that differs between vectors (an applied VectorCollection may have it)",
         )),
@@ -241,10 +259,7 @@ fn check_vector_name(name: &str) -> Result<(), Failure> {
 
 impl VectorParams {
     fn into_config(self, name: String, place: &str) -> Result<(VectorConfig, HnswConfig), Failure> {
-        refuse(&[
-            (&format!("{place}.quantization_config"), &self.quantization_config),
-            (&format!("{place}.multivector_config"), &self.multivector_config),
-        ])?;
+        refuse(&[(&format!("{place}.multivector_config"), &self.multivector_config)])?;
         match self.datatype.as_deref() {
             None | Some("float32") => {}
             Some(other @ ("uint8" | "float16" | "turbo4")) => {
@@ -313,6 +328,17 @@ mod tests {
     }
 
     #[test]
+    fn a_vector_s_own_quantization_goes_before_that_of_the_collection() {
+        let json = r#"{"vectors": {"a": {"size": 4, "distance": "Dot", "quantization_config": "Disabled"},
+            "b": {"size": 4, "distance": "Dot"}}, "quantization_config": {"scalar": {"type": "int8"}}}"#;
+        let expected = [("a", Quantization::None), ("b", Quantization::Int8)];
+        let expected = expected.map(|(name, kind)| (name.to_owned(), kind));
+        assert_eq!(read(json).unwrap().quantization, expected.into());
+        let plain = read(r#"{"vectors": {"size": 4, "distance": "Dot"}}"#).unwrap();
+        assert_eq!(plain.quantization, [(String::new(), Quantization::Bits4)].into());
+    }
+
+    #[test]
     fn sparse_vectors_need_a_name_only() {
         let json = r#"{"vectors": {"a": {"size": 4, "distance": "Dot"}},
             "sparse_vectors": {"s": {"index": {"on_disk": true}, "modifier": "none"}, "t": null}}"#;
@@ -373,18 +399,18 @@ mod tests {
                 "multivector",
             ),
             (
-                r#"{"vectors": {"size": 4, "distance": "Dot", "quantization_config": {"scalar": {}}}}"#,
+                r#"{"vectors": {"a": {"size": 4, "distance": "Dot", "quantization_config": {"binary": {}}}}}"#,
                 501,
-                "quantization",
+                "`vectors.a.quantization_config` binary",
             ),
         ];
         let with =
             |more: &str| format!(r#"{{"vectors": {{"size": 4, "distance": "Dot"}}, {more}}}"#);
         let more = [
             (
-                with(r#""quantization_config": {"scalar": {"type": "int8"}}"#),
+                with(r#""quantization_config": {"product": {"compression": "x8"}}"#),
                 501,
-                "quantization_config",
+                "`quantization_config` product",
             ),
             (with(r#""sparse_vectors": {"s": {"modifier": "idf"}}"#), 501, "idf"),
             (with(r#""sparse_vectors": {"s": {"modifier": "x"}}"#), 422, "modifier"),

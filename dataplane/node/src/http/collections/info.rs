@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use shoal_vector::payload::{IndexKind, PayloadIndex};
 use shoal_vector::text::{Split, Tokenizer};
-use shoal_vector::{Metric, VectorConfig};
+use shoal_vector::{Metric, Quantization, VectorConfig};
 
+use super::super::models::quantization::QuantizationOut;
 use crate::router::Collection;
 use crate::router::api::CollectionInfo;
 
@@ -65,7 +66,8 @@ struct Config {
     params: Params,
     hnsw_config: Hnsw,
     optimizer_config: Optimizer,
-    quantization_config: Option<()>,
+    /// That of all vectors, if they have one.
+    quantization_config: Option<QuantizationOut>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,6 +93,9 @@ enum Vectors {
 struct VectorOut {
     size: usize,
     distance: Metric,
+    /// Its own, where the collection's vectors differ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantization_config: Option<QuantizationOut>,
 }
 
 /// There is nothing to tell of one but its name.
@@ -126,6 +131,7 @@ impl CollectionInfoOut {
                 },
             )
         };
+        let quantization = Quantizations::of(collection);
         Self {
             // Red is the dialect's "something is wrong"; which shards, the envelope says.
             status: if info.missing.is_empty() { "green" } else { "red" },
@@ -135,7 +141,7 @@ impl CollectionInfoOut {
             segments_count: info.segments,
             config: Config {
                 params: Params {
-                    vectors: Vectors::new(&collection.vectors),
+                    vectors: Vectors::new(&collection.vectors, &quantization),
                     sparse_vectors: collection
                         .sparse
                         .iter()
@@ -154,17 +160,48 @@ impl CollectionInfoOut {
                     on_disk: true,
                 },
                 optimizer_config: Optimizer { default_segment_number: 0, flush_interval_sec: 0 },
-                quantization_config: None,
+                quantization_config: quantization.of_all(),
             },
             payload_schema: collection.indexes.fields.iter().map(index).collect(),
         }
     }
 }
 
+/// By what the graphs of each vector are walked.
+struct Quantizations {
+    by_name: BTreeMap<String, Quantization>,
+    all: Option<Quantization>,
+}
+
+impl Quantizations {
+    fn of(collection: &Collection) -> Self {
+        let of = |config: &VectorConfig| {
+            let known = collection.quantization.get(&config.name);
+            (config.name.clone(), known.copied().unwrap_or_default())
+        };
+        let by_name: BTreeMap<String, Quantization> = collection.vectors.iter().map(of).collect();
+        let first = by_name.values().next().copied();
+        let all = first.filter(|first| by_name.values().all(|other| other == first));
+        Self { by_name, all }
+    }
+
+    fn of_all(&self) -> Option<QuantizationOut> {
+        QuantizationOut::of(self.all?)
+    }
+
+    fn own(&self, name: &str) -> Option<QuantizationOut> {
+        let own = self.by_name.get(name).filter(|_| self.all.is_none());
+        QuantizationOut::of(*own?)
+    }
+}
+
 impl Vectors {
-    fn new(configs: &[VectorConfig]) -> Self {
-        let out =
-            |config: &VectorConfig| VectorOut { size: config.size, distance: config.distance };
+    fn new(configs: &[VectorConfig], quantization: &Quantizations) -> Self {
+        let out = |config: &VectorConfig| VectorOut {
+            size: config.size,
+            distance: config.distance,
+            quantization_config: quantization.own(&config.name),
+        };
         match configs {
             [one] if one.name.is_empty() => Self::One(out(one)),
             named => {

@@ -3,6 +3,7 @@
 pub(super) mod distinct;
 pub(super) mod limits;
 pub(super) mod output;
+pub(super) mod quantization;
 pub(super) mod selector;
 pub(super) mod vector;
 pub(super) mod want;

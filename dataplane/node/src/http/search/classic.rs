@@ -48,7 +48,7 @@ pub(in super::super) struct SearchBatch {
 impl SearchBody {
     fn into_nearest(self, collection: &Collection) -> Result<Nearest, Failure> {
         refuse(&[("shard_key", &self.shard_key)])?;
-        let (ef, exact) = self.params.unwrap_or_default().effort()?;
+        let effort = self.params.unwrap_or_default().effort()?;
         let (to, using) = read_vector(self.vector, collection)?;
         Ok(Nearest {
             to,
@@ -56,8 +56,7 @@ impl SearchBody {
             filter: filter(self.filter.as_ref())?,
             limit: limits::limit(Some(self.limit), 0)?,
             offset: self.offset.unwrap_or(0),
-            ef,
-            exact,
+            effort,
             score_threshold: threshold(self.score_threshold)?,
             want: want(self.with_payload, false, self.with_vector, Known::from(collection))?,
         })

@@ -12,6 +12,7 @@ use shoal_shard::limits::MAX_ANSWER_BYTES;
 use shoal_vector::filter::Condition;
 use shoal_vector::{Filter, PointId, SparseVector};
 
+use self::params::Effort;
 use super::AppState;
 use super::envelope::{Reply, Started};
 use super::error::Failure;
@@ -31,8 +32,7 @@ struct Nearest {
     filter: Option<Filter>,
     limit: usize,
     offset: usize,
-    ef: Option<usize>,
-    exact: bool,
+    effort: Effort,
     score_threshold: Option<f32>,
     want: Want,
 }
@@ -83,6 +83,7 @@ async fn find(
     together: usize,
 ) -> Result<Answer<Vec<FoundPoint>>, Failure> {
     let k = super::models::limits::skip_and_take(search.offset, search.limit)?;
+    search.effort.check(k)?;
     // Reading the point it is about is part of a search, and takes from its time.
     let until = time.search_until();
     let (to, filter) = match search.to {
@@ -103,8 +104,9 @@ async fn find(
         sparse,
         filter,
         k,
-        ef: search.ef,
-        exact: search.exact,
+        ef: search.effort.ef,
+        exact: search.effort.exact,
+        quantization: search.effort.quantization,
         score_threshold: search.score_threshold,
         want: search.want,
     };

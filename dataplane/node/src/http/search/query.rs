@@ -84,15 +84,14 @@ impl QueryBody {
         let query = self
             .query
             .ok_or_else(|| Failure::unsupported("a query without `query` (use `scroll`)"))?;
-        let (ef, exact) = self.params.unwrap_or_default().effort()?;
+        let effort = self.params.unwrap_or_default().effort()?;
         Ok(Nearest {
             to: read_query(query, &using, collection)?,
             using,
             filter: filter(self.filter.as_ref())?,
             limit: limits::limit(self.limit, DEFAULT_LIMIT)?,
             offset: self.offset.unwrap_or(0),
-            ef,
-            exact,
+            effort,
             score_threshold: threshold(self.score_threshold)?,
             want: want(self.with_payload, false, self.with_vector, Known::from(collection))?,
         })

@@ -2,10 +2,12 @@
 //!
 //! Invariant: a file that parses gives a routing table that covers the ring; what a newer version wrote is refused.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use shoal_proto::routing::{RoutingError, RoutingTable};
 use shoal_vector::payload::PayloadIndex;
-use shoal_vector::{SparseVectorConfig, VectorConfig};
+use shoal_vector::{Quantization, SparseVectorConfig, VectorConfig};
 
 /// Version of the file; a build reads its own and the one before. 2: sparse vectors.
 const VERSION: u32 = 2;
@@ -24,6 +26,9 @@ pub(super) struct CollectionFile {
     pub(super) sparse_vectors: Vec<SparseVectorConfig>,
     /// Candidates considered for each point while a segment is built.
     pub(super) ef_construct: u32,
+    /// By what graphs of the vectors of these names are walked; those of others by default.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) quantization: BTreeMap<String, Quantization>,
     /// Which payload fields are indexed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) payload_indexes: Vec<PayloadIndex>,
@@ -56,6 +61,7 @@ impl CollectionFile {
         vectors: Vec<VectorConfig>,
         sparse_vectors: Vec<SparseVectorConfig>,
         ef_construct: u32,
+        quantization: BTreeMap<String, Quantization>,
         routing: &RoutingTable,
     ) -> Self {
         let entry = |(shard, slots): &(String, _)| ShardEntry {
@@ -69,6 +75,7 @@ impl CollectionFile {
             vectors,
             sparse_vectors,
             ef_construct,
+            quantization,
             payload_indexes: Vec::new(),
             generation: routing.generation(),
             shards,
@@ -115,7 +122,17 @@ mod tests {
         let vectors = vec![VectorConfig { name: String::new(), size: 4, distance: Metric::Dot }];
         let (name, sparse) =
             ("any / name \u{1F41F}".to_owned(), SparseVectorConfig { name: "s".into() });
-        (CollectionFile::new(name, vectors, vec![sparse], 100, &routing), routing)
+        (
+            CollectionFile::new(
+                name,
+                vectors,
+                vec![sparse],
+                100,
+                BTreeMap::from([(String::new(), Quantization::Int8)]),
+                &routing,
+            ),
+            routing,
+        )
     }
 
     #[test]
@@ -139,6 +156,7 @@ mod tests {
         let (file, routing) = CollectionFile::decode(before.as_bytes()).unwrap();
         assert_eq!((file.name.as_str(), file.vectors.len(), routing.shards().len()), ("a", 1, 1));
         assert_eq!(file.sparse_vectors, []);
+        assert!(file.quantization.is_empty());
     }
 
     #[test]

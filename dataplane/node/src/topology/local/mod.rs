@@ -136,6 +136,7 @@ impl Inner {
             request.vectors,
             request.sparse,
             ef_construct,
+            request.quantization,
             &routing,
         );
         let content = file.encode().map_err(|error| internal(&error))?;

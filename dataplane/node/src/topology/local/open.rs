@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use shoal_proto::routing::RoutingTable;
-use shoal_shard::api::{Identity, ShardError, Tuning};
+use shoal_shard::api::{Identity, ShardError, Tuning, Tunings};
 use shoal_shard::{Limits, OpenError, Shard, WantedIndexes};
+use shoal_vector::Quantization;
 
 use super::file::CollectionFile;
 use super::folder::shard_dir;
@@ -47,10 +48,13 @@ pub(super) fn collection(
     let fields = file.payload_indexes.clone();
     let indexes = WantedIndexes { fields, ..WantedIndexes::default() };
     let open = |(index, (name, _)): (usize, &(String, _))| {
-        let tuning = Tuning {
+        let tuning = |quantization| Tuning {
             ef_construct: file.ef_construct as usize,
             ef: shoal_crds::defaults::EF as usize,
+            quantization,
         };
+        let named = file.quantization.iter().map(|(name, own)| (name.clone(), tuning(*own)));
+        let tuning = Tunings { default: tuning(Quantization::default()), named: named.collect() };
         let dir = shard_dir(path, index);
         match Shard::open_existing(&dir, identity(&file, name), tuning, limits.clone()) {
             Ok(shard) => {
@@ -73,6 +77,7 @@ pub(super) fn collection(
         vectors: file.vectors,
         sparse: file.sparse_vectors,
         ef_construct: file.ef_construct,
+        quantization: file.quantization,
         indexes,
         routing,
         shards,

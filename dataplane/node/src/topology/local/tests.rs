@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shoal_shard::api::{OpOrigin, Want};
-use shoal_vector::{Metric, Op, Point, PointId, VectorConfig};
+use shoal_vector::{Metric, Op, Point, PointId, Quantization, VectorConfig};
 
 use super::*;
 
@@ -19,6 +19,7 @@ fn request(name: &str) -> CreateCollection {
         vectors,
         sparse: Vec::new(),
         ef_construct: Some(50),
+        quantization: [(String::new(), Quantization::None)].into(),
         shards: None,
         timeout,
     }
@@ -62,6 +63,7 @@ async fn collections_of_any_name_are_there_with_their_points_after_a_restart() {
             (collection.name.as_str(), collection.ef_construct, collection.shards.len()),
             (name, 50, 2)
         );
+        assert_eq!(collection.quantization[""], Quantization::None);
         assert!(has(collection, 7).await && !has(collection, 8).await);
     }
     topology.close().await;

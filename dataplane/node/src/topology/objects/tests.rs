@@ -49,6 +49,16 @@ fn whole(generation: i64) -> Option<Routing> {
     Some(routing(generation, &[("a-0", "0-8191"), ("a-1", "8192-16383")]))
 }
 
+#[tokio::test]
+async fn a_changed_quantization_is_told_without_another_routing_table() {
+    let mut objects = Objects::new(reach());
+    let mut own = object("a", "a", 0, whole(1));
+    let of = |snapshot: &Snapshot| snapshot["a"].quantization[""];
+    assert_eq!(of(&objects.update(&[own.clone().into()])), Quantization::Bits4);
+    own.spec.vectors[0].quantization = Some(QuantizationSpec::Int8);
+    assert_eq!(of(&objects.update(&[own.into()])), Quantization::Int8);
+}
+
 fn names_of(collection: &Collection) -> Vec<&str> {
     collection.shards.iter().map(ShardClient::name).collect()
 }
