@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::simd::{FLOAT_LANES, Isa, Kernel, Pairs, Task};
 
-/// Accumulators of a sum: enough lanes for the compiler to fill the registers of any instruction set, and to have more
-/// than one addition under way, without being told that float addition may be reordered.
+/// Accumulators of a vector's length: lanes enough for the compiler to fill registers and to have more than one addition
+/// under way, without being told that float addition may be reordered.
 const LANES: usize = 32;
 
 /// How two vectors are compared; names as in Qdrant.
