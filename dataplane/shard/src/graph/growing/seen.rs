@@ -111,8 +111,9 @@ impl<'a> Seen<'a> {
         })
     }
 
-    /// Walks over all nodes, with a beam so much longer that `ef` of `len` accepted ones are in it, more or less; the beam's
-    /// length. `None` where most are not accepted, where a scan of those that are costs less, or where they are not near.
+    /// Walks over all nodes, with a beam so much longer that `ef` of `len` accepted ones are in it, more or less; where what
+    /// is accepted turns out not to be near, scans it. The beam's length; `None` where most are not accepted, or a scan
+    /// costs less from the start.
     fn walk_past(
         self,
         query: Query<'_>,
@@ -127,7 +128,10 @@ impl<'a> Seen<'a> {
         }
         let found = self.run(query, Way::Walk, longer.min(self.nodes), scratch);
         let accepted = scratch.beam.keys(found).iter().filter(|&&key| set.admits(node_of(key)));
-        (2 * accepted.count() >= ef).then_some(found)
+        match 2 * accepted.count() >= ef {
+            true => Some(found),
+            false => Some(self.run(query, Way::Scan(set), ef, scratch)),
+        }
     }
 
     /// The nodes whose points have these slots.
