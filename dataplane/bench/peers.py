@@ -163,12 +163,13 @@ class Shoal:
 
     name = "shoal"
 
-    def __init__(self, driver, data, folder=None, segment=None):
-        """`segment`: points that become one segment together; by default all."""
+    def __init__(self, driver, data, folder=None, segment=None, quantization=None):
+        """`segment`: points that become one segment together; by default all. `quantization`: Bits4, Int8 or None, as text."""
         self.made = folder is None
         self.folder = tempfile.mkdtemp() if folder is None else folder
         command = [driver, data.folder, "--dir", self.folder, "--passes", str(PASSES)]
         command += ["--segment", str(segment or len(data.base))]
+        command += ["--quantization", quantization] if quantization else []
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, line):

@@ -28,6 +28,21 @@ def recall_and_qps(path, curves):
     finish(figure, path)
 
 
+def loss_by_ef(path, losses, target):
+    """losses: name -> rows of (ef, loss of recall, half of its 95 % interval)."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.2))
+    for name, rows in losses.items():
+        efs, means, halves = zip(*rows)
+        axes.errorbar(efs, means, yerr=halves, marker="o", markersize=3, capsize=3, linewidth=1, label=name)
+    axes.axhline(target, color="#555555", linestyle="--", linewidth=1, label="target, at most")
+    efs = [ef for ef, _, _ in next(iter(losses.values()))]
+    axes.set(xlabel="ef", ylabel="recall@10 lost by codes", xscale="log")
+    axes.set_xticks(efs, [str(ef) for ef in efs])
+    axes.minorticks_off()
+    axes.legend()
+    finish(figure, path)
+
+
 def latency_over_time(path, runs):
     """runs: name -> rows with second, p50, p95, pending."""
     figure, (above, below) = plt.subplots(2, 1, figsize=(6.4, 5.2), sharex=True)

@@ -2,8 +2,8 @@
 # Benchmarks beside peers, on the same data in the same run.
 #   run.sh [DATA] [OUT]   DATA: a folder with base.f16.npy, queries.f16.npy, neighbors.i32.npy (cosine, exact); else made
 #                         from the bundled sample. OUT: where pages go; else target/bench.
-# PAGES names which of walk, filters, footprint, ingest and over_http to make; default all, which takes some 25 minutes on two
-# cores. Needs python3 with venv, and wrk for over_http; the peers come from PyPI, pinned by requirements.txt.
+# PAGES names which of walk, codes, filters, footprint, ingest and over_http to make; default all, which takes some 30 minutes
+# on two cores. Needs python3 with venv, and wrk for over_http; the peers come from PyPI, pinned by requirements.txt.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=target/bench
@@ -14,7 +14,7 @@ if ! cmp -s dataplane/bench/requirements.txt "$work/venv/requirements.txt"; then
   "$work/venv/bin/pip" install --quiet --requirement dataplane/bench/requirements.txt
   cp dataplane/bench/requirements.txt "$work/venv/"
 fi
-pages=${PAGES:-walk filters footprint ingest over_http}
+pages=${PAGES:-walk codes filters footprint ingest over_http}
 build=(-p shoal-bench)
 [[ " $pages " != *" over_http "* ]] || build+=(-p shoal-node)
 cargo build --release --locked "${build[@]}"

@@ -1,8 +1,9 @@
 //! Drives one shard for benchmarks, line by line, so that a script can let it and its peers take turns.
 //!
 //! Answers each line on stdin with one line of JSON. `build ROWS` loads that many rows and waits for their graph; `walk
-//! THREADS EF` searches the query set and says recall@10 and queries per second. `ingest RATE SECONDS` searches while
-//! points come in, `first` says how long the start took, `memory` what memory it takes. `build ROWS payloads` gives the
+//! THREADS EF` searches the query set and says recall@10, how many of its ten each query found, and queries per second;
+//! `walk THREADS EF vectors` ignores codes, on the same graph. `ingest RATE SECONDS` searches while points come in, `code`
+//! says how long codes are, `first` how long the start took, `memory` what memory it takes. `build ROWS payloads` gives the
 //! points payloads, `load ROWS payloads` leaves them in memory, `index` indexes them, and `filter EF` searches with filters
 //! of several selectivities.
 
@@ -48,6 +49,9 @@ struct Arguments {
     segment: usize,
     #[arg(long, default_value_t = 100)]
     ef_construct: usize,
+    /// By what segments that are built are walked: Bits4, Int8 or None.
+    #[arg(long, default_value_t)]
+    quantization: Quantization,
     /// Times the query set is asked in one measurement.
     #[arg(long, default_value_t = 5)]
     passes: usize,
@@ -63,6 +67,7 @@ struct Bench {
     passes: usize,
     /// Points that become one segment together.
     segment: usize,
+    quantization: Quantization,
     /// Time that opening the shard took.
     opened: Duration,
     /// Memory of the process before that.
@@ -96,7 +101,7 @@ fn main() -> Result<()> {
     let tuning = Tuning {
         ef_construct: arguments.ef_construct,
         ef: 64,
-        quantization: Quantization::default(),
+        quantization: arguments.quantization,
     };
     let resident = start::resident()?;
     let began = Instant::now();
@@ -104,7 +109,7 @@ fn main() -> Result<()> {
     let opened = began.elapsed();
     let categories = filtered::categories(&arguments.data)?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let Arguments { data, passes, segment, .. } = arguments;
+    let Arguments { data, passes, segment, quantization, .. } = arguments;
     let bench = Bench {
         shard,
         data,
@@ -113,6 +118,7 @@ fn main() -> Result<()> {
         truth,
         passes,
         segment,
+        quantization,
         opened,
         resident,
         categories,
@@ -136,7 +142,9 @@ impl Bench {
             ["load", rows, "payloads"] => self.load(rows.parse()?, true),
             ["index"] => self.index(),
             ["filter", ef] => self.filtered(ef.parse()?),
-            ["walk", threads, ef] => self.walk(threads.parse()?, ef.parse()?),
+            ["walk", threads, ef] => self.walk(threads.parse()?, ef.parse()?, false),
+            ["walk", threads, ef, "vectors"] => self.walk(threads.parse()?, ef.parse()?, true),
+            ["code"] => Ok(self.code()),
             ["ingest", rate, seconds] => self.ingest(rate.parse()?, seconds.parse()?),
             ["first"] => self.first(),
             ["memory"] => self.memory(),
@@ -199,19 +207,20 @@ impl Bench {
         }
     }
 
-    fn walk(&self, threads: usize, ef: usize) -> Result<Value> {
-        let requests: Vec<SearchRequest> =
-            (0..self.queries.rows()).map(|query| self.request(query, ef)).collect();
-        let mut hits = 0;
+    fn walk(&self, threads: usize, ef: usize, by_vectors: bool) -> Result<Value> {
+        let quantization =
+            QuantizationParams { ignore: by_vectors, ..QuantizationParams::default() };
+        let requests: Vec<SearchRequest> = (0..self.queries.rows())
+            .map(|query| SearchRequest { quantization, ..self.request(query, ef) })
+            .collect();
+        let mut hits = Vec::with_capacity(requests.len());
         for (query, request) in requests.iter().enumerate() {
             let truth = &self.truth.row(query)[..K];
+            let right = |id| matches!(id, PointId::Num(id) if truth.contains(&(id as i32)));
             let found = self.shard.search(request)?;
-            hits += found
-                .iter()
-                .filter(|f| matches!(f.hit.id, PointId::Num(id) if truth.contains(&(id as i32))))
-                .count();
+            hits.push(found.iter().filter(|f| right(f.hit.id)).count());
         }
-        let recall = hits as f64 / (K * requests.len()) as f64;
+        let recall = hits.iter().sum::<usize>() as f64 / (K * requests.len()) as f64;
         let requests = Arc::new(requests);
         let began = Instant::now();
         let failed = std::thread::scope(|scope| {
@@ -237,6 +246,7 @@ impl Bench {
             return Err(error);
         }
         let searches = requests.len() * self.passes;
-        Ok(json!({"recall": recall, "qps": searches as f64 / began.elapsed().as_secs_f64()}))
+        let qps = searches as f64 / began.elapsed().as_secs_f64();
+        Ok(json!({"recall": recall, "hits": hits, "qps": qps}))
     }
 }

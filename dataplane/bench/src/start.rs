@@ -1,10 +1,11 @@
-//! How soon a shard answers after it was opened, and what memory it takes.
+//! How soon a shard answers after it was opened, what memory it takes, and how much of it are codes.
 
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use shoal_vector::PointId;
+use shoal_vector::codes::{CodeBits, Rotation, sketch_bytes, sketches_pay};
+use shoal_vector::{PointId, Quantization};
 
 use crate::{Bench, K};
 
@@ -30,6 +31,18 @@ impl Bench {
         Ok(json!({
             "anonymous": anonymous.saturating_sub(self.resident.0), "files": files.saturating_sub(self.resident.1),
         }))
+    }
+
+    /// Bytes of a vector's code, which lies in the segment, and of the code's sketch, which is made in memory.
+    pub(crate) fn code(&self) -> Value {
+        let bits = match self.quantization {
+            Quantization::Bits4 => CodeBits::Four,
+            Quantization::Int8 => CodeBits::Eight,
+            Quantization::None => return json!({"code": 0, "sketch": 0}),
+        };
+        let code = bits.bytes(Rotation::new(self.queries.columns).padded());
+        let sketch = if sketches_pay(bits, code) { sketch_bytes(code) } else { 0 };
+        json!({"code": code, "sketch": sketch})
     }
 }
 
