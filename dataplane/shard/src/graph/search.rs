@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use roaring::RoaringBitmap;
 use shoal_vector::Metric;
 use shoal_vector::codes::{CodeBits, Coder, QueryCode, SketchQuery};
-use shoal_vector::simd::Isa;
+use shoal_vector::simd::{Isa, Kernel, Task};
 
 use super::beam::node_of;
 use super::blocks::Blocks;
@@ -211,7 +211,11 @@ impl Search<'_, '_> {
         let sketches = self.graph.sketches;
         let mut sketched = SketchQuery::default();
         if !sketches.is_empty() {
-            sketched.set(code, coder.code_bytes());
+            Isa::detect().run(TakeQuery {
+                sketched: &mut sketched,
+                code,
+                bytes: coder.code_bytes(),
+            });
         }
         match (coder.bits(), blocks.own().is_empty()) {
             (CodeBits::Four, true) if !sketches.is_empty() => {
@@ -256,6 +260,22 @@ impl Search<'_, '_> {
             }
             Plan::Scan(set) => isa.run(Scan { scorer, set, ef, scratch }),
         }
+    }
+}
+
+/// Makes a query ready for sketches of codes of so many bytes.
+struct TakeQuery<'a> {
+    sketched: &'a mut SketchQuery,
+    code: &'a QueryCode,
+    bytes: usize,
+}
+
+impl Task for TakeQuery<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) {
+        self.sketched.set(self.code, self.bytes);
     }
 }
 

@@ -23,7 +23,14 @@ impl QueryCode {
     /// Takes a rotated query.
     #[inline(always)]
     pub fn set(&mut self, rotated: &[f32]) {
-        let greatest = rotated.iter().fold(0f32, |greatest, x| greatest.max(x.abs()));
+        // In lanes: one after the other, each would wait for the one before it.
+        let mut lanes = [0f32; 16];
+        for values in rotated.chunks(16) {
+            for (greatest, x) in lanes.iter_mut().zip(values) {
+                *greatest = greatest.max(x.abs());
+            }
+        }
+        let greatest = lanes.iter().fold(0f32, |greatest, x| greatest.max(*x));
         self.scale = -127.0 / greatest.clamp(f32::MIN_POSITIVE, f32::MAX);
         let (mut sum, mut squares) = (0, 0);
         for (line, values) in self.lines.iter_mut().zip(rotated.chunks(64)) {

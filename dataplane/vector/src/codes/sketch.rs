@@ -80,24 +80,25 @@ pub struct SketchQuery {
 }
 
 impl SketchQuery {
-    /// Takes a query for codes of `code_bytes` bytes, a multiple of 64.
+    /// Takes a query for codes of `code_bytes` bytes, a multiple of 64. To be called in a task.
     #[inline(always)]
     pub fn set(&mut self, query: &QueryCode, code_bytes: usize) {
         self.bytes = sketch_bytes(code_bytes);
         self.planes.clear();
         self.planes.resize(4 * self.bytes / 64, Line([0; 64]));
-        let mut sum = 0;
-        for (at, elements) in query.elements().chunks_exact(8).enumerate() {
-            let mut levels = [0u8; 8];
+        let (mut sum, mut levels) = (0, [0u8; 64]);
+        for (line, elements) in query.elements().chunks_exact(64).enumerate() {
             for (level, &element) in levels.iter_mut().zip(elements) {
                 let coarse = (i32::from(element) + COARSER / 2).div_euclid(COARSER).clamp(-7, 7);
                 sum += coarse;
                 *level = coarse as u8;
             }
-            let word = u64::from_le_bytes(levels);
-            for plane in 0..4 {
-                let byte = plane * self.bytes + at;
-                self.planes[byte / 64].0[byte % 64] = gather(word >> plane);
+            for (eight, &bytes) in levels.as_chunks().0.iter().enumerate() {
+                let (word, at) = (u64::from_le_bytes(bytes), line * 8 + eight);
+                for plane in 0..4 {
+                    let byte = plane * self.bytes + at;
+                    self.planes[byte / 64].0[byte % 64] = gather(word >> plane);
+                }
             }
         }
         self.middle = CodeBits::Four.middle() * query.sum() as f32;
