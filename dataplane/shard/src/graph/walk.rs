@@ -14,8 +14,9 @@ use super::blocks::SLOT_STEP;
 use super::scorer::Scorer;
 
 /// A walk starts from the nearest of this many nodes. Graph order is random, so the first ones are a sample; scanning
-/// them costs less than descending upper layers would, and starts as near. 200 cost more than the step or two that they save.
-const ENTRY_SCAN: usize = 64;
+/// them costs less than descending upper layers would, and starts as near. Fewer are quicker on data of one
+/// piece, but of many clusters some would have none of them, and a walk finds nothing of a cluster that it does not begin near.
+const ENTRY_SCAN: usize = 200;
 
 /// With a filter, a step stops looking through nodes once it has met this many accepted ones.
 const ENOUGH: usize = 48;
