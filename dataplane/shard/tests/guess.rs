@@ -52,6 +52,8 @@ fn more_work_is_guessed_to_take_longer() {
     assert!(empty < few);
     assert!(few < shard.guess(&search(1, 100)));
     assert!(few < shard.guess(&search(10, 16)));
+    let by_vectors = QuantizationParams { ignore: true, ..QuantizationParams::default() };
+    assert!(few < shard.guess(&SearchRequest { quantization: by_vectors, ..search(1, 16) }));
     let payloads = Want { payload: WantPayload::All, ..Want::default() };
     assert!(few < shard.guess(&SearchRequest { want: payloads, ..search(1, 16) }));
 

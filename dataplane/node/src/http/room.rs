@@ -47,7 +47,8 @@ impl BodyRoom {
         Self { limit, permits: Arc::new(Semaphore::new(bytes.div_ceil(UNIT))), patience }
     }
 
-    /// Waits for room for a body, to be held until its request is answered. `None` for one that needs none, or that is too long to be read at all.
+    /// Waits for room for a body, to be held until its request is answered. `None` for one that needs none, or that is too
+    /// long to be read at all.
     pub(super) async fn take(
         &self,
         announced: Option<usize>,

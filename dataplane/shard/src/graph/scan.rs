@@ -31,9 +31,9 @@ impl<S: Scorer> Task for Scan<'_, S> {
         let Self { scorer, set, ef, scratch } = self;
         let Scratch { beam, fresh, distances, .. } = scratch;
         beam.clear(ef);
-        // Those that wait, at most a batch and what the next one adds, then padding.
+        // Those that wait: less than a batch, and what the next one adds.
         fresh.clear();
-        fresh.resize(3 * TOGETHER, 0);
+        fresh.resize(2 * TOGETHER, 0);
         distances.clear();
         distances.resize(TOGETHER, 0);
         let (beam, fresh, distances) =
@@ -61,7 +61,7 @@ impl<S: Scorer> Task for Scan<'_, S> {
                 }
             }
             // SAFETY: the set has bits for nodes of the graph alone, and 0 is one where it has any; fewer than `TOGETHER`
-            // wait before a batch, so there is room for it and for padding; the beam has room for `ef` and more.
+            // wait before a batch, so there is room for it; the beam has room for `ef` and more.
             unsafe {
                 let mut near = ((1u64 << count) - 1) as u32;
                 if S::SKETCHED && count > 0 {
@@ -99,7 +99,7 @@ impl<S: Scorer> Task for Scan<'_, S> {
 /// Measures some nodes, at most [`TOGETHER`], and keeps those that beat the worst of the beam.
 ///
 /// # Safety
-/// The nodes must be in the graph, with room behind them for a batch of four; the beam must have room for `ef` keys and what
+/// The nodes must be in the graph, at least one of them; `distances` must have room for [`TOGETHER`], the beam for `ef` keys and what
 /// kernels touch beyond; the processor must have what `K` uses.
 #[inline(always)]
 unsafe fn measure<K: Kernel, S: Scorer>(

@@ -21,8 +21,8 @@ use super::walk::{Admit, Bits, Everything, Scratch, Set, Walk};
 /// A filter that accepts this share of nodes or more is applied to what a plain, longer walk finds.
 pub(super) const MOST: f64 = 0.4;
 
-/// Nodes that a scan keeps, as many times what is asked for: by codes of 4 bits, the tenth of what is wanted is all but
-/// certainly among the nearest 24.
+/// Nodes that a scan keeps, as many times what is asked for. At 384 dimensions, of the ten nearest .999 and more were among
+/// the 32 nearest by codes of 4 bits, and .9988 among 16.
 const SCANNED_TIMES: usize = 3;
 
 /// A scan costs so many times less for a node than a walk among some nodes does for each of its beam's places: it visits
