@@ -271,6 +271,24 @@ fn a_restore_that_crashes_anywhere_never_opens_and_is_gone_on_with() {
 }
 
 #[test]
+fn a_restore_that_crashed_before_it_made_its_folders_is_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let (shard, expected) = loaded(&dir.path().join("a"));
+    let blocks = stream(&shard.snapshot().unwrap(), 0);
+    shard.close();
+    let to = dir.path().join("b");
+    let mut begun = Restore::begin(&to, own()).unwrap();
+    begun.push(&blocks[0]).unwrap();
+    drop(begun);
+    assert_half(&to, true);
+    for folder in ["wal", "segments"] {
+        std::fs::remove_dir_all(to.join(folder)).unwrap();
+    }
+    restore(&to, &blocks).unwrap();
+    assert_holds(&to, &expected);
+}
+
+#[test]
 fn a_crash_between_the_last_steps_of_a_restore_is_no_shard_before_the_very_last() {
     let dir = tempfile::tempdir().unwrap();
     let (shard, points_then) = loaded(&dir.path().join("a"));

@@ -173,9 +173,10 @@ impl Restore {
         if start.flushed_seq > start.seq || start.seq == u64::MAX {
             return Err(damaged("its seqs are out of order"));
         }
-        let goes_on = |held: &Progress| held.snapshot == snapshot && held.start == start;
-        if self.progress.as_ref().is_some_and(goes_on) {
-            return Ok(());
+        let goes_on = |held: &&Progress| held.snapshot == snapshot && held.start == start;
+        if let Some(held) = self.progress.as_ref().filter(goes_on) {
+            // A crash may have come before the folders were made, or before all of them was cleared.
+            return if held.files.is_empty() { Ok(clear(&self.dir)?) } else { Ok(()) };
         }
         let (disk_id, identity) = (env::random_uuid(), self.identity.clone());
         let progress = Progress { snapshot, disk_id, start, identity, files: Vec::new() };
