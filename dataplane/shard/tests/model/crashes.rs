@@ -16,7 +16,7 @@ use shoal_shard::fail::{FailPoint, observe};
 
 use crate::common::crash_copy;
 
-/// Of this many passes of a fail point one crashes, after the first.
+/// Of this many passes of a fail point one crashes, after the first few.
 const ONE_IN: u32 = 30;
 /// Of crashes, and of crashes while a shard recovers from one, and so on.
 const DEPTH: u32 = 3;
@@ -190,8 +190,9 @@ impl Inner {
             _ => {}
         }
         let place = place(point, path);
-        let first = !self.counts.contains_key(&place);
-        if !first && !self.rng.random_ratio(1, ONE_IN) {
+        // Some are rare.
+        let seldom = self.counts.get(&place).is_none_or(|crashed| *crashed < 5);
+        if !seldom && !self.rng.random_ratio(1, ONE_IN) {
             return;
         }
         let watched = self.watched.clone().filter(|watched| path.starts_with(&watched.dir));
