@@ -36,15 +36,22 @@ clean: ## remove what was built here (not the cluster's cache)
 	cargo clean
 
 ## --- tests
-.PHONY: test lint unit crash schema clients chart-test e2e
+.PHONY: test lint unit fuzz model crash schema clients chart-test e2e
 test: ## run every test there is; say what this machine cannot run (CI=true: fail then)
-	@e2e/suite.sh lint unit crash schema clients chart e2e
+	@e2e/suite.sh lint unit fuzz crash schema clients chart e2e
 
 lint: ## formatting, clippy as errors, licences of dependencies, shell scripts
 	@e2e/suite.sh lint
 
 unit: ## unit, property and process tests of every crate
 	@e2e/suite.sh unit
+
+fuzz: ## what reads bytes from disks and sockets, under libFuzzer: TARGET, SECS each (10), SEED (1)
+	@SECS=$(or $(SECS),10) SEED=$(or $(SEED),1) dataplane/shard/fuzz/run.sh $(TARGET)
+
+model: ## random ops, restarts and crashes at every fail point against a plain model: SEED is the first, SEEDS how many
+	SHOAL_SEED=$(or $(SEED),0) SHOAL_SEEDS=$(or $(SEEDS),$(if $(SEED),1,1000)) \
+	  cargo test --locked -p shoal-shard --test model -- --nocapture
 
 crash: ## kill -9 loop on `shoal serve` under writes
 	@e2e/suite.sh crash

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs parts of the tests and counts them. `make test` runs all parts, `make unit` and its like one each.
-#   suite.sh lint|unit|crash|schema|clients|chart|e2e ...
+#   suite.sh lint|unit|fuzz|crash|schema|clients|chart|e2e ...
 # Output goes to target/test-logs/PART.STEP.log; its end is shown when it fails. A part this machine cannot run is
 # skipped, loudly; with CI=true a skip is a failure. The counts go to target/test-logs/summary, the last line printed is
 # "N passed, N failed": every test that cargo ran, and one for each step of the other parts.
@@ -116,6 +116,16 @@ same_bytes() {
   return $code
 }
 
+# Each fuzz target for a moment, from a seed, guided by coverage. libFuzzer itself is C++.
+fuzz() {
+  if ! command -v c++ >/dev/null && root_on_linux && command -v apt-get >/dev/null; then
+    { apt-get update && apt-get install -y --no-install-recommends g++; } >/dev/null 2>&1 < /dev/null
+  fi
+  if ! command -v c++ >/dev/null; then skip fuzz "install a C++ compiler, such as the package g++"; return; fi
+  step fuzz libfuzzer env SECS="${SECS:-10}" dataplane/shard/fuzz/run.sh
+  grep -hE '^fuzz [a-z]+: ' "$LOGS"/fuzz.libfuzzer.log | tee -a "$LOGS/figures"
+}
+
 crash() {
   step crash "${SHOAL_CRASH_ROUNDS:-50}-rounds" cargo test --locked -p shoal-node --test crash -- --nocapture
   grep -hE '^ *rounds [0-9]+, acked' "$LOGS"/crash.*.log | tail -1 | tee -a "$LOGS/figures"
@@ -198,7 +208,7 @@ trap 'trap - INT TERM; [ -z "$ours" ] || e2e/cluster/down.sh; exit 130' INT TERM
 
 for part in "$@"; do
   case $part in
-    lint | unit | crash | schema | clients | chart | e2e) "$part" ;;
+    lint | unit | fuzz | crash | schema | clients | chart | e2e) "$part" ;;
     *) echo "no part $part" >&2; exit 2 ;;
   esac
 done

@@ -4,6 +4,9 @@
 //! Each writer owns its points and writes one batch at a time, so for every point it knows the last acked state and, at
 //! most, one that was on its way when the process died. Either may be found; anything else is a loss.
 //!
+//! Rounds take turns at when the process dies: at any time; while it opens; while a segment is written, by a flush or a
+//! compaction; when a manifest was replaced, with the log still to be trimmed; when merged segments are being deleted.
+//!
 //! `SHOAL_CRASH_ROUNDS` sets the number of rounds, `SHOAL_CRASH_SEED` repeats a run.
 
 #![allow(clippy::disallowed_methods, reason = "tests measure and wait")]
@@ -11,9 +14,11 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::os::unix::fs::DirEntryExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{Shoal, free_port, until_ready};
 use rand::rngs::StdRng;
@@ -146,6 +151,77 @@ fn start(data: &std::path::Path, address: SocketAddr) -> Shoal {
     Shoal::start(&args, &data.join("log"))
 }
 
+/// When the process is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Moment {
+    Any,
+    Opening,
+    SegmentUnfinished,
+    ManifestReplaced,
+    SegmentDeleted,
+}
+
+impl Moment {
+    const ALL: [Moment; 5] = [
+        Moment::Any,
+        Moment::SegmentUnfinished,
+        Moment::Opening,
+        Moment::ManifestReplaced,
+        Moment::SegmentDeleted,
+    ];
+}
+
+/// Names under a folder, with inodes, as far as they can be seen while files come and go.
+fn names(folder: &Path, found: &mut BTreeSet<(PathBuf, u64)>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() && entry.file_name() != "store" => {
+                names(&entry.path(), found);
+            }
+            _ => drop(found.insert((entry.path(), entry.ino()))),
+        }
+    }
+}
+
+/// Waits until a shard below the folder is at this moment. Whether it came, within a few seconds.
+async fn reached(moment: Moment, folder: &Path) -> bool {
+    let ends = |path: &Path, ending: &str| path.to_string_lossy().ends_with(ending);
+    let mut before = BTreeSet::new();
+    names(folder, &mut before);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        let mut now = BTreeSet::new();
+        names(folder, &mut now);
+        let is_there = |path: &PathBuf| now.iter().any(|(there, _)| there == path);
+        let came = match moment {
+            Moment::SegmentUnfinished => now.iter().any(|(path, _)| ends(path, ".seg.tmp")),
+            Moment::ManifestReplaced => {
+                now.iter().any(|file| ends(&file.0, "/manifest") && !before.contains(file))
+            }
+            Moment::SegmentDeleted => {
+                before.iter().any(|(path, _)| ends(path, ".seg") && !is_there(path))
+            }
+            Moment::Any | Moment::Opening => false,
+        };
+        if came {
+            return true;
+        }
+        // Segments that came since may be deleted too.
+        before.extend(now.into_iter().filter(|(path, _)| ends(path, ".seg")));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    false
+}
+
+/// The same for all moments: what the kill that comes next is counted as.
+async fn reached_or_any(moment: Moment, folder: &Path) -> Moment {
+    match moment {
+        Moment::Any | Moment::Opening => Moment::Any,
+        awaited if reached(awaited, folder).await => awaited,
+        _ => Moment::Any,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acked_is_lost_when_the_server_is_killed_under_writes() {
     let rounds: u64 = std::env::var("SHOAL_CRASH_ROUNDS")
@@ -157,10 +233,23 @@ async fn nothing_acked_is_lost_when_the_server_is_killed_under_writes() {
     let address = free_port();
     let base = format!("http://{address}/collections/crash");
     let mut writers: Vec<Writer> = (0..WRITERS).map(|index| Writer::new(index, seed)).collect();
-    let mut lost = 0;
+    let (mut lost, mut opening) = (0, Duration::from_millis(50));
+    let mut kills: BTreeMap<Moment, u64> = BTreeMap::new();
     for round in 0..=rounds {
+        let moment = Moment::ALL[round as usize % Moment::ALL.len()];
+        if moment == Moment::Opening {
+            // Twice, since it may die while it recovers from that.
+            for _ in 0..2 {
+                let server = start(folder.path(), address);
+                tokio::time::sleep(opening.mul_f64(rng.random_range(0.0..1.0))).await;
+                server.kill();
+                *kills.entry(moment).or_default() += 1;
+            }
+        }
+        let begun = Instant::now();
         let mut server = start(folder.path(), address);
         until_ready(&mut server, address).await;
+        opening = begun.elapsed();
         // A client of its own each round: connections to the process before are dead.
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         if round == 0 {
@@ -185,13 +274,18 @@ async fn nothing_acked_is_lost_when_the_server_is_killed_under_writes() {
             }));
         }
         tokio::time::sleep(Duration::from_millis(rng.random_range(20..600))).await;
+        let came = reached_or_any(moment, folder.path()).await;
         server.kill();
+        *kills.entry(came).or_default() += 1;
         for task in tasks {
             writers.push(task.await.unwrap());
         }
     }
     let acked: u64 = writers.iter().map(|writer| writer.acks).sum();
-    println!("rounds {rounds}, acked {acked}, lost {lost}");
+    println!("rounds {rounds}, acked {acked}, lost {lost}, kills {kills:?}");
     assert!(acked > rounds, "the writers hardly wrote");
     assert_eq!(lost, 0, "SHOAL_CRASH_SEED={seed}");
+    // In as many rounds as these, each moment comes.
+    let all = rounds < 50 || Moment::ALL.iter().all(|moment| kills.contains_key(moment));
+    assert!(all, "no kill at some moment: {kills:?}");
 }

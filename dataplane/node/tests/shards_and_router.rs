@@ -9,7 +9,7 @@ mod common;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use common::{Shoal, TOKEN, free_port, until_ready};
@@ -289,28 +289,33 @@ async fn a_dead_shard_is_named_and_a_write_waits_for_its_return() {
     assert_eq!(c.router.count(&c.collection, None, LONG).await.unwrap(), 300);
 }
 
+/// The shard never answers, so that a call which waited for it would not end, whatever the machine's speed. A living shard
+/// may need longer than a deadline too, on a busy machine: then there is a longer one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_hangs_costs_a_search_no_more_than_its_deadline() {
-    let second = Duration::from_secs(1);
     let c = cluster(Deadlines::default()).await;
     c.fill(100).await;
     c.shards[2].signal(Signal::STOP);
-    let start = Instant::now();
-    let answer = c.router.search(&c.collection, nearest(10), second).await.unwrap();
-    assert_eq!(answer.missing, ["c-2"]);
-    let error = c.router.count(&c.collection, None, second).await.unwrap_err();
-    assert!(matches!(&error, RouteError::Timeout(text) if text.contains("c-2")), "{error}");
-    let error = c
-        .router
-        .write(&c.collection, Op::Delete(Selector::Ids(vec![c.id_on(2)])), true, second)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, RouteError::Timeout(text) if text.contains("may or may not")),
-        "{error}"
-    );
-    // Three deadlines, and room for a slow machine: what is shown is that none of them waited for the shard.
-    assert!(start.elapsed() < 30 * second);
+    let mut deadline = Duration::from_secs(1);
+    loop {
+        match c.router.search(&c.collection, nearest(10), deadline).await {
+            Ok(answer) if answer.missing == ["c-2"] => break,
+            others => assert!(deadline < LONG, "c-0 and c-1 do not answer either: {others:?}"),
+        }
+        deadline *= 2;
+    }
+    let deadline = Duration::from_secs(1);
+    // A keep-alive may find out first that nobody is there.
+    let late = |error: RouteError, what: &str| match error {
+        RouteError::Timeout(text) | RouteError::Unavailable(text) => {
+            assert!(text.contains("c-2") && text.contains(what), "{text}");
+        }
+        other => panic!("{other}"),
+    };
+    late(c.router.count(&c.collection, None, deadline).await.unwrap_err(), "");
+    let delete = Op::Delete(Selector::Ids(vec![c.id_on(2)]));
+    let error = c.router.write(&c.collection, delete, true, deadline).await.unwrap_err();
+    late(error, "may or may not");
     c.shards[2].signal(Signal::CONT);
 }
 

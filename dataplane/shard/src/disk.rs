@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use crate::fail::{FailPoint, reached};
+
 /// Ending of files that are not whole yet; what a crash left of them is deleted at the next start.
 pub(crate) const UNFINISHED: &str = "tmp";
 
@@ -54,15 +56,19 @@ impl NewFile {
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let unfinished = unfinished_name(path);
         let file = File::create(&unfinished)?;
+        reached(FailPoint::FileBegun, path);
         Ok(Self { file, path: path.to_owned(), unfinished, in_place: false })
     }
 
     /// Makes what was written durable, and then its name.
     pub(crate) fn commit(mut self) -> io::Result<()> {
         self.file.flush()?;
+        reached(FailPoint::FileWritten, &self.path);
         self.file.sync_all()?;
+        reached(FailPoint::FileSynced, &self.path);
         fs::rename(&self.unfinished, &self.path)?;
         self.in_place = true;
+        reached(FailPoint::FileRenamed, &self.path);
         self.path.parent().map_or(Ok(()), sync_dir)
     }
 }

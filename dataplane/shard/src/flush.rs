@@ -13,6 +13,7 @@ use std::time::Duration;
 use roaring::RoaringBitmap;
 
 use crate::error::OpenError;
+use crate::fail::{FailPoint, reached};
 use crate::limits::{FLUSH_RETRY, MAX_FROZEN};
 use crate::manifest::{Manifest, mark, segment_path};
 use crate::mutable::MutableSegment;
@@ -103,11 +104,13 @@ fn flush(
         let after = manifest.after_flush(&placed, frozen, number, next);
         let manifest = after.map_err(|detail| OpenError::corrupt(&shared.dir, detail))?;
         manifest.write(&shared.dir, shared.disk_id)?;
+        reached(FailPoint::FlushCommitted, &shared.dir);
         // Before anyone sees the segment: whoever makes an index of it gives that to a store that knows it.
         shared.store.flushed(segment.clone(), frozen.last_seq);
         swap(shared, manifest, segment);
     }
     shared.progress.flushed(frozen.last_seq);
+    reached(FailPoint::FlushShown, &shared.dir);
     let log = shared.dir.join(crate::open::WAL_DIR);
     wal::trim(&log, frozen.last_seq).map_err(OpenError::io(&log))
 }

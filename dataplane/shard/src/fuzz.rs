@@ -1,8 +1,8 @@
 //! What reads bytes from disks and sockets, as functions of bytes: for fuzzers, and for the short run among the tests.
 //!
 //! Not part of the crate's interface. Whatever the bytes are, a target returns: what is wrong with them is an error
-//! inside, and a panic is a bug. The first byte says whether checksums are made right first, so that a mutation reaches
-//! what lies behind them; what a checksum vouches for is then only opened and not read, since readers rely on it.
+//! inside, and a panic is a bug. The first byte's bit 0 says whether checksums are made right first, so that a mutation
+//! reaches what lies behind them; what a checksum vouches for is then only opened and not read, since readers rely on it.
 //! `dataplane/shard/fuzz` runs these under libFuzzer, `tests/fuzz.rs` with mutations of real files.
 
 use std::fs;
@@ -20,34 +20,38 @@ use crate::graph::{self, Accepted, Target};
 use crate::manifest::{BitmapBytes, Manifest};
 use crate::segment::{Kinds, PayloadCache, Segment};
 use crate::snapshot::{self, Restore};
-use crate::{env, validate, wal};
+use crate::{validate, wal};
 
 /// A target: a folder for its files, and the bytes.
 pub type Run = fn(&Path, &[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Run); 6] = [
+pub const TARGETS: [(&str, Run); 7] = [
     ("wal", wal),
     ("segment", segment),
     ("manifest", manifest),
     ("snapshot", snapshot),
+    ("small", small),
     ("filter", filter),
     ("op", op),
 ];
 
 /// Points and dimensions that [`segment`] and [`manifest`] take files to have.
 const DIMENSIONS: usize = 2;
-const KINDS: Kinds<'static> = Kinds { dimensions: &[DIMENSIONS], sparse: 0 };
+/// By bit 1 of a segment's first byte: what most collections have, and one with a second and a sparse vector.
+const KINDS: [Kinds<'static>; 2] = [
+    Kinds { dimensions: &[DIMENSIONS], sparse: 0 },
+    Kinds { dimensions: &[DIMENSIONS, 1], sparse: 1 },
+];
 const POINTS: u32 = 1 << 16;
 
-/// Runs a target in a folder of its own, for a fuzzer that knows nothing of folders.
+/// Runs a target in this process's folder below the temporary one, for a fuzzer that knows nothing of folders.
 pub fn run(name: &str, bytes: &[u8]) {
-    let scratch = std::env::temp_dir().join(format!("shoal-fuzz-{}", env::random_uuid()));
+    let scratch = std::env::temp_dir().join(format!("shoal-fuzz-{}", std::process::id()));
     let made = fs::create_dir_all(&scratch);
     if let (Ok(()), Some((_, run))) = (made, TARGETS.iter().find(|(target, _)| *target == name)) {
         run(&scratch, bytes);
     }
-    let _ = fs::remove_dir_all(&scratch);
 }
 
 /// The bytes, and whether their checksums are to be made right.
@@ -115,6 +119,7 @@ fn wal(scratch: &Path, bytes: &[u8]) {
 
 /// The bytes of a segment's file.
 fn segment(scratch: &Path, bytes: &[u8]) {
+    let kinds = KINDS[bytes.first().map_or(0, |how| usize::from(how >> 1 & 1))];
     let (mut bytes, resealed) = split(bytes);
     let disk_id = disk_of(&bytes);
     if resealed {
@@ -125,7 +130,7 @@ fn segment(scratch: &Path, bytes: &[u8]) {
     if fs::write(&path, &bytes).is_err() {
         return;
     }
-    let Ok(segment) = Segment::open(&path, 1, disk_id, KINDS) else { return };
+    let Ok(segment) = Segment::open(&path, 1, disk_id, kinds) else { return };
     let _ = segment.verify();
     if resealed {
         return;
@@ -146,6 +151,44 @@ fn segment(scratch: &Path, bytes: &[u8]) {
     if let Some(graph) = segment.graph(0, Metric::Dot) {
         graph::search(graph, &target, 10, 20, Accepted::Living { dead: &dead });
     }
+}
+
+/// The bytes of a small file that is replaced whole: an identity, the wanted indexes, a restore's progress. Bits 1 and 2 of
+/// the first byte say which.
+fn small(scratch: &Path, bytes: &[u8]) {
+    let which = bytes.first().map_or(0, |how| how >> 1 & 3);
+    let (mut bytes, resealed) = split(bytes);
+    if let (true, Some(body)) = (resealed, bytes.get(HEADER_BYTES..)) {
+        let body = (body.len() as u64, crc32c::crc32c(body));
+        reseal_header(&mut bytes, Some(body));
+    }
+    let name = match which {
+        0 => crate::identity::FILE,
+        1 => crate::index::WANTED_FILE,
+        _ => "restoring",
+    };
+    let dir = scratch.join("small");
+    if fs::create_dir_all(&dir).and_then(|()| fs::write(dir.join(name), &bytes)).is_err() {
+        return;
+    }
+    let identity = identity();
+    match which {
+        0 => drop(crate::identity::read(&dir, &identity)),
+        1 => {
+            let wanted = crate::index::read_wanted(&dir, disk_of(&bytes));
+            let indexes = crate::index::Indexes::default();
+            let _ = indexes.want(&wanted.fields);
+        }
+        _ => drop(Restore::begin(&dir, identity).map(|restore| restore.held())),
+    }
+    let _ = fs::remove_dir_all(&dir);
+}
+
+/// Whose the disk is in all of these.
+fn identity() -> Identity {
+    let vectors =
+        vec![VectorConfig { name: String::new(), size: DIMENSIONS, distance: Metric::Dot }];
+    Identity { collection: "c".into(), shard: "c-0".into(), vectors, sparse: Vec::new() }
 }
 
 /// The bytes of a manifest.
@@ -173,13 +216,9 @@ fn snapshot(scratch: &Path, bytes: &[u8]) {
     if resealed {
         snapshot::reseal(&mut bytes);
     }
-    let vectors =
-        vec![VectorConfig { name: String::new(), size: DIMENSIONS, distance: Metric::Dot }];
-    let identity =
-        Identity { collection: "c".into(), shard: "c-0".into(), vectors, sparse: Vec::new() };
     let dir = scratch.join("restored");
     let _ = fs::remove_dir_all(&dir);
-    if let Ok(mut restore) = Restore::begin(&dir, identity)
+    if let Ok(mut restore) = Restore::begin(&dir, identity())
         && bytes.chunks(1_000).try_for_each(|piece| restore.push(piece)).is_ok()
     {
         let finished = restore.finish();

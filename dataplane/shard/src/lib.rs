@@ -16,6 +16,8 @@ mod disk;
 mod edit;
 mod env;
 mod error;
+#[doc(hidden)]
+pub mod fail;
 mod flush;
 mod format;
 #[doc(hidden)]

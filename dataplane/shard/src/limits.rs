@@ -108,6 +108,9 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 256 << 10;
 /// points in the worst order.
 pub(crate) const SNAPSHOT_MANIFEST_BYTES: usize = 256 << 20;
 
+/// Bytes of the list of payload indexes in a snapshot, which is read whole: far above what a shard takes.
+pub(crate) const SNAPSHOT_INDEXES_BYTES: usize = 1 << 20;
+
 /// Snapshots of one shard that live at once: each keeps the space of what was compacted or trimmed since. A replica that
 /// joins, a split and a backup need one each, and as many again may be on their way out.
 pub(crate) const MAX_SNAPSHOTS: usize = 6;
@@ -201,6 +204,7 @@ mod tests {
         told!(MAX_PAYLOAD_DEPTH, MAX_ANSWER_BYTES, MAX_NAME_BYTES, QUEUE_OPS, QUEUE_BYTES);
         told!(GROUP_BYTES, MAX_FROZEN, MAX_SEGMENT_POINTS, MAX_MERGED_BYTES, STORE_CACHE_BYTES);
         told!(STORE_FREE_BYTES, MAX_SNAPSHOTS, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_MANIFEST_BYTES);
+        told!(SNAPSHOT_INDEXES_BYTES);
         told!(OPEN_FILES);
     }
 

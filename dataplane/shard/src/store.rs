@@ -30,6 +30,7 @@ use uuid::Uuid;
 use self::keys::{index_field, index_key, key, segment_of};
 
 use crate::error::OpenError;
+use crate::fail::{FailPoint, reached};
 use crate::index::{chunks, join};
 use crate::limits::{STORE_CACHE_BYTES, STORE_FREE_BYTES, STORE_STOP};
 use crate::segment::{PayloadCache, Segment};
@@ -278,6 +279,7 @@ impl Keeper {
         let path = self.dir.join(files::DIR);
         files::remove_unfinished_snapshots(&path);
         let session = Session::begin(&path, self.open.clone())?;
+        reached(FailPoint::StoreOpened, &self.dir);
         self.check_origin(&session)?;
         let mut stored = HashSet::new();
         for segment in self.segments.clone() {
@@ -373,6 +375,7 @@ impl Keeper {
     /// if it has to end meanwhile; the next start goes on.
     fn remove(&self, session: &Session, number: u64) -> Result<bool, Unusable> {
         session.marks.remove(number.to_be_bytes())?;
+        reached(FailPoint::StoreUnmarked, &self.dir);
         for tree in [&session.payloads, &session.indexes] {
             for (at, key) in tree.scan_prefix(number.to_be_bytes()).keys().enumerate() {
                 if at % 256 == 0 && self.must_end() {
@@ -434,7 +437,9 @@ impl Keeper {
             value.extend(payload);
             session.payloads.insert(key(segment.number, item), value)?;
         }
+        reached(FailPoint::StoreFilled, &self.dir);
         session.marks.insert(segment.number.to_be_bytes(), &[])?;
+        reached(FailPoint::StoreMarked, &self.dir);
         Ok(true)
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::api::{OpOrigin, ShardError, WriteAck};
 use crate::env;
+use crate::fail::{FailPoint, reached};
 use crate::limits::{FLUSH_RETRY, GROUP_BYTES, MAX_FROZEN, QUEUE_OPS};
 use crate::shared::Shared;
 use crate::wal::{AppendError, Kind, Record, Wal};
@@ -71,6 +72,7 @@ impl Writer {
                 env::fatal(&format!("the log could not be written: {error}"))
             }
         }
+        reached(FailPoint::LogAppended, &self.shared.dir);
         // 3. Onto the disk. After a failed sync nobody knows what is there; only a restart can find out.
         let begun = env::now();
         if let Err(error) = self.wal.sync() {
@@ -78,6 +80,7 @@ impl Writer {
         }
         self.shared.sync_clock.record(begun.elapsed());
         self.shared.progress.synced(last_seq);
+        reached(FailPoint::LogSynced, &self.shared.dir);
         // 4. Committed: durable on a quorum of voters, and this is the only one.
         let commit_seq = self.commit(last_seq);
         debug_assert_eq!(commit_seq, last_seq);
@@ -158,6 +161,7 @@ impl Writer {
             shared.changed.notify_all();
         }
         drop(state);
+        reached(FailPoint::LogApplied, &shared.dir);
         if froze || self.wal.file_len() >= shared.limits.wal_file_bytes {
             match self.wal.rotate() {
                 Ok(()) => {}

@@ -22,13 +22,17 @@ use common::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use shoal_shard::api::Identity;
-use shoal_shard::{encode_op, fuzz};
+use shoal_shard::snapshot::Restore;
+use shoal_shard::{Shard, encode_op, fuzz};
 use shoal_vector::op::Selector;
-use shoal_vector::{Filter, Metric, Op, PointId};
+use shoal_vector::payload::{IndexKind, PayloadIndex};
+use shoal_vector::{
+    Filter, Metric, Op, PointId, PointWithSparse, SparseVector, SparseVectorConfig, VectorConfig,
+};
 
 const CASES: u64 = 400;
 
-/// Valid inputs of each target, without the byte that says how to take them.
+/// Valid inputs of each target; where their first byte says how to take the rest, its bit 0 is clear.
 type Corpus = BTreeMap<&'static str, Vec<Vec<u8>>>;
 
 const FILTERS: [&str; 5] = [
@@ -60,27 +64,64 @@ fn ops() -> Vec<Op> {
     ops
 }
 
-/// Files of a real shard.
+fn own() -> Identity {
+    Identity { collection: "c".into(), shard: "c-0".into(), ..identity(2, Metric::Dot) }
+}
+
+/// Opens the first of a corpus's shards, or the second, which has another and a sparse vector.
+fn open_one(dir: &Path, second: bool) -> Shard {
+    let mut own = own();
+    if second {
+        own.vectors.push(VectorConfig { name: "b".into(), size: 1, distance: Metric::Euclid });
+        own.sparse.push(SparseVectorConfig { name: "s".into() });
+    }
+    open(dir, own, small_limits(20))
+}
+
+/// The files of a folder, behind this byte.
+fn files(folder: &Path, first: u8) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries.map(|entry| behind(first, fs::read(entry.unwrap().path()).unwrap())).collect()
+}
+
+fn behind(first: u8, bytes: Vec<u8>) -> Vec<u8> {
+    [vec![first], bytes].concat()
+}
+
+/// Files of real shards.
 fn corpus() -> Corpus {
     let dir = tempfile::tempdir().unwrap();
-    let own = Identity { collection: "c".into(), shard: "c-0".into(), ..identity(2, Metric::Dot) };
-    let shard = open(dir.path(), own, small_limits(20));
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    let shard = open_one(&one, false);
+    set_indexes(&shard, &[PayloadIndex::new("a", IndexKind::Integer).unwrap()]);
     let ops = ops();
     for op in &ops {
         write(&shard, op).unwrap();
     }
     wait_until("segments", || shard.info().unwrap().flushed_seq > 30);
-    let snapshot: Vec<u8> = shard.snapshot().unwrap().stream(0).flat_map(Result::unwrap).collect();
+    let snapshot: Vec<Vec<u8>> = shard.snapshot().unwrap().stream(0).map(Result::unwrap).collect();
     shard.close();
-    let files = |folder: &str| -> Vec<Vec<u8>> {
-        let entries = fs::read_dir(dir.path().join(folder)).unwrap();
-        entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
-    };
+    let half = dir.path().join("half");
+    let mut restore = Restore::begin(&half, own()).unwrap();
+    snapshot[..snapshot.len() / 2].iter().for_each(|block| restore.push(block).unwrap());
+    drop(restore);
+    let shard = open_one(&two, true);
+    for id in 0..25 {
+        let mut point = point(id, &[id as f32, 1.0], "");
+        point.vectors.push(("b".into(), vec![0.5]));
+        let sparse =
+            vec![("s".into(), SparseVector::new(vec![1, 7], vec![1.0, id as f32]).unwrap())];
+        write(&shard, &Op::UpsertWithSparse(vec![PointWithSparse { point, sparse }])).unwrap();
+    }
+    wait_until("a segment", || shard.info().unwrap().segments > 0);
+    shard.close();
+    let small = [(one.join("identity"), 0), (one.join("indexes"), 2), (half.join("restoring"), 4)];
     BTreeMap::from([
-        ("wal", files("wal")),
-        ("segment", files("segments")),
-        ("manifest", vec![fs::read(dir.path().join("manifest")).unwrap()]),
-        ("snapshot", vec![snapshot]),
+        ("wal", files(&one.join("wal"), 0)),
+        ("segment", [files(&one.join("segments"), 0), files(&two.join("segments"), 2)].concat()),
+        ("manifest", vec![behind(0, fs::read(one.join("manifest")).unwrap())]),
+        ("snapshot", vec![behind(0, snapshot.concat())]),
+        ("small", small.map(|(path, first)| behind(first, fs::read(path).unwrap())).to_vec()),
         ("filter", FILTERS.map(|text| text.as_bytes().to_vec()).to_vec()),
         ("op", ops.iter().map(encode_op).collect()),
     ])
@@ -151,8 +192,8 @@ fn input(target: &str, valid: &[Vec<u8>], seed: u64) -> Vec<u8> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut bytes = valid[rng.random_range(0..valid.len())].clone();
     (0..rng.random_range(1..4)).for_each(|_| mutate(&mut bytes, valid, &mut rng));
-    if has_switch(target) {
-        bytes.insert(0, rng.random_range(0..2));
+    if let (true, Some(first)) = (has_switch(target), bytes.first_mut()) {
+        *first ^= rng.random_range(0..2);
     }
     bytes
 }
@@ -163,8 +204,9 @@ fn write_corpus(corpus: &Corpus, folder: &Path) {
         fs::create_dir_all(&folder).unwrap();
         for (number, bytes) in valid.iter().enumerate() {
             for how in 0..=u8::from(has_switch(target)) {
-                let first: &[u8] = if has_switch(target) { &[how] } else { &[] };
-                fs::write(folder.join(format!("{number}-{how}")), [first, bytes].concat()).unwrap();
+                let mut bytes = bytes.clone();
+                bytes[0] |= how;
+                fs::write(folder.join(format!("{number}-{how}")), bytes).unwrap();
             }
         }
     }
@@ -186,8 +228,7 @@ fn no_mutation_of_a_real_file_makes_a_reader_panic() {
     for (target, run) in fuzz::TARGETS {
         let valid = &corpus[target];
         for bytes in valid {
-            let first: &[u8] = if has_switch(target) { &[0] } else { &[] };
-            run(scratch.path(), &[first, bytes].concat());
+            run(scratch.path(), bytes);
         }
         for seed in seeds.clone() {
             let bytes = input(target, valid, seed);

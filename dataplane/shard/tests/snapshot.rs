@@ -22,8 +22,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use shoal_shard::api::{Identity, ScrollRequest, ShardError};
 use shoal_shard::snapshot::{Restore, RestoreError, Restored, Snapshot};
-use shoal_shard::{Limits, OpenError, Shard};
+use shoal_shard::{Limits, OpenError, Shard, WantedIndexes};
 use shoal_vector::op::Selector;
+use shoal_vector::payload::{IndexKind, PayloadIndex};
 use shoal_vector::{
     Metric, Op, Payload, Point, PointId, PointWithSparse, SparseVector, SparseVectorConfig,
     VectorConfig,
@@ -271,6 +272,24 @@ fn a_restore_that_crashes_anywhere_never_opens_and_is_gone_on_with() {
 }
 
 #[test]
+fn a_restore_that_crashed_before_it_made_its_folders_is_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let (shard, expected) = loaded(&dir.path().join("a"));
+    let blocks = stream(&shard.snapshot().unwrap(), 0);
+    shard.close();
+    let to = dir.path().join("b");
+    let mut begun = Restore::begin(&to, own()).unwrap();
+    begun.push(&blocks[0]).unwrap();
+    drop(begun);
+    assert_half(&to, true);
+    for folder in ["wal", "segments"] {
+        std::fs::remove_dir_all(to.join(folder)).unwrap();
+    }
+    restore(&to, &blocks).unwrap();
+    assert_holds(&to, &expected);
+}
+
+#[test]
 fn a_crash_between_the_last_steps_of_a_restore_is_no_shard_before_the_very_last() {
     let dir = tempfile::tempdir().unwrap();
     let (shard, points_then) = loaded(&dir.path().join("a"));
@@ -479,6 +498,56 @@ fn several_vectors_are_restored_whatever_their_order() {
     assert_eq!(copy.digest().unwrap().buckets, shard.digest().unwrap().buckets);
     copy.close();
     shard.close();
+}
+
+/// Fields that are indexed, and of how many points.
+fn indexed(shard: &Shard) -> Vec<(PayloadIndex, u64)> {
+    shard.info().unwrap().filters.fields
+}
+
+#[test]
+fn a_restored_shard_indexes_the_same_fields_without_being_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (shard, _) = loaded(&dir.path().join("a"));
+    let fields = ["n", "id"].map(|field| PayloadIndex::new(field, IndexKind::Integer).unwrap());
+    let wanted = WantedIndexes { owner: "first".into(), version: 7, fields: fields.to_vec() };
+    shard.set_payload_indexes(wanted).unwrap();
+    let to = dir.path().join("b");
+    restore(&to, &stream(&shard.snapshot().unwrap(), 0)).unwrap();
+    let copy = open_restored(&to);
+    let ready = |shard: &Shard| shard.info().unwrap().filters.pending == 0;
+    wait_until("all is indexed", || ready(&copy) && ready(&shard));
+    assert_eq!(indexed(&copy), indexed(&shard));
+    // And it knows who said so: an earlier word of the same owner changes nothing.
+    let earlier = WantedIndexes { owner: "first".into(), version: 6, fields: Vec::new() };
+    copy.set_payload_indexes(earlier).unwrap();
+    assert_eq!(indexed(&copy).len(), 2);
+    copy.close();
+    shard.close();
+}
+
+/// Written by version 1, for shard `c-0` of collection `c`: what the fuzz targets begin with.
+const SNAPSHOT_1: &[u8] = include_bytes!("fixtures/version-1.snapshot");
+
+#[test]
+fn a_snapshot_of_version_1_is_one_that_says_nothing_of_indexes() {
+    let dir = tempfile::tempdir().unwrap();
+    let restored = restore(dir.path(), &[SNAPSHOT_1.to_vec()]).unwrap();
+    let copy = open_restored(dir.path());
+    assert_eq!(restored.seq, copy.info().unwrap().last_seq);
+    assert_eq!(copy.count(None).unwrap(), 48);
+    assert_eq!(indexed(&copy), []);
+    copy.close();
+    // Nor does one of this version pass without them.
+    let (shard, _) = loaded(&dir.path().join("a"));
+    let mut blocks = stream(&shard.snapshot().unwrap(), 0);
+    shard.close();
+    let end = blocks.len() - 1;
+    let begins = |block: &Vec<u8>| block[0] == 2;
+    let last = blocks.iter().rposition(begins).unwrap();
+    blocks.drain(last..end);
+    let refused = restore(&dir.path().join("b"), &blocks);
+    assert!(matches!(refused, Err(RestoreError::Damaged(_))), "{refused:?}");
 }
 
 fn bytes_of(vector: &[f32]) -> Vec<u8> {

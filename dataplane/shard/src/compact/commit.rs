@@ -12,6 +12,7 @@ use shoal_vector::PointId;
 use super::Inputs;
 use super::content::Input;
 use crate::error::OpenError;
+use crate::fail::{FailPoint, reached};
 use crate::manifest::{BitmapBytes, Manifest, SegmentEntry, segment_path};
 use crate::segment::Segment;
 use crate::shared::Shared;
@@ -41,15 +42,18 @@ pub(super) fn commit(
     manifest.segments.splice(range.clone(), entry);
     manifest.next_segment = shared.next_segment_number();
     manifest.write(&shared.dir, shared.disk_id)?;
+    reached(FailPoint::CompactionCommitted, &shared.dir);
     drop(view);
     let gone: Vec<u64> = inputs.merged.iter().map(|input| input.segment.number).collect();
     // Before anyone sees the segment, as in a flush.
     shared.store.compacted(merged.clone(), gone.clone());
     show(shared, inputs, range, merged, manifest);
     drop(guard);
+    reached(FailPoint::CompactionShown, &shared.dir);
     for number in gone {
         let path = segment_path(&shared.dir, number);
         disk::remove_if_there(&path).map_err(OpenError::io(&path))?;
+        reached(FailPoint::CompactionTrimmed, &path);
     }
     Ok(())
 }

@@ -37,4 +37,4 @@ pub(crate) use memory::{MemoryIndex, SlotAnswer};
 pub(crate) use plan::{Plan, Source, Texts};
 pub(crate) use stored::{chunks, join};
 pub use wanted::WantedIndexes;
-pub(crate) use wanted::{read as read_wanted, write as write_wanted};
+pub(crate) use wanted::{FILE as WANTED_FILE, read as read_wanted, write as write_wanted};

@@ -3,6 +3,7 @@
 //! It is configuration that its owner tells whenever it likes. Invariant: what the same owner said later is never replaced
 //! by what it said earlier. A file that cannot be read is as good as none.
 
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -10,9 +11,9 @@ use shoal_vector::payload::PayloadIndex;
 use uuid::Uuid;
 
 use crate::error::OpenError;
-use crate::format::{FileKind, read_sealed, write_sealed};
+use crate::format::{FileKind, read_sealed, seal, unseal, write_sealed};
 
-const FILE: &str = "indexes";
+pub(crate) const FILE: &str = "indexes";
 
 /// See the file's comment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,16 @@ impl WantedIndexes {
     /// Whether it is to take the place of another.
     pub(crate) fn replaces(&self, old: &WantedIndexes) -> bool {
         self.owner != old.owner || self.version >= old.version
+    }
+
+    /// The bytes of the file that [`write`] would write.
+    pub(crate) fn to_bytes(&self, disk_id: Uuid) -> io::Result<Vec<u8>> {
+        seal(FileKind::Indexes, disk_id, 0, self)
+    }
+
+    /// Reads such bytes. `path` is for errors.
+    pub(crate) fn from_bytes(path: &Path, bytes: &[u8], disk_id: Uuid) -> Result<Self, OpenError> {
+        Ok(unseal(path, bytes, FileKind::Indexes, Some(disk_id))?.1)
     }
 }
 

@@ -14,8 +14,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 use crate::api::Identity;
 use crate::limits::SNAPSHOT_CHUNK_BYTES;
 
-/// Version of the stream.
-pub(super) const VERSION: u16 = 1;
+/// Version of the stream. 2: the wanted indexes, as the last file.
+pub(super) const VERSION: u16 = 2;
 
 const MAGIC: [u8; 8] = *b"shoalsnp";
 const PREAMBLE_BYTES: usize = 32;
@@ -59,6 +59,7 @@ pub(super) enum FileName {
     Manifest,
     Segment(u64),
     Log,
+    Indexes,
 }
 
 /// Length and hash of a file, as it was sent.
@@ -201,7 +202,8 @@ pub(crate) fn reseal(bytes: &mut [u8]) {
 /// What a reader finds.
 #[derive(Debug, PartialEq)]
 pub(super) enum Event<'a> {
-    Start(Uuid, Start),
+    /// The stream's version, the snapshot's id, and what it is of.
+    Start(u16, Uuid, Start),
     File(u32, FileName),
     Chunk(&'a [u8]),
     FileEnd(Sum),
@@ -223,6 +225,7 @@ enum At {
 /// Reads frames from bytes that come in pieces. Holds one frame at most, and what was pushed with its end.
 pub(super) struct Reader {
     id: Uuid,
+    version: u16,
     at: At,
     buffer: Vec<u8>,
     read: usize,
@@ -230,7 +233,7 @@ pub(super) struct Reader {
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { id: Uuid::nil(), at: At::Preamble, buffer: Vec::new(), read: 0 }
+        Self { id: Uuid::nil(), version: 0, at: At::Preamble, buffer: Vec::new(), read: 0 }
     }
 }
 
@@ -248,7 +251,7 @@ impl Reader {
         {
             return Ok(None);
         }
-        let Self { id, at, buffer, read } = self;
+        let Self { id, version, at, buffer, read } = self;
         let rest = buffer.get(*read..).unwrap_or_default();
         if let (At::Past, false) = (*at, rest.is_empty()) {
             return Err(damaged("bytes follow its end"));
@@ -272,7 +275,7 @@ impl Reader {
         *at = following(*at, kind, file, place)
             .ok_or_else(|| damaged(format!("{} is out of order", here())))?;
         *read += HEAD_BYTES + len + CRC_BYTES;
-        event(*id, kind, file, &rest[HEAD_BYTES..HEAD_BYTES + len]).map(Some)
+        event(*version, *id, kind, file, &rest[HEAD_BYTES..HEAD_BYTES + len]).map(Some)
     }
 
     /// Reads the preamble, if it is there.
@@ -294,7 +297,8 @@ impl Reader {
         }
         let mut id = [0; 16];
         id.copy_from_slice(&counted[12..28]);
-        (self.id, self.read, self.at) = (Uuid::from_bytes(id), PREAMBLE_BYTES, At::Start);
+        (self.id, self.version) = (Uuid::from_bytes(id), found);
+        (self.read, self.at) = (PREAMBLE_BYTES, At::Start);
         Ok(true)
     }
 }
@@ -319,9 +323,15 @@ fn following(at: At, kind: Kind, file: u32, place: u32) -> Option<At> {
     }
 }
 
-fn event(id: Uuid, kind: Kind, file: u32, body: &[u8]) -> Result<Event<'_>, StreamError> {
+fn event(
+    version: u16,
+    id: Uuid,
+    kind: Kind,
+    file: u32,
+    body: &[u8],
+) -> Result<Event<'_>, StreamError> {
     Ok(match kind {
-        Kind::Start => Event::Start(id, decode(body)?),
+        Kind::Start => Event::Start(version, id, decode(body)?),
         Kind::File => Event::File(file, decode(body)?),
         Kind::Chunk => Event::Chunk(body),
         Kind::FileEnd => Event::FileEnd(decode(body)?),

@@ -1,6 +1,7 @@
 //! Snapshots: what a shard is at one seq, as a stream of bytes, and restoring it on another disk.
 //!
-//! A snapshot is the manifest, the segments that it names, and the log from there to the snapshot's seq. [`Snapshot`]
+//! A snapshot is the manifest, the segments that it names, the log from there to the snapshot's seq, and which payload
+//! indexes are wanted, so that a restored shard makes the same ones. [`Snapshot`]
 //! holds on to them: segments by their memory maps and log files by their open handles, so that a compaction or a trim
 //! takes away their names and not their bytes. Nobody waits for it, and it costs no copy. [`Snapshot::stream`] gives the
 //! stream, which need not know its own length, so it fits a socket as well as an object store; [`Restore`] takes it.

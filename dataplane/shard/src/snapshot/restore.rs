@@ -1,6 +1,6 @@
 //! Restoring a snapshot into a folder, from bytes that come in pieces of any size.
 //!
-//! Order: the file `restoring`; the manifest, each segment and the log, each written under another name, synced, renamed
+//! Order: the file `restoring`; the manifest, each segment, the log and the wanted indexes, each written under another name, synced, renamed
 //! and then named in `restoring`. When all came: all segments verified; the identity; `restoring` goes. A crash between any two leaves a
 //! folder that no shard opens and that the next restore goes on with. Memory: one frame and one record of the log.
 
@@ -19,7 +19,7 @@ use crate::limits::SNAPSHOT_CHUNK_BYTES;
 use crate::manifest::{self, Manifest, SEGMENTS_DIR, open_segments};
 use crate::open::{WAL_DIR, lock, refuse_data_without_identity};
 use crate::segment::{Damage, Kinds};
-use crate::{disk, env, identity};
+use crate::{disk, env, identity, index};
 
 /// What an earlier attempt left in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +46,10 @@ pub struct Restore {
     reader: Reader,
     /// Known from the stream's start on.
     progress: Option<Progress>,
-    /// Known from the manifest on.
+    /// The files after the manifest, known from that on.
     names: Vec<FileName>,
+    /// The stream's, known from its start on.
+    version: u16,
     file: Option<Open>,
     refused: bool,
     /// All of the stream was taken.
@@ -81,6 +83,7 @@ impl Restore {
             reader: Reader::default(),
             progress,
             names: Vec::new(),
+            version: 0,
             file: None,
             refused: false,
             ended: false,
@@ -145,7 +148,10 @@ impl Restore {
 
     fn take(&mut self, event: Event<'_>) -> Result<(), RestoreError> {
         match event {
-            Event::Start(id, start) => self.start(id, start),
+            Event::Start(version, id, start) => {
+                self.version = version;
+                self.start(id, start)
+            }
             Event::File(number, name) => self.begin_file(number, name),
             Event::Chunk(bytes) => {
                 let (target, Some(open)) = (target(&self.dir, &self.progress)?, &mut self.file)
@@ -173,9 +179,10 @@ impl Restore {
         if start.flushed_seq > start.seq || start.seq == u64::MAX {
             return Err(damaged("its seqs are out of order"));
         }
-        let goes_on = |held: &Progress| held.snapshot == snapshot && held.start == start;
-        if self.progress.as_ref().is_some_and(goes_on) {
-            return Ok(());
+        let goes_on = |held: &&Progress| held.snapshot == snapshot && held.start == start;
+        if let Some(held) = self.progress.as_ref().filter(goes_on) {
+            // A crash may have come before the folders were made, or before all of them was cleared.
+            return if held.files.is_empty() { Ok(clear(&self.dir)?) } else { Ok(()) };
         }
         let (disk_id, identity) = (env::random_uuid(), self.identity.clone());
         let progress = Progress { snapshot, disk_id, start, identity, files: Vec::new() };
@@ -224,7 +231,7 @@ impl Restore {
         }
         match open.name {
             FileName::Manifest => self.find_names(),
-            FileName::Segment(_) | FileName::Log => Ok(()),
+            FileName::Segment(_) | FileName::Log | FileName::Indexes => Ok(()),
         }
     }
 
@@ -235,7 +242,7 @@ impl Restore {
         };
         let manifest = self.manifest(progress.disk_id)?;
         let segments = manifest.segments.iter().map(|entry| FileName::Segment(entry.number));
-        self.names = segments.chain([FileName::Log]).collect();
+        self.names = segments.chain([FileName::Log, FileName::Indexes]).collect();
         Ok(())
     }
 
@@ -261,7 +268,9 @@ impl Restore {
     /// Checks that all files came.
     fn end(&mut self, end: End) -> Result<(), RestoreError> {
         let Some(progress) = &self.progress else { return Err(damaged("it has no start")) };
-        if progress.files.is_empty() || progress.files.len() != self.names.len() + 1 {
+        // Those of version 1 end with the log: nothing is indexed until the shard is told again which fields are to be.
+        let without = usize::from(self.version == 1);
+        if progress.files.is_empty() || progress.files.len() + without != self.names.len() + 1 {
             let detail = format!("it ends after {} files", progress.files.len());
             return Err(damaged(detail));
         }
@@ -309,7 +318,8 @@ fn refuse_a_shard(dir: &Path) -> Result<(), RestoreError> {
 
 /// Deletes what another attempt left, and makes the folders.
 fn clear(dir: &Path) -> Result<(), OpenError> {
-    for file in [dir.join(identity::FILE), dir.join(manifest::FILE)] {
+    for name in [identity::FILE, manifest::FILE, index::WANTED_FILE] {
+        let file = dir.join(name);
         disk::remove_if_there(&file).map_err(OpenError::io(&file))?;
     }
     for folder in [dir.join(WAL_DIR), dir.join(SEGMENTS_DIR)] {

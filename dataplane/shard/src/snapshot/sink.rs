@@ -13,7 +13,8 @@ use super::frame::{FileName, Start};
 use crate::disk::{self, NewFile};
 use crate::error::OpenError;
 use crate::format::{FileKind, HEADER_BYTES, Header, HeaderError};
-use crate::limits::{RESTORED_WAL_FILE_BYTES, SNAPSHOT_MANIFEST_BYTES};
+use crate::index::{self, WantedIndexes};
+use crate::limits::{RESTORED_WAL_FILE_BYTES, SNAPSHOT_INDEXES_BYTES, SNAPSHOT_MANIFEST_BYTES};
 use crate::manifest::{Manifest, segment_path};
 use crate::open::WAL_DIR;
 use crate::wal::{self, Record};
@@ -23,6 +24,7 @@ pub(super) enum Sink {
     Manifest(Vec<u8>),
     Segment(SegmentSink),
     Log(Box<LogSink>),
+    Indexes(Vec<u8>),
     /// It is in place already.
     Held,
 }
@@ -44,6 +46,7 @@ impl Sink {
                 Sink::Segment(SegmentSink { path, file, head: Vec::new() })
             }
             FileName::Log => Sink::Log(Box::new(LogSink::new(to)?)),
+            FileName::Indexes => Sink::Indexes(Vec::new()),
         })
     }
 
@@ -53,7 +56,11 @@ impl Sink {
             Sink::Manifest(whole) if whole.len() + bytes.len() > SNAPSHOT_MANIFEST_BYTES => {
                 Err(damaged(format!("its manifest has more than {SNAPSHOT_MANIFEST_BYTES} bytes")))
             }
-            Sink::Manifest(whole) => {
+            Sink::Indexes(whole) if whole.len() + bytes.len() > SNAPSHOT_INDEXES_BYTES => {
+                let most = SNAPSHOT_INDEXES_BYTES;
+                Err(damaged(format!("its list of payload indexes has more than {most} bytes")))
+            }
+            Sink::Manifest(whole) | Sink::Indexes(whole) => {
                 whole.extend(bytes);
                 Ok(())
             }
@@ -79,6 +86,11 @@ impl Sink {
             }
             Sink::Segment(sink) => Ok(sink.file.commit().map_err(OpenError::io(&sink.path))?),
             Sink::Log(sink) => sink.commit(to),
+            Sink::Indexes(bytes) => {
+                let path = of_snapshot("indexes");
+                let wanted = WantedIndexes::from_bytes(&path, &bytes, to.start.origin)?;
+                Ok(index::write_wanted(to.dir, to.disk_id, &wanted)?)
+            }
         }
     }
 }

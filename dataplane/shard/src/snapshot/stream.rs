@@ -90,7 +90,7 @@ impl SnapshotStream {
             return;
         }
         let source = match name {
-            FileName::Manifest | FileName::Segment(_) => Source::Bytes(0),
+            FileName::Manifest | FileName::Segment(_) | FileName::Indexes => Source::Bytes(0),
             FileName::Log => Source::Log {
                 tail: LogTail::new(&self.held),
                 records: LogTail::header(&self.held).to_vec(),
@@ -117,13 +117,7 @@ impl Source {
     fn next<'a>(&'a mut self, held: &'a HeldFiles, file: u32) -> Result<&'a [u8], ShardError> {
         match self {
             Source::Bytes(at) => {
-                let bytes = match (file as usize).checked_sub(1) {
-                    None => held.manifest.as_slice(),
-                    Some(place) => {
-                        held.segments.get(place).map_or(&[][..], |segment| segment.file_bytes())
-                    }
-                };
-                let rest = bytes.get(*at..).unwrap_or_default();
+                let rest = held.bytes(file).get(*at..).unwrap_or_default();
                 let chunk = &rest[..rest.len().min(SNAPSHOT_CHUNK_BYTES)];
                 *at += chunk.len();
                 Ok(chunk)

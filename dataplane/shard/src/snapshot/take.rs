@@ -36,6 +36,8 @@ pub(super) struct HeldFiles {
     pub(super) segments: Vec<Arc<Segment>>,
     /// Files of the log, the first of which begins at or below `flushed_seq + 1`.
     pub(super) log: Vec<(PathBuf, File)>,
+    /// The file that says which payload indexes are wanted.
+    pub(super) indexes: Vec<u8>,
     /// Of each file once it was read, so that resuming need not read it again.
     pub(super) sums: Vec<OnceLock<Sum>>,
     _counted: Arc<()>,
@@ -47,7 +49,17 @@ impl HeldFiles {
         match (file as usize).checked_sub(1) {
             None => Some(FileName::Manifest),
             Some(at) if at == self.segments.len() => Some(FileName::Log),
+            Some(at) if at == self.segments.len() + 1 => Some(FileName::Indexes),
             Some(at) => self.segments.get(at).map(|segment| FileName::Segment(segment.number)),
+        }
+    }
+
+    /// The bytes of the file of a number, other than the log.
+    pub(super) fn bytes(&self, file: u32) -> &[u8] {
+        match (file as usize).checked_sub(1) {
+            None => &self.manifest,
+            Some(at) if at == self.segments.len() + 1 => &self.indexes,
+            Some(at) => self.segments.get(at).map_or(&[], |segment| segment.file_bytes()),
         }
     }
 }
@@ -117,9 +129,12 @@ pub(crate) fn take(shared: &Shared) -> Result<Snapshot, ShardError> {
         seq,
     };
     let manifest = manifest.to_bytes(shared.disk_id).map_err(|error| failed("manifest", &error))?;
-    let sums = (0..segments.len() + 2).map(|_| OnceLock::new()).collect();
+    // Of no moment in particular: it changes no answer.
+    let indexes = env::lock(&shared.wanted_indexes).to_bytes(shared.disk_id);
+    let indexes = indexes.map_err(|error| failed("indexes", &error))?;
+    let sums = (0..segments.len() + 3).map(|_| OnceLock::new()).collect();
     let id = env::random_uuid();
     let _counted = shared.snapshots.clone();
-    let held = HeldFiles { id, start, manifest, segments, log, sums, _counted };
+    let held = HeldFiles { id, start, manifest, segments, log, indexes, sums, _counted };
     Ok(Snapshot { held: Arc::new(held) })
 }

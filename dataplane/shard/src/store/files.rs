@@ -4,6 +4,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use crate::disk;
+use crate::fail::{FailPoint, reached};
 
 pub(super) const DIR: &str = "store";
 /// What was moved aside, one at most: for someone who wants to know why.
@@ -16,7 +17,9 @@ pub(super) fn move_aside(shard: &Path) -> io::Result<()> {
         _ => Ok(()),
     };
     unless_missing(fs::remove_dir_all(shard.join(ASIDE)))?;
-    unless_missing(fs::rename(shard.join(DIR), shard.join(ASIDE)))
+    unless_missing(fs::rename(shard.join(DIR), shard.join(ASIDE)))?;
+    reached(FailPoint::StoreSetAside, shard);
+    Ok(())
 }
 
 /// A crash while sled opens leaves a snapshot that is half written, and the next open fails on it.

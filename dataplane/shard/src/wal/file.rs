@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::disk::{self, NewFile};
 use crate::error::OpenError;
+use crate::fail::{FailPoint, reached};
 use crate::format::{FileKind, HEADER_BYTES, Header};
 
 /// Why records were not appended.
@@ -122,6 +123,7 @@ pub(crate) fn trim(dir: &Path, flushed_seq: u64) -> io::Result<()> {
             && *next_first <= flushed_seq + 1
         {
             disk::remove_if_there(path)?;
+            reached(FailPoint::LogTrimmed, path);
             dropped = true;
         }
     }

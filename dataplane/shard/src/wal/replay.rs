@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::file::{Wal, files, trim};
 use super::record::Record;
 use crate::error::OpenError;
+use crate::fail::{FailPoint, reached};
 use crate::format::{FileKind, HEADER_BYTES, Header, HeaderError};
 
 /// Reads all records above `flushed_seq` in order, then opens the log for appending.
@@ -153,6 +154,7 @@ fn cut(path: &Path, len: usize) -> Result<(), OpenError> {
     let cut = || {
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(len as u64)?;
+        reached(FailPoint::LogCut, path);
         file.sync_all()
     };
     tracing::warn!(file = %path.display(), len, "cut off an unfinished write at the end of the log");

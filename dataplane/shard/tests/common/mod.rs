@@ -127,11 +127,11 @@ fn finished_files(dir: &Path) -> Vec<(std::path::PathBuf, u64, u64)> {
 
 fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
+    // Files, and the store's folder, may be renamed or deleted meanwhile.
+    for entry in std::fs::read_dir(from).into_iter().flatten().flatten() {
         let target = to.join(entry.file_name());
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => copy_dir(&entry.path(), &target),
-            // A file may be renamed or deleted meanwhile.
             _ => drop(std::fs::copy(entry.path(), target)),
         }
     }
