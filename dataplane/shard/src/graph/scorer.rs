@@ -30,6 +30,15 @@ pub(super) trait Scorer: Copy {
         [i32::MIN; 4]
     }
 
+    /// The same of sixteen.
+    ///
+    /// # Safety
+    /// As for [`distance4`](Self::distance4).
+    #[inline(always)]
+    unsafe fn least16<K: Kernel>(&self, _: &[u32; 16], least: &mut [i32; 16]) {
+        least.fill(i32::MIN);
+    }
+
     /// Asks for a node's sketch.
     #[inline(always)]
     fn prefetch_sketch<K: Kernel>(&self, _: u32) {}
@@ -158,11 +167,34 @@ impl<const OWN: bool> Scorer for Sketched<'_, OWN> {
     }
 
     #[inline(always)]
+    unsafe fn least16<K: Kernel>(&self, nodes: &[u32; 16], least: &mut [i32; 16]) {
+        let mut rows = [std::ptr::null(); 16];
+        for i in 0..16 {
+            rows[i] = self.sketch(nodes[i]);
+        }
+        let (mut sums, mut products) = ([0; 16], [0.0; 16]);
+        // SAFETY: as for `least4`.
+        unsafe {
+            K::sum16_set(&rows, self.query.as_ptr(), self.query.bytes(), &mut sums);
+            self.query.least16(&rows, &sums, &mut products);
+        }
+        for i in 0..16 {
+            least[i] = match OWN {
+                true => self.coded.own_distance(nodes[i], products[i]),
+                // SAFETY: as above.
+                false => unsafe { products[i].to_int_unchecked() },
+            };
+        }
+    }
+
+    #[inline(always)]
     fn prefetch_sketch<K: Kernel>(&self, node: u32) {
         let sketch = self.sketch(node);
         K::prefetch(sketch);
-        for line in (64..self.query.bytes()).step_by(64) {
+        let mut line = 64;
+        while line < self.query.bytes() {
             K::prefetch(sketch.wrapping_add(line));
+            line += 64;
         }
         if OWN {
             K::prefetch(self.coded.blocks.own().as_ptr().wrapping_add(node as usize).cast());

@@ -119,6 +119,28 @@ impl SketchQuery {
         self.planes.as_ptr().cast()
     }
 
+    /// [`least4`](Self::least4) of sixteen.
+    ///
+    /// # Safety
+    /// As there; sketches are aligned to 64.
+    #[inline(always)]
+    pub unsafe fn least16(
+        &self,
+        sketches: &[*const u8; 16],
+        sums: &[i32; 16],
+        least: &mut [f32; 16],
+    ) {
+        let mut factors = [0.0f32; 16];
+        for i in 0..16 {
+            // Volatile, so that the loads are not made ones that gather, which take longer.
+            // SAFETY: the factor stands at the end of whole lines, aligned.
+            factors[i] = unsafe { sketches[i].add(self.bytes - 4).cast::<f32>().read_volatile() };
+        }
+        for i in 0..16 {
+            least[i] = self.middle + factors[i] * (self.slope * sums[i] as f32 + self.least);
+        }
+    }
+
     /// What the inner products with four codes are at least, all but certainly, given their sketches and the sums over
     /// the bits set in them.
     ///

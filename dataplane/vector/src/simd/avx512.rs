@@ -33,8 +33,8 @@ unsafe fn sum4([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
 /// # Safety
 /// The processor must have AVX-512.
 #[inline(always)]
-unsafe fn sum4_wide([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
-    // SAFETY: by the contract above; the store goes to an array of its size.
+unsafe fn sum4_wide([a, b, c, d]: [__m512i; 4]) -> __m128i {
+    // SAFETY: by the contract above.
     unsafe {
         let ab = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
         let cd = _mm512_add_epi64(_mm512_unpacklo_epi64(c, d), _mm512_unpackhi_epi64(c, d));
@@ -45,10 +45,38 @@ unsafe fn sum4_wide([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
         ));
         let (low, high) = (_mm512_castsi512_si256(abcd), _mm512_extracti64x4_epi64(abcd, 1));
         let half = _mm256_add_epi32(low, high);
-        let sums = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-        let mut out = [0; 4];
-        _mm_storeu_si128(out.as_mut_ptr().cast(), sums);
-        out
+        _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1))
+    }
+}
+
+/// For four rows, the sums of the query's elements at their set bits; see [`Kernel::sum4_set`].
+///
+/// # Safety
+/// As there; the processor must have VPOPCNTDQ too.
+#[inline(always)]
+unsafe fn sums_set(rows: [*const u8; 4], planes: *const u8, bytes: usize) -> __m128i {
+    // SAFETY: all loads lie within what the contract promises, aligned as it says.
+    unsafe {
+        let mut sums = [_mm512_setzero_si512(); 4];
+        for at in (0..bytes).step_by(64) {
+            let one = _mm512_load_si512(planes.add(at).cast());
+            let two = _mm512_load_si512(planes.add(bytes + at).cast());
+            let four = _mm512_load_si512(planes.add(2 * bytes + at).cast());
+            let minus_eight = _mm512_load_si512(planes.add(3 * bytes + at).cast());
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                let row = _mm512_load_si512(row.add(at).cast());
+                let ones = _mm512_popcnt_epi64(_mm512_and_si512(row, one));
+                let twos = _mm512_popcnt_epi64(_mm512_and_si512(row, two));
+                let fours = _mm512_popcnt_epi64(_mm512_and_si512(row, four));
+                let eights = _mm512_popcnt_epi64(_mm512_and_si512(row, minus_eight));
+                // ones + 2 * (twos + 2 * (fours - 2 * eights)), in lanes of 64 bits.
+                let fours = _mm512_sub_epi64(fours, _mm512_slli_epi64(eights, 1));
+                let twos = _mm512_add_epi64(twos, _mm512_slli_epi64(fours, 1));
+                let all = _mm512_add_epi64(ones, _mm512_slli_epi64(twos, 1));
+                *sum = _mm512_add_epi64(*sum, all);
+            }
+        }
+        sum4_wide(sums)
     }
 }
 
@@ -95,28 +123,38 @@ impl<const COUNTS: bool> Kernel for Avx512<COUNTS> {
             // SAFETY: by the same contract.
             return unsafe { Portable::sum4_set(rows, planes, bytes) };
         }
-        // SAFETY: all loads lie within what the contract promises, aligned as it says.
+        // SAFETY: by the same contract; the store goes to an array of its size.
         unsafe {
-            let mut sums = [_mm512_setzero_si512(); 4];
-            for at in (0..bytes).step_by(64) {
-                let one = _mm512_load_si512(planes.add(at).cast());
-                let two = _mm512_load_si512(planes.add(bytes + at).cast());
-                let four = _mm512_load_si512(planes.add(2 * bytes + at).cast());
-                let minus_eight = _mm512_load_si512(planes.add(3 * bytes + at).cast());
-                for (sum, row) in sums.iter_mut().zip(rows) {
-                    let row = _mm512_load_si512(row.add(at).cast());
-                    let ones = _mm512_popcnt_epi64(_mm512_and_si512(row, one));
-                    let twos = _mm512_popcnt_epi64(_mm512_and_si512(row, two));
-                    let fours = _mm512_popcnt_epi64(_mm512_and_si512(row, four));
-                    let eights = _mm512_popcnt_epi64(_mm512_and_si512(row, minus_eight));
-                    // ones + 2 * (twos + 2 * (fours - 2 * eights)), in lanes of 64 bits.
-                    let fours = _mm512_sub_epi64(fours, _mm512_slli_epi64(eights, 1));
-                    let twos = _mm512_add_epi64(twos, _mm512_slli_epi64(fours, 1));
-                    let all = _mm512_add_epi64(ones, _mm512_slli_epi64(twos, 1));
-                    *sum = _mm512_add_epi64(*sum, all);
-                }
-            }
-            sum4_wide(sums)
+            let mut out = [0; 4];
+            _mm_storeu_si128(out.as_mut_ptr().cast(), sums_set(rows, planes, bytes));
+            out
+        }
+    }
+
+    /// One store: what is read again whole at once must not have been written in parts.
+    #[inline(always)]
+    unsafe fn sum16_set(
+        rows: &[*const u8; 16],
+        planes: *const u8,
+        bytes: usize,
+        sums: &mut [i32; 16],
+    ) {
+        if !COUNTS {
+            // SAFETY: by the same contract.
+            return unsafe { Portable::sum16_set(rows, planes, bytes, sums) };
+        }
+        // SAFETY: by the same contract.
+        unsafe {
+            // No closure: it would not be compiled for this kernel.
+            let [a, b, c, d] = [
+                sums_set([rows[0], rows[1], rows[2], rows[3]], planes, bytes),
+                sums_set([rows[4], rows[5], rows[6], rows[7]], planes, bytes),
+                sums_set([rows[8], rows[9], rows[10], rows[11]], planes, bytes),
+                sums_set([rows[12], rows[13], rows[14], rows[15]], planes, bytes),
+            ];
+            let all = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
+            let all = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(all, c), d);
+            _mm512_storeu_si512(sums.as_mut_ptr().cast(), all);
         }
     }
 
@@ -170,6 +208,23 @@ impl<const COUNTS: bool> Kernel for Avx512<COUNTS> {
         unsafe {
             let distances = _mm512_loadu_si512(distances.cast());
             u32::from(_mm512_cmple_epi32_mask(distances, _mm512_set1_epi32(limit)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn ones(word: u64, first: u32, numbers: *mut u32) -> usize {
+        // SAFETY: at most 48 numbers precede the last sixteen that are written.
+        unsafe {
+            let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let mut count = 0;
+            for part in (0..64).step_by(16) {
+                let bits = (word >> part) as u16;
+                let all = _mm512_add_epi32(lanes, _mm512_set1_epi32((first + part) as i32));
+                let set = _mm512_maskz_compress_epi32(bits, all);
+                _mm512_storeu_si512(numbers.add(count).cast(), set);
+                count += bits.count_ones() as usize;
+            }
+            count
         }
     }
 

@@ -11,6 +11,9 @@ pub const BEAM_LANES: usize = 8;
 /// Floats of two vectors that kernels take together, each into a sum of its own.
 pub const FLOAT_LANES: usize = 32;
 
+/// Room for the numbers of a word's bits, and for what kernels write beyond.
+pub const ONES_ROOM: usize = 64 + 16;
+
 /// What is summed over the elements of two vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairs {
@@ -62,6 +65,26 @@ pub trait Kernel {
     /// See the trait.
     unsafe fn sum4_set(rows: [*const u8; 4], planes: *const u8, bytes: usize) -> [i32; 4];
 
+    /// The same of sixteen rows, written to `sums` as one.
+    ///
+    /// # Safety
+    /// See the trait.
+    #[inline(always)]
+    unsafe fn sum16_set(
+        rows: &[*const u8; 16],
+        planes: *const u8,
+        bytes: usize,
+        sums: &mut [i32; 16],
+    ) {
+        for i in (0..16).step_by(4) {
+            // SAFETY: by the same contract.
+            let four = unsafe {
+                Self::sum4_set([rows[i], rows[i + 1], rows[i + 2], rows[i + 3]], planes, bytes)
+            };
+            sums[i..i + 4].copy_from_slice(&four);
+        }
+    }
+
     /// Inner product of two int8 rows of `bytes` bytes, a multiple of 128; elements are at least -127, and `sum_b` is
     /// the sum of `b`'s.
     ///
@@ -81,6 +104,13 @@ pub trait Kernel {
     /// # Safety
     /// See the trait.
     unsafe fn at_most(distances: *const i32, limit: i32) -> u32;
+
+    /// Writes the numbers of the set bits of a word, of which the lowest counts as `first`, ascending; gives how many. Up to
+    /// [`ONES_ROOM`] elements are written to, whatever follows the last number.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn ones(word: u64, first: u32, numbers: *mut u32) -> usize;
 
     /// Inserts `key` into the ascending `beam[..*len]`, dropping the greatest of `ef` when it is full; returns where it
     /// went. The beam is aligned to 64 and has room for `ef` rounded up to [`BEAM_LANES`] and as many again; every

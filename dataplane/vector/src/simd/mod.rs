@@ -17,7 +17,7 @@ mod tests;
 
 use std::sync::OnceLock;
 
-pub use kernel::{BEAM_LANES, FLOAT_LANES, Kernel, Line, Pairs};
+pub use kernel::{BEAM_LANES, FLOAT_LANES, Kernel, Line, ONES_ROOM, Pairs};
 pub use portable::Portable;
 
 /// An instruction set that there is a kernel for.

@@ -71,6 +71,12 @@ impl Kernel for Neon {
     }
 
     #[inline(always)]
+    unsafe fn ones(word: u64, first: u32, numbers: *mut u32) -> usize {
+        // SAFETY: by the same contract.
+        unsafe { Portable::ones(word, first, numbers) }
+    }
+
+    #[inline(always)]
     unsafe fn sum4_set(rows: [*const u8; 4], planes: *const u8, bytes: usize) -> [i32; 4] {
         // SAFETY: by the same contract.
         unsafe { Portable::sum4_set(rows, planes, bytes) }

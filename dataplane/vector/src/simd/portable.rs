@@ -90,6 +90,18 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
+    unsafe fn ones(word: u64, first: u32, numbers: *mut u32) -> usize {
+        let (mut left, mut count) = (word, 0);
+        while left != 0 {
+            // SAFETY: a word has 64 bits at most.
+            unsafe { *numbers.add(count) = first.wrapping_add(left.trailing_zeros()) };
+            left &= left - 1;
+            count += 1;
+        }
+        count
+    }
+
+    #[inline(always)]
     unsafe fn insert(beam: *mut u64, len: &mut usize, ef: usize, key: u64) -> usize {
         // SAFETY: the caller's beam has room for more than `ef`.
         let beam = unsafe { std::slice::from_raw_parts_mut(beam, ef) };

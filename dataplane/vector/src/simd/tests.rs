@@ -20,7 +20,7 @@ struct Dots<'a> {
 }
 
 impl Task for Dots<'_> {
-    type Output = ([i32; 4], [i32; 4], [i32; 4], i32);
+    type Output = ([i32; 4], [i32; 4], [i32; 4], [i32; 16], i32);
 
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) -> Self::Output {
@@ -31,12 +31,18 @@ impl Task for Dots<'_> {
         let row: Vec<i8> = row.map(|byte| (byte as i8).max(-127)).collect();
         let sum = row.iter().map(|&x| i32::from(x)).sum();
         let planes = [self.query, self.query].concat();
+        let sixteen = std::array::from_fn(|i| codes[i * i % 4]);
+        let mut sums = [0; 16];
         // SAFETY: the query and the row have twice the codes' bytes; the caller vouches for the processor.
         unsafe {
             (
                 K::dot4_nibbles(codes, query, bytes),
                 K::dot4_bytes(codes, query, bytes),
                 K::sum4_set(codes, planes.as_ptr().cast(), bytes),
+                {
+                    K::sum16_set(&sixteen, planes.as_ptr().cast(), bytes, &mut sums);
+                    sums
+                },
                 K::dot_i8(query, row.as_ptr(), sum, 2 * bytes),
             )
         }
@@ -52,6 +58,21 @@ impl Task for AtMost<'_> {
     unsafe fn run<K: Kernel>(self) -> u32 {
         // SAFETY: sixteen elements.
         unsafe { K::at_most(self.0.as_ptr(), self.1) }
+    }
+}
+
+struct Ones(u64, u32);
+
+impl Task for Ones {
+    type Output = Vec<u32>;
+
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) -> Vec<u32> {
+        let mut numbers = vec![0; ONES_ROOM];
+        // SAFETY: there is room.
+        let count = unsafe { K::ones(self.0, self.1, numbers.as_mut_ptr()) };
+        numbers.truncate(count);
+        numbers
     }
 }
 
@@ -117,6 +138,16 @@ proptest! {
         let limit = distances.get(at).copied().unwrap_or(limit);
         for isa in Isa::available() {
             prop_assert_eq!(isa.run(AtMost(&distances, limit)), Isa::Portable.run(AtMost(&distances, limit)), "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn set_bits_are_numbered(word in any::<u64>(), mask in any::<u64>(), first in 0u32..1 << 30) {
+        for word in [word, word & mask, word | mask, 0, u64::MAX] {
+            let expected: Vec<u32> = (0..64).filter(|i| word >> i & 1 == 1).map(|i| first + i).collect();
+            for isa in Isa::available() {
+                prop_assert_eq!(&isa.run(Ones(word, first)), &expected, "{:?}", isa);
+            }
         }
     }
 
