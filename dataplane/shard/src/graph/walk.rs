@@ -140,6 +140,45 @@ pub(super) fn ask<K: Kernel, S: Scorer>(scorer: &S, node: u32) {
     }
 }
 
+/// Nodes by whose codes the nearest of the first `count` is found: the nearest, by their sketches, of as many parts of them.
+const ENTRY_PARTS: usize = 16;
+
+/// The key of the nearest of the first `count` nodes, as far as sketches tell which are worth a look at their codes. Without a
+/// branch, since where the near ones are differs from query to query.
+///
+/// # Safety
+/// The processor must have what `K` uses; the graph must have the nodes, at least one.
+#[inline(always)]
+unsafe fn nearest_entry<K: Kernel, S: Scorer>(scorer: &S, count: usize) -> u64 {
+    let last = count as u32 - 1;
+    let mut parts = [u64::MAX; ENTRY_PARTS];
+    for first in (0..count as u32).step_by(ENTRY_PARTS) {
+        let mut least = [0; ENTRY_PARTS];
+        for at in (0..ENTRY_PARTS).step_by(4) {
+            let four = [0, 1, 2, 3].map(|i| (first + at as u32 + i).min(last));
+            // SAFETY: by the contract.
+            least[at..at + 4].copy_from_slice(&unsafe { scorer.least4::<K>(four) });
+        }
+        for part in 0..ENTRY_PARTS {
+            let key = key(least[part], (first + part as u32).min(last));
+            parts[part] = if key < parts[part] { key } else { parts[part] };
+        }
+    }
+    for part in parts {
+        scorer.prefetch::<K>(node_of(part));
+    }
+    let mut best = u64::MAX;
+    for at in (0..ENTRY_PARTS).step_by(4) {
+        let four = [0, 1, 2, 3].map(|i| node_of(parts[at + i]));
+        // SAFETY: as above.
+        let distances = unsafe { scorer.distance4::<K>(four) };
+        for i in 0..4 {
+            best = best.min(key(distances[i], four[i]));
+        }
+    }
+    best
+}
+
 /// # Safety
 /// The processor must have what `K` uses.
 #[inline(always)]
@@ -192,22 +231,20 @@ unsafe fn walk<K: Kernel, L: Links, S: Scorer, A: Admit>(walk: Walk<'_, L, S, A>
         let entry_at = |at: usize| entries.map_or(at as u32, |entries| entries[at]).min(last);
         let (mut len, mut current) = (0, 0); // `current`: the nearest key not yet expanded
         let mut best = u64::MAX;
-        for at in (0..count).step_by(4) {
-            let four = [0, 1, 2, 3].map(|i| entry_at((at + i).min(count - 1)));
-            if S::SKETCHED && A::ALL {
-                let [a, b, c, d] = scorer.least4::<K>(four);
-                if a.min(b).min(c.min(d)) > distance_of(best) {
-                    continue;
-                }
-            }
-            for (distance, node) in scorer.distance4::<K>(four).into_iter().zip(four) {
-                let key = key(distance, node);
-                best = best.min(key);
-                // What a filter accepts may lie in places that no link joins, so a walk begins in all that it knows.
-                if !A::ALL && !is_visited(node) {
-                    *visited.add(node as usize / 64) |= 1 << (node % 64);
-                    if key < *beam.add(ef - 1) {
-                        K::insert(beam, &mut len, ef, key);
+        if S::SKETCHED && A::ALL {
+            best = nearest_entry::<K, S>(&scorer, count);
+        } else {
+            for at in (0..count).step_by(4) {
+                let four = [0, 1, 2, 3].map(|i| entry_at((at + i).min(count - 1)));
+                for (distance, node) in scorer.distance4::<K>(four).into_iter().zip(four) {
+                    let key = key(distance, node);
+                    best = best.min(key);
+                    // What a filter accepts may lie in places that no link joins, so a walk begins in all that it knows.
+                    if !A::ALL && !is_visited(node) {
+                        *visited.add(node as usize / 64) |= 1 << (node % 64);
+                        if key < *beam.add(ef - 1) {
+                            K::insert(beam, &mut len, ef, key);
+                        }
                     }
                 }
             }

@@ -115,13 +115,14 @@ impl SketchQuery {
     /// the bits set in them.
     ///
     /// # Safety
-    /// The sketches are of [`bytes`](Self::bytes) bytes that [`sketch`] wrote.
+    /// The sketches are of [`bytes`](Self::bytes) bytes that [`sketch`] wrote, aligned to 64.
     #[inline(always)]
     pub unsafe fn least4(&self, sketches: [*const u8; 4], sums: [i32; 4]) -> [f32; 4] {
         let mut least = [0.0; 4];
         for i in 0..4 {
-            // SAFETY: the factor stands at the end; reading it makes no demand on where that is.
-            least[i] = unsafe { sketches[i].add(self.bytes - 4).cast::<f32>().read_unaligned() };
+            // Volatile, so that the four loads are not made one that gathers, which takes longer.
+            // SAFETY: the factor stands at the end of whole lines, aligned.
+            least[i] = unsafe { sketches[i].add(self.bytes - 4).cast::<f32>().read_volatile() };
         }
         for i in 0..4 {
             least[i] = self.middle + least[i] * (self.slope * sums[i] as f32 + self.least);

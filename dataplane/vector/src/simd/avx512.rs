@@ -29,30 +29,6 @@ unsafe fn sum4([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
     }
 }
 
-/// Four horizontal sums of lanes of 64 bits, of which the low 32 bits are what counts.
-///
-/// # Safety
-/// The processor must have AVX-512.
-#[inline(always)]
-unsafe fn sum4_wide([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
-    // SAFETY: by the contract above; the store goes to an array of its size.
-    unsafe {
-        let ab = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-        let cd = _mm512_add_epi64(_mm512_unpacklo_epi64(c, d), _mm512_unpackhi_epi64(c, d));
-        // The low halves of the lanes, a b c d in each quarter.
-        let abcd = _mm512_castps_si512(_mm512_shuffle_ps::<0b10_00_10_00>(
-            _mm512_castsi512_ps(ab),
-            _mm512_castsi512_ps(cd),
-        ));
-        let (low, high) = (_mm512_castsi512_si256(abcd), _mm512_extracti64x4_epi64(abcd, 1));
-        let half = _mm256_add_epi32(low, high);
-        let sums = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-        let mut out = [0; 4];
-        _mm_storeu_si128(out.as_mut_ptr().cast(), sums);
-        out
-    }
-}
-
 /// Sixteen floats.
 #[derive(Clone, Copy)]
 struct Sixteen(__m512);
@@ -159,26 +135,20 @@ impl<const COUNTS: bool> Kernel for Avx512<COUNTS> {
         }
         // SAFETY: all loads lie within what the contract promises, aligned as it says.
         unsafe {
+            let weights = [1, 2, 4, -8].map(|weight| _mm512_set1_epi8(weight));
             let mut sums = [_mm512_setzero_si512(); 4];
             for at in (0..bytes).step_by(64) {
-                let one = _mm512_load_si512(planes.add(at).cast());
-                let two = _mm512_load_si512(planes.add(bytes + at).cast());
-                let four = _mm512_load_si512(planes.add(2 * bytes + at).cast());
-                let minus_eight = _mm512_load_si512(planes.add(3 * bytes + at).cast());
-                for (sum, row) in sums.iter_mut().zip(rows) {
-                    let row = _mm512_load_si512(row.add(at).cast());
-                    let ones = _mm512_popcnt_epi64(_mm512_and_si512(row, one));
-                    let twos = _mm512_popcnt_epi64(_mm512_and_si512(row, two));
-                    let fours = _mm512_popcnt_epi64(_mm512_and_si512(row, four));
-                    let eights = _mm512_popcnt_epi64(_mm512_and_si512(row, minus_eight));
-                    // ones + 2 * (twos + 2 * (fours - 2 * eights)), in lanes of 64 bits.
-                    let fours = _mm512_sub_epi64(fours, _mm512_slli_epi64(eights, 1));
-                    let twos = _mm512_add_epi64(twos, _mm512_slli_epi64(fours, 1));
-                    let all = _mm512_add_epi64(ones, _mm512_slli_epi64(twos, 1));
-                    *sum = _mm512_add_epi64(*sum, all);
+                let rows = rows.map(|row| _mm512_load_si512(row.add(at).cast()));
+                for plane in 0..4 {
+                    let bits = _mm512_load_si512(planes.add(plane * bytes + at).cast());
+                    for i in 0..4 {
+                        // Bytes have at most 8 bits, which weights multiply and four of which are added to each sum.
+                        let counts = _mm512_popcnt_epi8(_mm512_and_si512(rows[i], bits));
+                        sums[i] = _mm512_dpbusd_epi32(sums[i], counts, weights[plane]);
+                    }
                 }
             }
-            sum4_wide(sums)
+            sum4(sums)
         }
     }
 
