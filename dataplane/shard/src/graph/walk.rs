@@ -9,81 +9,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use shoal_vector::simd::{Kernel, Task};
 
+pub(super) use super::admit::{Admit, Bits, Everything, Set};
 use super::beam::{Beam, EXPANDED, distance_of, key, node_of};
 use super::blocks::SLOT_STEP;
+use super::entries::{ENTRY_SCAN, nearest_entry};
 use super::scorer::Scorer;
-
-/// A walk starts from the nearest of this many nodes. Graph order is random, so the first ones are a sample; scanning
-/// them costs less than descending upper layers would, and starts as near. Fewer are quicker on data of one
-/// piece, but of many clusters some would have none of them, and a walk finds nothing of a cluster that it does not begin near.
-const ENTRY_SCAN: usize = 200;
 
 /// With a filter, a step stops looking through nodes once it has met this many accepted ones.
 const ENOUGH: usize = 48;
-
-/// Which nodes a walk may return.
-pub(super) trait Admit: Copy {
-    /// Whether that is all of them; then `admits` is not asked.
-    const ALL: bool;
-
-    fn admits(self, node: u32) -> bool;
-}
-
-/// All nodes.
-#[derive(Clone, Copy)]
-pub(super) struct Everything;
-
-impl Admit for Everything {
-    const ALL: bool = true;
-
-    #[inline(always)]
-    fn admits(self, _: u32) -> bool {
-        true
-    }
-}
-
-/// Nodes whose bit is set, as many bits as the graph has nodes.
-#[derive(Clone, Copy)]
-pub(super) struct Set<'a>(pub(super) &'a [u64]);
-
-impl Admit for Set<'_> {
-    const ALL: bool = false;
-
-    #[inline(always)]
-    fn admits(self, node: u32) -> bool {
-        self.0[node as usize / 64] >> (node % 64) & 1 == 1
-    }
-}
-
-/// The nodes of a set, ascending.
-pub(super) struct Bits<'a> {
-    words: &'a [u64],
-    /// Of the word at `at`, what is left.
-    left: u64,
-    at: usize,
-}
-
-impl<'a> Bits<'a> {
-    #[inline(always)]
-    pub(super) fn new(Set(words): Set<'a>) -> Self {
-        Self { words, left: words.first().copied().unwrap_or(0), at: 0 }
-    }
-}
-
-impl Iterator for Bits<'_> {
-    type Item = u32;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<u32> {
-        while self.left == 0 {
-            self.at += 1;
-            self.left = *self.words.get(self.at)?;
-        }
-        let bit = self.left.trailing_zeros();
-        self.left &= self.left - 1;
-        Some(self.at as u32 * 64 + bit)
-    }
-}
 
 /// What one thread needs to walk; reused from walk to walk.
 #[derive(Default)]
@@ -138,45 +71,6 @@ pub(super) fn ask<K: Kernel, S: Scorer>(scorer: &S, node: u32) {
         true => scorer.prefetch_sketch::<K>(node),
         false => scorer.prefetch::<K>(node),
     }
-}
-
-/// Nodes by whose codes the nearest of the first `count` is found: the nearest, by their sketches, of as many parts of them.
-const ENTRY_PARTS: usize = 16;
-
-/// The key of the nearest of the first `count` nodes, as far as sketches tell which are worth a look at their codes. Without a
-/// branch, since where the near ones are differs from query to query.
-///
-/// # Safety
-/// The processor must have what `K` uses; the graph must have the nodes, at least one.
-#[inline(always)]
-unsafe fn nearest_entry<K: Kernel, S: Scorer>(scorer: &S, count: usize) -> u64 {
-    let last = count as u32 - 1;
-    let mut parts = [u64::MAX; ENTRY_PARTS];
-    for first in (0..count as u32).step_by(ENTRY_PARTS) {
-        let mut least = [0; ENTRY_PARTS];
-        for at in (0..ENTRY_PARTS).step_by(4) {
-            let four = [0, 1, 2, 3].map(|i| (first + at as u32 + i).min(last));
-            // SAFETY: by the contract.
-            least[at..at + 4].copy_from_slice(&unsafe { scorer.least4::<K>(four) });
-        }
-        for part in 0..ENTRY_PARTS {
-            let key = key(least[part], (first + part as u32).min(last));
-            parts[part] = if key < parts[part] { key } else { parts[part] };
-        }
-    }
-    for part in parts {
-        scorer.prefetch::<K>(node_of(part));
-    }
-    let mut best = u64::MAX;
-    for at in (0..ENTRY_PARTS).step_by(4) {
-        let four = [0, 1, 2, 3].map(|i| node_of(parts[at + i]));
-        // SAFETY: as above.
-        let distances = unsafe { scorer.distance4::<K>(four) };
-        for i in 0..4 {
-            best = best.min(key(distances[i], four[i]));
-        }
-    }
-    best
 }
 
 /// # Safety

@@ -135,16 +135,24 @@ impl<const COUNTS: bool> Kernel for Avx512<COUNTS> {
         }
         // SAFETY: all loads lie within what the contract promises, aligned as it says.
         unsafe {
-            let weights = [1, 2, 4, -8].map(|weight| _mm512_set1_epi8(weight));
+            let weights = [
+                _mm512_set1_epi8(1),
+                _mm512_set1_epi8(2),
+                _mm512_set1_epi8(4),
+                _mm512_set1_epi8(-8),
+            ];
             let mut sums = [_mm512_setzero_si512(); 4];
             for at in (0..bytes).step_by(64) {
-                let rows = rows.map(|row| _mm512_load_si512(row.add(at).cast()));
-                for plane in 0..4 {
+                let mut held = [_mm512_setzero_si512(); 4];
+                for (held, row) in held.iter_mut().zip(rows) {
+                    *held = _mm512_load_si512(row.add(at).cast());
+                }
+                for (plane, &weight) in weights.iter().enumerate() {
                     let bits = _mm512_load_si512(planes.add(plane * bytes + at).cast());
                     for i in 0..4 {
                         // Bytes have at most 8 bits, which weights multiply and four of which are added to each sum.
-                        let counts = _mm512_popcnt_epi8(_mm512_and_si512(rows[i], bits));
-                        sums[i] = _mm512_dpbusd_epi32(sums[i], counts, weights[plane]);
+                        let counts = _mm512_popcnt_epi8(_mm512_and_si512(held[i], bits));
+                        sums[i] = _mm512_dpbusd_epi32(sums[i], counts, weight);
                     }
                 }
             }
