@@ -80,7 +80,7 @@ impl Rotated<'_> {
 
             #[inline(always)]
             unsafe fn run<K: Kernel>(self) {
-                self.0.apply(self.1, self.2);
+                self.0.apply::<K>(self.1, self.2);
             }
         }
         Isa::detect().run(Rotate(&self.rotation, self.vectors[row], out));

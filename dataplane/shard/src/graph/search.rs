@@ -275,7 +275,7 @@ impl Task for TakeQuery<'_> {
 
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) {
-        self.sketched.set(self.code, self.bytes);
+        self.sketched.set::<K>(self.code, self.bytes);
     }
 }
 

@@ -38,7 +38,7 @@ impl Task for Rotate<'_, '_> {
 
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) {
-        self.rotation.apply(self.target.query, &mut self.target.rotated);
-        self.target.code.set(&self.target.rotated);
+        self.rotation.apply::<K>(self.target.query, &mut self.target.rotated);
+        self.target.code.set_in_task::<K>(&self.target.rotated);
     }
 }

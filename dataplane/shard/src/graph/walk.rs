@@ -9,81 +9,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use shoal_vector::simd::{Kernel, Task};
 
+pub(super) use super::admit::{Admit, Bits, Everything, Set};
 use super::beam::{Beam, EXPANDED, distance_of, key, node_of};
 use super::blocks::SLOT_STEP;
+use super::entries::{ENTRY_SCAN, nearest_entry};
 use super::scorer::Scorer;
-
-/// A walk starts from the nearest of this many nodes. Graph order is random, so the first ones are a sample; scanning
-/// them costs less than descending upper layers would, and starts as near. Fewer are quicker on data of one
-/// piece, but of many clusters some would have none of them, and a walk finds nothing of a cluster that it does not begin near.
-const ENTRY_SCAN: usize = 200;
 
 /// With a filter, a step stops looking through nodes once it has met this many accepted ones.
 const ENOUGH: usize = 48;
-
-/// Which nodes a walk may return.
-pub(super) trait Admit: Copy {
-    /// Whether that is all of them; then `admits` is not asked.
-    const ALL: bool;
-
-    fn admits(self, node: u32) -> bool;
-}
-
-/// All nodes.
-#[derive(Clone, Copy)]
-pub(super) struct Everything;
-
-impl Admit for Everything {
-    const ALL: bool = true;
-
-    #[inline(always)]
-    fn admits(self, _: u32) -> bool {
-        true
-    }
-}
-
-/// Nodes whose bit is set, as many bits as the graph has nodes.
-#[derive(Clone, Copy)]
-pub(super) struct Set<'a>(pub(super) &'a [u64]);
-
-impl Admit for Set<'_> {
-    const ALL: bool = false;
-
-    #[inline(always)]
-    fn admits(self, node: u32) -> bool {
-        self.0[node as usize / 64] >> (node % 64) & 1 == 1
-    }
-}
-
-/// The nodes of a set, ascending.
-pub(super) struct Bits<'a> {
-    words: &'a [u64],
-    /// Of the word at `at`, what is left.
-    left: u64,
-    at: usize,
-}
-
-impl<'a> Bits<'a> {
-    #[inline(always)]
-    pub(super) fn new(Set(words): Set<'a>) -> Self {
-        Self { words, left: words.first().copied().unwrap_or(0), at: 0 }
-    }
-}
-
-impl Iterator for Bits<'_> {
-    type Item = u32;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<u32> {
-        while self.left == 0 {
-            self.at += 1;
-            self.left = *self.words.get(self.at)?;
-        }
-        let bit = self.left.trailing_zeros();
-        self.left &= self.left - 1;
-        Some(self.at as u32 * 64 + bit)
-    }
-}
 
 /// What one thread needs to walk; reused from walk to walk.
 #[derive(Default)]
@@ -192,22 +125,20 @@ unsafe fn walk<K: Kernel, L: Links, S: Scorer, A: Admit>(walk: Walk<'_, L, S, A>
         let entry_at = |at: usize| entries.map_or(at as u32, |entries| entries[at]).min(last);
         let (mut len, mut current) = (0, 0); // `current`: the nearest key not yet expanded
         let mut best = u64::MAX;
-        for at in (0..count).step_by(4) {
-            let four = [0, 1, 2, 3].map(|i| entry_at((at + i).min(count - 1)));
-            if S::SKETCHED && A::ALL {
-                let [a, b, c, d] = scorer.least4::<K>(four);
-                if a.min(b).min(c.min(d)) > distance_of(best) {
-                    continue;
-                }
-            }
-            for (distance, node) in scorer.distance4::<K>(four).into_iter().zip(four) {
-                let key = key(distance, node);
-                best = best.min(key);
-                // What a filter accepts may lie in places that no link joins, so a walk begins in all that it knows.
-                if !A::ALL && !is_visited(node) {
-                    *visited.add(node as usize / 64) |= 1 << (node % 64);
-                    if key < *beam.add(ef - 1) {
-                        K::insert(beam, &mut len, ef, key);
+        if S::SKETCHED && A::ALL {
+            best = nearest_entry::<K, S>(&scorer, count);
+        } else {
+            for at in (0..count).step_by(4) {
+                let four = [0, 1, 2, 3].map(|i| entry_at((at + i).min(count - 1)));
+                for (distance, node) in scorer.distance4::<K>(four).into_iter().zip(four) {
+                    let key = key(distance, node);
+                    best = best.min(key);
+                    // What a filter accepts may lie in places that no link joins, so a walk begins in all that it knows.
+                    if !A::ALL && !is_visited(node) {
+                        *visited.add(node as usize / 64) |= 1 << (node % 64);
+                        if key < *beam.add(ef - 1) {
+                            K::insert(beam, &mut len, ef, key);
+                        }
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! A query as integers.
 
-use crate::simd::Line;
+use crate::simd::{Isa, Kernel, Line, Task};
 
 /// A rotated query as int8, negated: its inner product with a code is a distance, smaller is nearer.
 #[derive(Clone, Debug)]
@@ -21,29 +21,28 @@ impl QueryCode {
     }
 
     /// Takes a rotated query.
-    #[inline(always)]
     pub fn set(&mut self, rotated: &[f32]) {
+        Isa::detect().run(Set(self, rotated));
+    }
+
+    /// [`set`](Self::set), to be compiled into a [`Task`].
+    #[inline(always)]
+    pub fn set_in_task<K: Kernel>(&mut self, rotated: &[f32]) {
+        assert_eq!(rotated.len(), self.lines.len() * 64);
         // In lanes: one after the other, each would wait for the one before it.
-        let mut lanes = [0f32; 16];
-        for values in rotated.chunks(16) {
-            for (greatest, x) in lanes.iter_mut().zip(values) {
-                *greatest = greatest.max(x.abs());
+        let mut lanes = [0f32; 64];
+        for values in rotated.as_chunks::<64>().0 {
+            for i in 0..64 {
+                lanes[i] = if values[i].abs() > lanes[i] { values[i].abs() } else { lanes[i] };
             }
         }
         let greatest = lanes.iter().fold(0f32, |greatest, x| greatest.max(*x));
         self.scale = -127.0 / greatest.clamp(f32::MIN_POSITIVE, f32::MAX);
-        let (mut sum, mut squares) = (0, 0);
-        for (line, values) in self.lines.iter_mut().zip(rotated.chunks(64)) {
-            for (byte, value) in line.0.iter_mut().zip(values) {
-                // Saturates, and makes nothing of NaN: values that overflowed when they were rotated.
-                let level = (value * self.scale).round_ties_even() as i32;
-                let level = level.clamp(-127, 127);
-                sum += level;
-                squares += level * level;
-                *byte = level as u8;
-            }
-        }
-        (self.sum, self.squares) = (sum, squares);
+        // SAFETY: the lines are as long; a task runs where its kernel can.
+        (self.sum, self.squares) = unsafe {
+            let out = self.lines.as_mut_ptr().cast();
+            K::quantise(rotated.as_ptr(), rotated.len(), self.scale, out)
+        };
     }
 
     /// Takes a row of int8, as it stands in place of a rotated vector with `scale` elements per unit.
@@ -87,5 +86,16 @@ impl QueryCode {
     /// The elements, aligned to 64.
     pub fn as_ptr(&self) -> *const i8 {
         self.lines.as_ptr().cast()
+    }
+}
+
+struct Set<'a>(&'a mut QueryCode, &'a [f32]);
+
+impl Task for Set<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) {
+        self.0.set_in_task::<K>(self.1);
     }
 }

@@ -1,7 +1,11 @@
 //! A random rotation that costs O(d log d) instead of a d x d matrix.
 
+use crate::simd::{Kernel, LEAST_TRANSFORM};
+
 /// Coordinates are padded with zeros to a multiple of this: 64 bytes of 4-bit codes.
 const STEP: usize = 128;
+
+const _: () = assert!(STEP >= LEAST_TRANSFORM);
 
 /// Flips signs at random and Hadamard-transforms the first and then the last 2^k coordinates, which overlap; all that
 /// twice over (Ailon and Chazelle, the fast Johnson-Lindenstrauss transform, 2009). Keeps lengths. The same for all
@@ -38,49 +42,35 @@ impl Rotation {
         self.padded
     }
 
-    /// Rotates `vector` into `out`, which is [`padded`](Self::padded) long.
+    /// Rotates `vector` into `out`, which is [`padded`](Self::padded) long. To be called in a task.
     #[inline(always)]
-    pub fn apply(&self, vector: &[f32], out: &mut [f32]) {
-        out[..vector.len()].copy_from_slice(vector);
+    pub fn apply<K: Kernel>(&self, vector: &[f32], out: &mut [f32]) {
+        assert!(vector.len() <= self.padded && out.len() == self.padded);
+        let [first, second] = &self.signs;
+        for (out, (x, sign)) in out.iter_mut().zip(vector.iter().zip(first)) {
+            *out = x * sign;
+        }
         out[vector.len()..].fill(0.0);
+        self.mix::<K>(out);
+        for (x, sign) in out.iter_mut().zip(second) {
+            *x *= sign;
+        }
+        self.mix::<K>(out);
+    }
+
+    /// Transforms the first and then the last 2^k coordinates.
+    #[inline(always)]
+    fn mix<K: Kernel>(&self, out: &mut [f32]) {
         let block = 1 << self.padded.ilog2();
-        for signs in &self.signs {
-            out.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
-            hadamard(&mut out[..block]);
+        let scale = 1.0 / (block as f32).sqrt();
+        // SAFETY: there are at least that many coordinates, a power of two; a task runs where its kernel can.
+        unsafe {
+            K::hadamard(out.as_mut_ptr(), block, scale);
             if block < self.padded {
-                hadamard(&mut out[self.padded - block..]);
+                K::hadamard(out[self.padded - block..].as_mut_ptr(), block, scale);
             }
         }
     }
-}
-
-/// Walsh-Hadamard transform of a power of two of values, 16 or more, scaled to keep lengths.
-#[inline(always)]
-fn hadamard(x: &mut [f32]) {
-    // Within 16 values as shuffles and additions, which compile to vector code; then across them.
-    for lanes in x.as_chunks_mut().0 {
-        butterflies::<1>(lanes);
-        butterflies::<2>(lanes);
-        butterflies::<4>(lanes);
-        butterflies::<8>(lanes);
-    }
-    let mut half = 16;
-    while half < x.len() {
-        for pair in x.chunks_exact_mut(2 * half) {
-            let (a, b) = pair.split_at_mut(half);
-            for (a, b) in a.iter_mut().zip(b) {
-                (*a, *b) = (*a + *b, *a - *b);
-            }
-        }
-        half *= 2;
-    }
-    let scale = 1.0 / (x.len() as f32).sqrt();
-    x.iter_mut().for_each(|x| *x *= scale);
-}
-
-#[inline(always)]
-fn butterflies<const HALF: usize>(x: &mut [f32; 16]) {
-    *x = std::array::from_fn(|i| x[i ^ HALF] + if i & HALF == 0 { x[i] } else { -x[i] });
 }
 
 #[cfg(test)]
@@ -88,11 +78,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::simd::{Isa, Task};
+
+    struct Rotate<'a>(&'a Rotation, &'a [f32], &'a mut [f32]);
+
+    impl Task for Rotate<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        unsafe fn run<K: Kernel>(self) {
+            self.0.apply::<K>(self.1, self.2);
+        }
+    }
 
     fn rotated(vector: &[f32]) -> Vec<f32> {
         let rotation = Rotation::new(vector.len());
         let mut out = vec![0.0; rotation.padded()];
-        rotation.apply(vector, &mut out);
+        Isa::detect().run(Rotate(&rotation, vector, &mut out));
         out
     }
 

@@ -8,7 +8,7 @@
 //!
 //! Layout: bits, zeros, and in the last four bytes the factor as f32.
 
-use crate::simd::Line;
+use crate::simd::{Kernel, Line};
 
 use super::{CodeBits, QueryCode};
 
@@ -82,25 +82,17 @@ pub struct SketchQuery {
 impl SketchQuery {
     /// Takes a query for codes of `code_bytes` bytes, a multiple of 64. To be called in a task.
     #[inline(always)]
-    pub fn set(&mut self, query: &QueryCode, code_bytes: usize) {
+    pub fn set<K: Kernel>(&mut self, query: &QueryCode, code_bytes: usize) {
         self.bytes = sketch_bytes(code_bytes);
         self.planes.clear();
         self.planes.resize(4 * self.bytes / 64, Line([0; 64]));
-        let (mut sum, mut levels) = (0, [0u8; 64]);
-        for (line, elements) in query.elements().chunks_exact(64).enumerate() {
-            for (level, &element) in levels.iter_mut().zip(elements) {
-                let coarse = (i32::from(element) + COARSER / 2).div_euclid(COARSER).clamp(-7, 7);
-                sum += coarse;
-                *level = coarse as u8;
-            }
-            for (eight, &bytes) in levels.as_chunks().0.iter().enumerate() {
-                let (word, at) = (u64::from_le_bytes(bytes), line * 8 + eight);
-                for plane in 0..4 {
-                    let byte = plane * self.bytes + at;
-                    self.planes[byte / 64].0[byte % 64] = gather(word >> plane);
-                }
-            }
-        }
+        let elements = query.elements();
+        assert!(elements.len() <= 8 * self.bytes, "a query of another length");
+        // SAFETY: a plane has a bit for each element; a task runs where its kernel can.
+        let sum = unsafe {
+            let planes = self.planes.as_mut_ptr().cast();
+            K::planes(elements.as_ptr(), elements.len(), planes, self.bytes)
+        };
         self.middle = CodeBits::Four.middle() * query.sum() as f32;
         // product = middle + factor * (2 * sum over set bits - sum over all), and what is left.
         self.slope = (2 * COARSER) as f32;
@@ -145,13 +137,14 @@ impl SketchQuery {
     /// the bits set in them.
     ///
     /// # Safety
-    /// The sketches are of [`bytes`](Self::bytes) bytes that [`sketch`] wrote.
+    /// The sketches are of [`bytes`](Self::bytes) bytes that [`sketch`] wrote, aligned to 64.
     #[inline(always)]
     pub unsafe fn least4(&self, sketches: [*const u8; 4], sums: [i32; 4]) -> [f32; 4] {
         let mut least = [0.0; 4];
         for i in 0..4 {
-            // SAFETY: the factor stands at the end; reading it makes no demand on where that is.
-            least[i] = unsafe { sketches[i].add(self.bytes - 4).cast::<f32>().read_unaligned() };
+            // Volatile, so that the four loads are not made one that gathers, which takes longer.
+            // SAFETY: the factor stands at the end of whole lines, aligned.
+            least[i] = unsafe { sketches[i].add(self.bytes - 4).cast::<f32>().read_volatile() };
         }
         for i in 0..4 {
             least[i] = self.middle + least[i] * (self.slope * sums[i] as f32 + self.least);
@@ -164,9 +157,20 @@ impl SketchQuery {
 mod tests {
     use super::*;
     use crate::codes::Coder;
-    use crate::simd::{Isa, Kernel, Task};
+    use crate::simd::{Isa, Task};
 
     const PADDED: usize = 384;
+
+    struct Take<'a>(&'a mut SketchQuery, &'a QueryCode, usize);
+
+    impl Task for Take<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        unsafe fn run<K: Kernel>(self) {
+            self.0.set::<K>(self.1, self.2);
+        }
+    }
 
     struct Sum<'a>(&'a SketchQuery, &'a [Line]);
 
@@ -233,7 +237,7 @@ mod tests {
             let asked: Vec<f32> =
                 near.iter().map(|x| 0.6 * x / length + 0.8 * gaussian(&mut seed)).collect();
             query.set(&asked);
-            sketched.set(&query, coder.code_bytes());
+            Isa::detect().run(Take(&mut sketched, &query, coder.code_bytes()));
             let (mut near_code, mut far_code) = (vec![0; 192], vec![0; 192]);
             coder.encode(&near, &mut near_code);
             coder.encode(far, &mut far_code);

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::hadamard::{Floats, hadamard};
 use super::{FLOAT_LANES, Kernel, Pairs, Portable};
 
 /// The kernel of x86 processors since 2013.
@@ -45,6 +46,66 @@ pub(super) unsafe fn sum_halves(x: __m256) -> f32 {
         let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
         let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
         _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+}
+
+/// Eight floats.
+#[derive(Clone, Copy)]
+struct Eight(__m256);
+
+impl Floats for Eight {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: by the trait's contract, here and below.
+        unsafe { Self(_mm256_loadu_ps(from)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: see `load`.
+        unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see `load`.
+        unsafe { Self(_mm256_set1_ps(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see `load`.
+        unsafe { Self(_mm256_add_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see `load`.
+        unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see `load`.
+        unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
+    }
+
+    /// Each becomes its partner plus or minus itself. A product with 1 or -1 is exact, so that fusing it rounds no less.
+    #[inline(always)]
+    unsafe fn within(self) -> Self {
+        // SAFETY: see `load`.
+        unsafe {
+            let (p, n) = (1.0, -1.0);
+            let x = self.0;
+            let signs = _mm256_setr_ps(p, n, p, n, p, n, p, n);
+            let x = _mm256_fmadd_ps(x, signs, _mm256_permute_ps::<0b10_11_00_01>(x));
+            let signs = _mm256_setr_ps(p, p, n, n, p, p, n, n);
+            let x = _mm256_fmadd_ps(x, signs, _mm256_permute_ps::<0b01_00_11_10>(x));
+            let signs = _mm256_setr_ps(p, p, p, p, n, n, n, n);
+            Self(_mm256_fmadd_ps(x, signs, _mm256_permute2f128_ps::<1>(x, x)))
+        }
     }
 }
 
@@ -143,6 +204,69 @@ impl Kernel for Avx2 {
             }
             let [a, b, c, d] = sums;
             sum_halves(_mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn hadamard(x: *mut f32, len: usize, scale: f32) {
+        // SAFETY: by the same contract.
+        unsafe { hadamard::<Eight, 8>(x, len, scale) }
+    }
+
+    #[inline(always)]
+    unsafe fn quantise(values: *const f32, len: usize, scale: f32, out: *mut i8) -> (i32, i32) {
+        // SAFETY: loads and stores of 32 elements within `len`.
+        unsafe {
+            let (scale, limit) = (_mm256_set1_ps(scale), _mm256_set1_ps(127.0));
+            let (least, ones) = (_mm256_set1_ps(-127.0), _mm256_set1_epi16(1));
+            let (mut sums, mut squares) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+            // Packing goes by halves of registers.
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            for at in (0..len).step_by(32) {
+                let mut levels = [_mm256_setzero_si256(); 4];
+                for (i, level) in levels.iter_mut().enumerate() {
+                    let x = _mm256_mul_ps(_mm256_loadu_ps(values.add(at + 8 * i)), scale);
+                    let x = _mm256_and_ps(x, _mm256_cmp_ps::<_CMP_ORD_Q>(x, x));
+                    let x = _mm256_min_ps(_mm256_max_ps(x, least), limit);
+                    *level = _mm256_cvtps_epi32(x);
+                }
+                let [a, b, c, d] = levels;
+                let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+                let bytes = _mm256_permutevar8x32_epi32(bytes, order);
+                _mm256_storeu_si256(out.add(at).cast(), bytes);
+                // At most 2 x 127 x 127: no pair saturates 16 bits.
+                let away = _mm256_abs_epi8(bytes);
+                let pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
+                sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, ones));
+                let pairs = _mm256_maddubs_epi16(away, away);
+                squares = _mm256_add_epi32(squares, _mm256_madd_epi16(pairs, ones));
+            }
+            (sum(sums), sum(squares))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn planes(elements: *const i8, len: usize, planes: *mut u8, stride: usize) -> i32 {
+        // SAFETY: loads of 32 elements within `len`, and as many bits in each plane.
+        unsafe {
+            let mut sum = 0;
+            for at in (0..len).step_by(32) {
+                // What is rounded stands in the upper half of each byte, from where bits move to its top.
+                let x = _mm256_loadu_si256(elements.add(at).cast());
+                let x = _mm256_adds_epi8(x, _mm256_set1_epi8(8));
+                let x = _mm256_max_epi8(x, _mm256_set1_epi8(-7 * 16));
+                let bits = [
+                    _mm256_movemask_epi8(_mm256_slli_epi16::<3>(x)) as u32,
+                    _mm256_movemask_epi8(_mm256_slli_epi16::<2>(x)) as u32,
+                    _mm256_movemask_epi8(_mm256_slli_epi16::<1>(x)) as u32,
+                    _mm256_movemask_epi8(x) as u32,
+                ];
+                for (plane, weight) in [1, 2, 4, -8].into_iter().enumerate() {
+                    planes.add(plane * stride + at / 8).cast::<u32>().write(bits[plane]);
+                    sum += weight * bits[plane].count_ones() as i32;
+                }
+            }
+            sum
         }
     }
 

@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::avx2::sum_halves;
-use super::{FLOAT_LANES, Kernel, Pairs, Portable};
+use super::hadamard::{Floats, hadamard};
+use super::{FLOAT_LANES, Kernel, LEAST_TRANSFORM, Pairs, Portable};
 
 /// The kernel of x86 servers since 2019; those since 2021 can count bits too.
 pub(super) struct Avx512<const COUNTS: bool>;
@@ -13,70 +14,119 @@ pub(super) struct Avx512<const COUNTS: bool>;
 /// # Safety
 /// The processor must have AVX-512.
 #[inline(always)]
-unsafe fn sum4([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
-    // SAFETY: by the contract above; the store goes to an array of its size.
+unsafe fn sums4([a, b, c, d]: [__m512i; 4]) -> __m128i {
+    // SAFETY: by the contract above.
     unsafe {
         let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
         let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
         let abcd = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
         let (low, high) = (_mm512_castsi512_si256(abcd), _mm512_extracti64x4_epi64(abcd, 1));
         let half = _mm256_add_epi32(low, high);
-        let sums = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-        let mut out = [0; 4];
-        _mm_storeu_si128(out.as_mut_ptr().cast(), sums);
-        out
+        _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1))
     }
 }
 
-/// Four horizontal sums of lanes of 64 bits, of which the low 32 bits are what counts.
+/// The same, as numbers.
 ///
 /// # Safety
 /// The processor must have AVX-512.
 #[inline(always)]
-unsafe fn sum4_wide([a, b, c, d]: [__m512i; 4]) -> __m128i {
-    // SAFETY: by the contract above.
+unsafe fn sum4(sums: [__m512i; 4]) -> [i32; 4] {
+    // SAFETY: by the contract above; the store goes to an array of its size.
     unsafe {
-        let ab = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-        let cd = _mm512_add_epi64(_mm512_unpacklo_epi64(c, d), _mm512_unpackhi_epi64(c, d));
-        // The low halves of the lanes, a b c d in each quarter.
-        let abcd = _mm512_castps_si512(_mm512_shuffle_ps::<0b10_00_10_00>(
-            _mm512_castsi512_ps(ab),
-            _mm512_castsi512_ps(cd),
-        ));
-        let (low, high) = (_mm512_castsi512_si256(abcd), _mm512_extracti64x4_epi64(abcd, 1));
-        let half = _mm256_add_epi32(low, high);
-        _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1))
+        let mut out = [0; 4];
+        _mm_storeu_si128(out.as_mut_ptr().cast(), sums4(sums));
+        out
     }
 }
 
 /// For four rows, the sums of the query's elements at their set bits; see [`Kernel::sum4_set`].
 ///
 /// # Safety
-/// As there; the processor must have VPOPCNTDQ too.
+/// As there; the processor must have what counts bits too.
 #[inline(always)]
 unsafe fn sums_set(rows: [*const u8; 4], planes: *const u8, bytes: usize) -> __m128i {
     // SAFETY: all loads lie within what the contract promises, aligned as it says.
     unsafe {
+        let weights =
+            [_mm512_set1_epi8(1), _mm512_set1_epi8(2), _mm512_set1_epi8(4), _mm512_set1_epi8(-8)];
         let mut sums = [_mm512_setzero_si512(); 4];
         for at in (0..bytes).step_by(64) {
-            let one = _mm512_load_si512(planes.add(at).cast());
-            let two = _mm512_load_si512(planes.add(bytes + at).cast());
-            let four = _mm512_load_si512(planes.add(2 * bytes + at).cast());
-            let minus_eight = _mm512_load_si512(planes.add(3 * bytes + at).cast());
-            for (sum, row) in sums.iter_mut().zip(rows) {
-                let row = _mm512_load_si512(row.add(at).cast());
-                let ones = _mm512_popcnt_epi64(_mm512_and_si512(row, one));
-                let twos = _mm512_popcnt_epi64(_mm512_and_si512(row, two));
-                let fours = _mm512_popcnt_epi64(_mm512_and_si512(row, four));
-                let eights = _mm512_popcnt_epi64(_mm512_and_si512(row, minus_eight));
-                // ones + 2 * (twos + 2 * (fours - 2 * eights)), in lanes of 64 bits.
-                let fours = _mm512_sub_epi64(fours, _mm512_slli_epi64(eights, 1));
-                let twos = _mm512_add_epi64(twos, _mm512_slli_epi64(fours, 1));
-                let all = _mm512_add_epi64(ones, _mm512_slli_epi64(twos, 1));
-                *sum = _mm512_add_epi64(*sum, all);
+            let mut held = [_mm512_setzero_si512(); 4];
+            for (held, row) in held.iter_mut().zip(rows) {
+                *held = _mm512_load_si512(row.add(at).cast());
+            }
+            for (plane, &weight) in weights.iter().enumerate() {
+                let bits = _mm512_load_si512(planes.add(plane * bytes + at).cast());
+                for i in 0..4 {
+                    // Bytes have at most 8 bits, which weights multiply and four of which are added to each sum.
+                    let counts = _mm512_popcnt_epi8(_mm512_and_si512(held[i], bits));
+                    sums[i] = _mm512_dpbusd_epi32(sums[i], counts, weight);
+                }
             }
         }
-        sum4_wide(sums)
+        sums4(sums)
+    }
+}
+
+/// Sixteen floats.
+#[derive(Clone, Copy)]
+struct Sixteen(__m512);
+
+impl Floats for Sixteen {
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: by the trait's contract, here and below.
+        unsafe { Self(_mm512_loadu_ps(from)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: see `load`.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see `load`.
+        unsafe { Self(_mm512_set1_ps(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see `load`.
+        unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see `load`.
+        unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see `load`.
+        unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
+    }
+
+    /// Each becomes its partner plus or minus itself. A product with 1 or -1 is exact, so that fusing it rounds no less.
+    #[inline(always)]
+    unsafe fn within(self) -> Self {
+        // SAFETY: see `load`.
+        unsafe {
+            let signs = |negative: u16| {
+                _mm512_mask_blend_ps(negative, _mm512_set1_ps(1.0), _mm512_set1_ps(-1.0))
+            };
+            let x = self.0;
+            let x = _mm512_fmadd_ps(x, signs(0xaaaa), _mm512_permute_ps::<0b10_11_00_01>(x));
+            let x = _mm512_fmadd_ps(x, signs(0xcccc), _mm512_permute_ps::<0b01_00_11_10>(x));
+            let x = _mm512_fmadd_ps(x, signs(0xf0f0), _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x));
+            let x = _mm512_fmadd_ps(x, signs(0xff00), _mm512_shuffle_f32x4::<0b01_00_11_10>(x, x));
+            Self(x)
+        }
     }
 }
 
@@ -199,6 +249,65 @@ impl<const COUNTS: bool> Kernel for Avx512<COUNTS> {
             }
             let sum = _mm512_add_ps(sums[0], sums[1]);
             sum_halves(_mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn hadamard(x: *mut f32, len: usize, scale: f32) {
+        // SAFETY: by the same contract.
+        unsafe {
+            match len {
+                LEAST_TRANSFORM => hadamard::<Sixteen, 8>(x, len, scale),
+                _ => hadamard::<Sixteen, 16>(x, len, scale),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn quantise(values: *const f32, len: usize, scale: f32, out: *mut i8) -> (i32, i32) {
+        // SAFETY: loads and stores of 64 elements within `len`.
+        unsafe {
+            let (scale, limit) = (_mm512_set1_ps(scale), _mm512_set1_ps(127.0));
+            let least = _mm512_set1_ps(-127.0);
+            let (mut sum, mut squares) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+            // Packing goes by quarters of registers.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            for at in (0..len).step_by(64) {
+                let mut levels = [_mm512_setzero_si512(); 4];
+                for (i, level) in levels.iter_mut().enumerate() {
+                    let x = _mm512_mul_ps(_mm512_loadu_ps(values.add(at + 16 * i)), scale);
+                    let x = _mm512_maskz_max_ps(_mm512_cmpord_ps_mask(x, x), x, least);
+                    *level = _mm512_cvtps_epi32(_mm512_min_ps(x, limit));
+                }
+                let [a, b, c, d] = levels;
+                let bytes = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+                let bytes = _mm512_permutexvar_epi32(order, bytes);
+                _mm512_storeu_si512(out.add(at).cast(), bytes);
+                let away = _mm512_abs_epi8(bytes);
+                sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), bytes);
+                squares = _mm512_dpbusd_epi32(squares, away, away);
+            }
+            (_mm512_reduce_add_epi32(sum), _mm512_reduce_add_epi32(squares))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn planes(elements: *const i8, len: usize, planes: *mut u8, stride: usize) -> i32 {
+        // SAFETY: loads of 64 elements within `len`, and as many bits in each plane.
+        unsafe {
+            let mut sum = 0;
+            for at in (0..len).step_by(64) {
+                // What is rounded stands in the upper half of each byte.
+                let x = _mm512_loadu_si512(elements.add(at).cast());
+                let x = _mm512_adds_epi8(x, _mm512_set1_epi8(8));
+                let x = _mm512_max_epi8(x, _mm512_set1_epi8(-7 * 16));
+                for (plane, weight) in [1, 2, 4, -8].into_iter().enumerate() {
+                    let bits = _mm512_test_epi8_mask(x, _mm512_set1_epi8((16u8 << plane) as i8));
+                    planes.add(plane * stride + at / 8).cast::<u64>().write(bits);
+                    sum += weight * bits.count_ones() as i32;
+                }
+            }
+            sum
         }
     }
 

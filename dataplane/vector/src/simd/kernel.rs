@@ -14,6 +14,9 @@ pub const FLOAT_LANES: usize = 32;
 /// Room for the numbers of a word's bits, and for what kernels write beyond.
 pub const ONES_ROOM: usize = 64 + 16;
 
+/// A transform is over so many floats at least.
+pub const LEAST_TRANSFORM: usize = 128;
+
 /// What is summed over the elements of two vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairs {
@@ -98,6 +101,28 @@ pub trait Kernel {
     /// # Safety
     /// See the trait.
     unsafe fn sum_pairs(pairs: Pairs, a: *const f32, b: *const f32, len: usize) -> f32;
+
+    /// Walsh-Hadamard transform of `len` floats, a power of two and [`LEAST_TRANSFORM`] or more, times `scale`. In stages: of
+    /// neighbours first, then of what lies 2, 4 and so on apart, each makes `a + b` and `a - b` of two; every kernel rounds
+    /// after each of them.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn hadamard(x: *mut f32, len: usize, scale: f32);
+
+    /// Writes `len` floats times `scale` as int8, a multiple of 64: rounded to the nearest, ties to even, -127 to 127, NaN as
+    /// 0. Gives the sum of what was written, and that of its squares.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn quantise(values: *const f32, len: usize, scale: f32, out: *mut i8) -> (i32, i32);
+
+    /// Takes `len` int8, a multiple of 64, each divided by 16, rounded and made -7 to 7, apart into four planes of bits, lowest
+    /// bits first and `stride` bytes apart. The planes are aligned to 8. Gives the sum of those elements.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn planes(elements: *const i8, len: usize, planes: *mut u8, stride: usize) -> i32;
 
     /// Which of the 16 distances at `distances` are at most `limit`, as a bit mask.
     ///

@@ -8,6 +8,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod hadamard;
 mod kernel;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -17,7 +18,7 @@ mod tests;
 
 use std::sync::OnceLock;
 
-pub use kernel::{BEAM_LANES, FLOAT_LANES, Kernel, Line, ONES_ROOM, Pairs};
+pub use kernel::{BEAM_LANES, FLOAT_LANES, Kernel, LEAST_TRANSFORM, Line, ONES_ROOM, Pairs};
 pub use portable::Portable;
 
 /// An instruction set that there is a kernel for.
@@ -31,7 +32,7 @@ pub enum Isa {
     /// AVX-512 with VNNI: server processors since 2019.
     #[cfg(target_arch = "x86_64")]
     Avx512,
-    /// That, and counting the bits of vectors: server processors since 2021.
+    /// That, and counting the bits of bytes: server processors since 2021.
     #[cfg(target_arch = "x86_64")]
     Avx512Counts,
     /// NEON: every 64-bit ARM processor.
@@ -77,7 +78,7 @@ impl Isa {
                 && is_x86_feature_detected!("avx512vnni")
             {
                 all.push(Isa::Avx512);
-                if is_x86_feature_detected!("avx512vpopcntdq") {
+                if is_x86_feature_detected!("avx512bitalg") {
                     all.push(Isa::Avx512Counts);
                 }
             }
@@ -100,7 +101,7 @@ impl Isa {
         }
         #[cfg(target_arch = "x86_64")]
         #[target_feature(
-            enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt"
+            enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bitalg,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt"
         )]
         fn avx512_counts<T: Task>(task: T) -> T::Output {
             // SAFETY: as above.

@@ -2,10 +2,67 @@
 
 use std::arch::aarch64::*;
 
+use super::hadamard::{Floats, hadamard};
 use super::{FLOAT_LANES, Kernel, Pairs, Portable};
 
 /// The kernel of ARM servers and Apple's laptops.
 pub(super) struct Neon;
+
+/// Four floats.
+#[derive(Clone, Copy)]
+struct Four(float32x4_t);
+
+impl Floats for Four {
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: by the trait's contract, here and below.
+        unsafe { Self(vld1q_f32(from)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: see `load`.
+        unsafe { vst1q_f32(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see `load`.
+        unsafe { Self(vdupq_n_f32(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see `load`.
+        unsafe { Self(vaddq_f32(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see `load`.
+        unsafe { Self(vsubq_f32(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see `load`.
+        unsafe { Self(vmulq_f32(self.0, other.0)) }
+    }
+
+    /// Each becomes its partner plus or minus itself. A product with 1 or -1 is exact, so that fusing it rounds no less.
+    #[inline(always)]
+    unsafe fn within(self) -> Self {
+        // SAFETY: see `load`; the signs are four floats.
+        unsafe {
+            let x = self.0;
+            let x = vfmaq_f32(vrev64q_f32(x), x, vld1q_f32([1.0, -1.0, 1.0, -1.0].as_ptr()));
+            let signs = vld1q_f32([1.0, 1.0, -1.0, -1.0].as_ptr());
+            Self(vfmaq_f32(vextq_f32::<2>(x, x), x, signs))
+        }
+    }
+}
 
 impl Kernel for Neon {
     #[inline(always)]
@@ -111,6 +168,44 @@ impl Kernel for Neon {
             let two = vadd_f32(vget_low_f32(sums[0]), vget_high_f32(sums[0]));
             vget_lane_f32(two, 0) + vget_lane_f32(two, 1)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn hadamard(x: *mut f32, len: usize, scale: f32) {
+        // SAFETY: by the same contract.
+        unsafe { hadamard::<Four, 16>(x, len, scale) }
+    }
+
+    #[inline(always)]
+    unsafe fn quantise(values: *const f32, len: usize, scale: f32, out: *mut i8) -> (i32, i32) {
+        // SAFETY: loads and stores of 16 elements within `len`.
+        unsafe {
+            let (mut sum, mut squares) = (vdupq_n_s32(0), vdupq_n_s32(0));
+            for at in (0..len).step_by(16) {
+                let mut levels = [vdupq_n_s32(0); 4];
+                for (i, level) in levels.iter_mut().enumerate() {
+                    let x = vmulq_n_f32(vld1q_f32(values.add(at + 4 * i)), scale);
+                    // To the nearest, ties to even; saturates, and makes nothing of NaN.
+                    let x = vcvtnq_s32_f32(x);
+                    *level = vminq_s32(vmaxq_s32(x, vdupq_n_s32(-127)), vdupq_n_s32(127));
+                }
+                let [a, b, c, d] = levels;
+                let ab = vcombine_s16(vmovn_s32(a), vmovn_s32(b));
+                let cd = vcombine_s16(vmovn_s32(c), vmovn_s32(d));
+                let bytes = vcombine_s8(vmovn_s16(ab), vmovn_s16(cd));
+                vst1q_s8(out.add(at), bytes);
+                sum = vpadalq_s16(sum, vaddq_s16(ab, cd));
+                squares = vpadalq_s16(squares, vmull_s8(vget_low_s8(bytes), vget_low_s8(bytes)));
+                squares = vpadalq_s16(squares, vmull_high_s8(bytes, bytes));
+            }
+            (vaddvq_s32(sum), vaddvq_s32(squares))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn planes(elements: *const i8, len: usize, planes: *mut u8, stride: usize) -> i32 {
+        // SAFETY: by the same contract.
+        unsafe { Portable::planes(elements, len, planes, stride) }
     }
 
     #[inline(always)]

@@ -81,6 +81,61 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
+    unsafe fn hadamard(x: *mut f32, len: usize, scale: f32) {
+        // SAFETY: the caller's pointer leads to `len` elements.
+        let x = unsafe { std::slice::from_raw_parts_mut(x, len) };
+        let mut half = 1;
+        while half < len {
+            for pair in x.chunks_exact_mut(2 * half) {
+                let (a, b) = pair.split_at_mut(half);
+                for (a, b) in a.iter_mut().zip(b) {
+                    (*a, *b) = (*a + *b, *a - *b);
+                }
+            }
+            half *= 2;
+        }
+        x.iter_mut().for_each(|x| *x *= scale);
+    }
+
+    #[inline(always)]
+    unsafe fn quantise(values: *const f32, len: usize, scale: f32, out: *mut i8) -> (i32, i32) {
+        // SAFETY: the caller's pointers lead to `len` elements.
+        let (values, out) = unsafe {
+            (std::slice::from_raw_parts(values, len), std::slice::from_raw_parts_mut(out, len))
+        };
+        let (mut sum, mut squares) = (0, 0);
+        for (out, value) in out.iter_mut().zip(values) {
+            let level = ((value * scale).round_ties_even() as i32).clamp(-127, 127);
+            sum += level;
+            squares += level * level;
+            *out = level as i8;
+        }
+        (sum, squares)
+    }
+
+    #[inline(always)]
+    unsafe fn planes(elements: *const i8, len: usize, planes: *mut u8, stride: usize) -> i32 {
+        // SAFETY: the caller's pointers lead to `len` elements, and as many bits in each plane.
+        unsafe {
+            let mut sum = 0;
+            for at in (0..len).step_by(64) {
+                let mut bits = [0u64; 4];
+                for i in 0..64 {
+                    let level = (i32::from(*elements.add(at + i)) + 8).div_euclid(16).clamp(-7, 7);
+                    sum += level;
+                    for (plane, bits) in bits.iter_mut().enumerate() {
+                        *bits |= (level as u64 >> plane & 1) << i;
+                    }
+                }
+                for (plane, bits) in bits.into_iter().enumerate() {
+                    planes.add(plane * stride + at / 8).cast::<u64>().write(bits.to_le());
+                }
+            }
+            sum
+        }
+    }
+
+    #[inline(always)]
     unsafe fn at_most(distances: *const i32, limit: i32) -> u32 {
         // SAFETY: the caller's pointer leads to 16 elements.
         let distances = unsafe { std::slice::from_raw_parts(distances, 16) };

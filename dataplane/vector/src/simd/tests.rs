@@ -49,6 +49,29 @@ impl Task for Dots<'_> {
     }
 }
 
+/// What becomes of a query: its transform as bits, the int8 and their sums, the planes and theirs.
+struct Forms<'a>(&'a [f32], f32);
+
+impl Task for Forms<'_> {
+    type Output = (Vec<u32>, Vec<i8>, (i32, i32), Vec<u64>, i32);
+
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) -> Self::Output {
+        let Self(values, scale) = self;
+        let (len, words) = (values.len(), values.len() / 64 + 1);
+        let (mut transformed, mut out) = (values.to_vec(), vec![0; len]);
+        let mut planes = vec![u64::MAX; 4 * words];
+        // SAFETY: all are as long as is said; planes are a word apart from each other; the caller vouches for the processor.
+        unsafe {
+            K::hadamard(transformed.as_mut_ptr(), len, scale);
+            let sums = K::quantise(values.as_ptr(), len, scale, out.as_mut_ptr());
+            let sum = K::planes(out.as_ptr(), len, planes.as_mut_ptr().cast(), 8 * words);
+            let bits = |x: &f32| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() };
+            (transformed.iter().map(bits).collect(), out, sums, planes, sum)
+        }
+    }
+}
+
 struct AtMost<'a>(&'a [i32; 16], i32);
 
 impl Task for AtMost<'_> {
@@ -134,6 +157,21 @@ proptest! {
     }
 
     #[test]
+    fn forms_of_a_query_are_the_portable_ones(
+        values in (7u32..13).prop_flat_map(|log| {
+            let odd = prop::sample::select(vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, 0.5, -1.5, -0.0]);
+            let value = prop_oneof![99 => -200.0f32..200.0, 1 => odd];
+            prop::collection::vec(value, 1 << log)
+        }),
+        scale in prop_oneof![Just(1.0f32), Just(-0.5), -2.0f32..2.0],
+    ) {
+        let portable = Isa::Portable.run(Forms(&values, scale));
+        for isa in Isa::available() {
+            prop_assert!(isa.run(Forms(&values, scale)) == portable, "{isa:?}");
+        }
+    }
+
+    #[test]
     fn comparisons_are_the_portable_ones(distances in any::<[i32; 16]>(), limit in any::<i32>(), at in 0usize..17) {
         let limit = distances.get(at).copied().unwrap_or(limit);
         for isa in Isa::available() {
@@ -164,6 +202,48 @@ proptest! {
         for isa in Isa::available() {
             prop_assert_eq!(&isa.run(Inserts { keys: &keys, ef }), &portable, "{:?}", isa);
         }
+    }
+}
+
+/// Every coordinate of a transform is the sum of all, each with the sign that its row of the Hadamard matrix says.
+#[test]
+fn a_transform_is_a_product_with_the_hadamard_matrix() {
+    for len in [128, 256, 512, 1024, 2048] {
+        let values: Vec<f32> = (0..len).map(|i| ((i * i) % 17) as f32 - 8.0).collect();
+        let sign = |row: usize, at: usize| 1.0 - 2.0 * ((row & at).count_ones() % 2) as f32;
+        let expected: Vec<u32> = (0..len)
+            .map(|row| values.iter().enumerate().map(|(at, x)| sign(row, at) * x).sum::<f32>())
+            .map(|sum| (0.5 * sum).to_bits())
+            .collect();
+        for isa in Isa::available() {
+            let transformed = isa.run(Forms(&values, 0.5)).0;
+            let same = transformed
+                .iter()
+                .zip(&expected)
+                .all(|(&a, &b)| f32::from_bits(a) == f32::from_bits(b));
+            assert!(same, "{isa:?} {len}");
+        }
+    }
+}
+
+#[test]
+fn a_query_taken_apart_is_that_query_again() {
+    let values: Vec<f32> = (0..256).map(|i| i as f32 - 128.0).collect();
+    for isa in Isa::available() {
+        let (_, elements, (sum, squares), planes, coarse_sum) = isa.run(Forms(&values, 1.0));
+        assert_eq!(elements, (0..256).map(|i| (i - 128).max(-127) as i8).collect::<Vec<_>>());
+        // The least two are -127.
+        let squares_to_127 = (1..128).map(|i| i * i).sum::<i32>();
+        assert_eq!((sum, squares), (-127, 2 * squares_to_127 + 127 * 127));
+        let mut total = 0;
+        for (i, &element) in elements.iter().enumerate() {
+            let bit = |plane: usize| (planes[5 * plane + i / 64] >> (i % 64) & 1) as i32;
+            let coarse = bit(0) + 2 * bit(1) + 4 * bit(2) - 8 * bit(3);
+            assert_eq!(coarse, (f32::from(element) / 16.0 + 0.5).floor().clamp(-7.0, 7.0) as i32);
+            total += coarse;
+        }
+        assert_eq!(coarse_sum, total);
+        assert!((0..4).all(|plane| planes[5 * plane + 4] == u64::MAX), "behind a plane's end");
     }
 }
 

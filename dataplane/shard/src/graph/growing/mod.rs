@@ -246,6 +246,6 @@ impl Task for Rotate<'_> {
 
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) {
-        self.rotation.apply(self.vector, self.out);
+        self.rotation.apply::<K>(self.vector, self.out);
     }
 }
