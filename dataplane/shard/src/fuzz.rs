@@ -37,7 +37,6 @@ pub const TARGETS: [(&str, Run); 6] = [
 
 /// Points and dimensions that [`segment`] and [`manifest`] take files to have.
 const DIMENSIONS: usize = 2;
-const KINDS: Kinds<'static> = Kinds { dimensions: &[DIMENSIONS], sparse: 0 };
 const POINTS: u32 = 1 << 16;
 
 /// Runs a target in a folder of its own, for a fuzzer that knows nothing of folders.
@@ -125,7 +124,9 @@ fn segment(scratch: &Path, bytes: &[u8]) {
     if fs::write(&path, &bytes).is_err() {
         return;
     }
-    let Ok(segment) = Segment::open(&path, 1, disk_id, KINDS) else { return };
+    let dense = [VectorConfig::new("", DIMENSIONS, Metric::Dot)];
+    let kinds = Kinds { dense: &dense, sparse: 0 };
+    let Ok(segment) = Segment::open(&path, 1, disk_id, kinds) else { return };
     let _ = segment.verify();
     if resealed {
         return;
@@ -173,8 +174,7 @@ fn snapshot(scratch: &Path, bytes: &[u8]) {
     if resealed {
         snapshot::reseal(&mut bytes);
     }
-    let vectors =
-        vec![VectorConfig { name: String::new(), size: DIMENSIONS, distance: Metric::Dot }];
+    let vectors = vec![VectorConfig::new("", DIMENSIONS, Metric::Dot)];
     let identity =
         Identity { collection: "c".into(), shard: "c-0".into(), vectors, sparse: Vec::new() };
     let dir = scratch.join("restored");
@@ -204,6 +204,6 @@ fn op(_: &Path, bytes: &[u8]) {
     let Ok(op) = decode_op(bytes) else { return };
     let encoded = encode_op(&op);
     assert_eq!(decode_op(&encoded).map(|op| encode_op(&op)), Ok(encoded));
-    let config = VectorConfig { name: String::new(), size: DIMENSIONS, distance: Metric::Dot };
+    let config = VectorConfig::new("", DIMENSIONS, Metric::Dot);
     let _ = validate::check_op(&op, &[config], &[]);
 }

@@ -1,6 +1,7 @@
 //! Rescoring: the best that a walk found by codes are compared exactly, and those that may in truth be as near.
 
-use shoal_vector::simd::{Isa, Kernel, Task};
+use shoal_vector::Elements;
+use shoal_vector::simd::{Element, Isa, Kernel, Task};
 
 use super::beam::{distance_of, node_of, ordered, unordered};
 use super::scorer::{Exact, Scorer};
@@ -53,8 +54,16 @@ impl Rescoring<'_> {
         };
         let best = self.worth_comparing(keys, doubt, accepts);
         let GraphRef { vectors, metric, .. } = self.graph;
-        let exact = Exact { vectors, query: self.target.query, metric };
-        let mut near = Isa::detect().run(Rescore { exact, nodes: &best });
+        let (query, nodes) = (self.target.query, best.as_slice());
+        let isa = Isa::detect();
+        let mut near = match vectors {
+            Elements::Float32(vectors) => {
+                isa.run(Rescore { exact: Exact { vectors, query, metric }, nodes })
+            }
+            Elements::Float16(vectors) => {
+                isa.run(Rescore { exact: Exact { vectors, query, metric }, nodes })
+            }
+        };
         near.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
         near.truncate(self.k);
         near
@@ -94,15 +103,15 @@ impl Rescoring<'_> {
 }
 
 /// Compares nodes exactly.
-struct Rescore<'a> {
-    exact: Exact<'a>,
+struct Rescore<'a, E> {
+    exact: Exact<'a, E>,
     nodes: &'a [u32],
 }
 
 /// Vectors asked for ahead of use.
 const RESCORE_AHEAD: usize = 4;
 
-impl Task for Rescore<'_> {
+impl<E: Element> Task for Rescore<'_, E> {
     type Output = Vec<Near>;
 
     #[inline(always)]

@@ -12,10 +12,11 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::api::Identity;
+use crate::identity::Identity2;
 use crate::limits::SNAPSHOT_CHUNK_BYTES;
 
-/// Version of the stream.
-pub(super) const VERSION: u16 = 1;
+/// Version of the stream. 2: datatypes.
+pub(super) const VERSION: u16 = 2;
 
 const MAGIC: [u8; 8] = *b"shoalsnp";
 const PREAMBLE_BYTES: usize = 32;
@@ -51,6 +52,21 @@ pub(super) struct Start {
     pub(super) identity: Identity,
     pub(super) flushed_seq: u64,
     pub(super) seq: u64,
+}
+
+/// The same as version 1 had it.
+#[derive(Deserialize)]
+struct Start1 {
+    origin: Uuid,
+    identity: Identity2,
+    flushed_seq: u64,
+    seq: u64,
+}
+
+impl From<Start1> for Start {
+    fn from(Start1 { origin, identity, flushed_seq, seq }: Start1) -> Self {
+        Self { origin, identity: identity.into(), flushed_seq, seq }
+    }
 }
 
 /// What a file is. Variants are only ever added at the end.
@@ -222,6 +238,7 @@ enum At {
 
 /// Reads frames from bytes that come in pieces. Holds one frame at most, and what was pushed with its end.
 pub(super) struct Reader {
+    version: u16,
     id: Uuid,
     at: At,
     buffer: Vec<u8>,
@@ -230,7 +247,7 @@ pub(super) struct Reader {
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { id: Uuid::nil(), at: At::Preamble, buffer: Vec::new(), read: 0 }
+        Self { version: VERSION, id: Uuid::nil(), at: At::Preamble, buffer: Vec::new(), read: 0 }
     }
 }
 
@@ -248,7 +265,7 @@ impl Reader {
         {
             return Ok(None);
         }
-        let Self { id, at, buffer, read } = self;
+        let Self { version, id, at, buffer, read } = self;
         let rest = buffer.get(*read..).unwrap_or_default();
         if let (At::Past, false) = (*at, rest.is_empty()) {
             return Err(damaged("bytes follow its end"));
@@ -272,7 +289,7 @@ impl Reader {
         *at = following(*at, kind, file, place)
             .ok_or_else(|| damaged(format!("{} is out of order", here())))?;
         *read += HEAD_BYTES + len + CRC_BYTES;
-        event(*id, kind, file, &rest[HEAD_BYTES..HEAD_BYTES + len]).map(Some)
+        event(*id, *version, (kind, file), &rest[HEAD_BYTES..HEAD_BYTES + len]).map(Some)
     }
 
     /// Reads the preamble, if it is there.
@@ -294,6 +311,7 @@ impl Reader {
         }
         let mut id = [0; 16];
         id.copy_from_slice(&counted[12..28]);
+        self.version = found;
         (self.id, self.read, self.at) = (Uuid::from_bytes(id), PREAMBLE_BYTES, At::Start);
         Ok(true)
     }
@@ -319,8 +337,14 @@ fn following(at: At, kind: Kind, file: u32, place: u32) -> Option<At> {
     }
 }
 
-fn event(id: Uuid, kind: Kind, file: u32, body: &[u8]) -> Result<Event<'_>, StreamError> {
+fn event(
+    id: Uuid,
+    version: u16,
+    (kind, file): (Kind, u32),
+    body: &[u8],
+) -> Result<Event<'_>, StreamError> {
     Ok(match kind {
+        Kind::Start if version == 1 => Event::Start(id, decode::<Start1>(body)?.into()),
         Kind::Start => Event::Start(id, decode(body)?),
         Kind::File => Event::File(file, decode(body)?),
         Kind::Chunk => Event::Chunk(body),

@@ -2,7 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{FLOAT_LANES, Kernel, Pairs, Portable};
+use half::f16;
+
+use super::{Element, FLOAT_LANES, Kernel, Pairs, Portable};
 
 /// The kernel of x86 processors since 2013.
 pub(super) struct Avx2;
@@ -45,6 +47,21 @@ pub(super) unsafe fn sum_halves(x: __m256) -> f32 {
         let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
         let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
         _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+}
+
+/// 8 elements as floats.
+///
+/// # Safety
+/// The processor must have AVX and F16C, and there must be as many.
+#[inline(always)]
+unsafe fn floats<E: Element>(from: *const E) -> __m256 {
+    // SAFETY: one load of 8 elements, of the type that the constant tells.
+    unsafe {
+        match E::HALF {
+            true => _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
+            false => _mm256_loadu_ps(from.cast()),
+        }
     }
 }
 
@@ -115,7 +132,7 @@ impl Kernel for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn sum_pairs(pairs: Pairs, a: *const f32, b: *const f32, len: usize) -> f32 {
+    unsafe fn sum_pairs<E: Element>(pairs: Pairs, a: *const f32, b: *const E, len: usize) -> f32 {
         // SAFETY: loads of 8 elements within `len`.
         unsafe {
             let sign = _mm256_set1_ps(-0.0);
@@ -123,7 +140,7 @@ impl Kernel for Avx2 {
             for at in (0..len).step_by(FLOAT_LANES) {
                 for (i, sum) in sums.iter_mut().enumerate() {
                     let a = _mm256_loadu_ps(a.add(at + 8 * i));
-                    let b = _mm256_loadu_ps(b.add(at + 8 * i));
+                    let b = floats(b.add(at + 8 * i));
                     let term = match pairs {
                         Pairs::Products => _mm256_mul_ps(a, b),
                         Pairs::Squares => {
@@ -138,6 +155,18 @@ impl Kernel for Avx2 {
             let [a, b, c, d] = sums;
             sum_halves(_mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d)))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(halves: &[f16; FLOAT_LANES]) -> [f32; FLOAT_LANES] {
+        let mut out = [0.0; FLOAT_LANES];
+        for at in (0..FLOAT_LANES).step_by(8) {
+            // SAFETY: 8 elements of each.
+            unsafe {
+                _mm256_storeu_ps(out.as_mut_ptr().add(at), floats(halves.as_ptr().add(at)));
+            }
+        }
+        out
     }
 
     #[inline(always)]

@@ -8,6 +8,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod element;
 mod kernel;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -17,6 +18,7 @@ mod tests;
 
 use std::sync::OnceLock;
 
+pub use element::Element;
 pub use kernel::{BEAM_LANES, FLOAT_LANES, Kernel, Line, Pairs};
 pub use portable::Portable;
 
