@@ -136,6 +136,37 @@ fn a_restored_shard_is_the_first_one_at_the_snapshots_seq_and_goes_on_by_itself(
     }
 }
 
+/// A stream as version 1 had it: its start said no datatypes.
+fn of_version_1(mut stream: Vec<u8>, identity: &Identity) -> Vec<u8> {
+    let (preamble, head) = (32, 13);
+    stream[8..10].copy_from_slice(&1u16.to_le_bytes());
+    let crc = crc32c::crc32c(&stream[..28]);
+    stream[28..32].copy_from_slice(&crc.to_le_bytes());
+    let len_at = preamble + head - 4;
+    let len = u32::from_le_bytes(stream[len_at..][..4].try_into().unwrap());
+    let (body, rest) = (preamble + head, preamble + head + len as usize + 4);
+    // One vector's datatype stands last before the number of sparse ones.
+    let now = postcard::to_stdvec(identity).unwrap();
+    let place = stream[body..rest].windows(now.len()).position(|bytes| bytes == now).unwrap();
+    let mut frame = stream[preamble..rest - 4].to_vec();
+    assert_eq!(frame.remove(head + place + now.len() - 2), 0);
+    frame[head - 4..head].copy_from_slice(&(len - 1).to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&stream[12..28]), &frame);
+    frame.extend(crc.to_le_bytes());
+    stream.splice(preamble..rest, frame);
+    stream
+}
+
+#[test]
+fn a_snapshot_of_version_1_is_restored_as_one_of_floats() {
+    let dir = tempfile::tempdir().unwrap();
+    let (shard, expected) = loaded(&dir.path().join("a"));
+    let before = of_version_1(stream(&shard.snapshot().unwrap(), 0).concat(), shard.identity());
+    shard.close();
+    restore(&dir.path().join("b"), &[before]).unwrap();
+    assert_holds(&dir.path().join("b"), &expected);
+}
+
 #[test]
 fn what_was_compacted_and_trimmed_away_meanwhile_is_still_in_the_snapshot() {
     let dir = tempfile::tempdir().unwrap();
