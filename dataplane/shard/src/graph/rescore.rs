@@ -4,6 +4,7 @@ use shoal_vector::Elements;
 use shoal_vector::simd::{Element, Isa, Kernel, Task};
 
 use super::beam::{distance_of, node_of, ordered, unordered};
+use super::residency::will_need;
 use super::scorer::{Exact, Scorer};
 use super::search::GraphRef;
 use super::target::Target;
@@ -54,19 +55,21 @@ impl Rescoring<'_> {
         };
         let best = self.worth_comparing(keys, doubt, accepts);
         let GraphRef { vectors, metric, .. } = self.graph;
-        let (query, nodes) = (self.target.query, best.as_slice());
-        let isa = Isa::detect();
+        let query = self.target.query;
         let mut near = match vectors {
-            Elements::Float32(vectors) => {
-                isa.run(Rescore { exact: Exact { vectors, query, metric }, nodes })
-            }
-            Elements::Float16(vectors) => {
-                isa.run(Rescore { exact: Exact { vectors, query, metric }, nodes })
-            }
+            Elements::Float32(vectors) => self.compared(&best, Exact { vectors, query, metric }),
+            Elements::Float16(vectors) => self.compared(&best, Exact { vectors, query, metric }),
         };
         near.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
         near.truncate(self.k);
         near
+    }
+
+    fn compared<E: Element>(&self, nodes: &[u32], exact: Exact<'_, E>) -> Vec<Near> {
+        let ask =
+            || nodes.iter().for_each(|&node| will_need(bytemuck::cast_slice(exact.vector(node))));
+        let compare = || Isa::detect().run(Rescore { exact, nodes });
+        self.graph.residency.compare(nodes.len(), ask, compare)
     }
 
     fn worth_comparing(&self, keys: &[u64], doubt: f32, accepts: impl Fn(u32) -> bool) -> Vec<u32> {

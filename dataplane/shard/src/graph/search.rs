@@ -13,6 +13,7 @@ use shoal_vector::{Elements, Metric};
 use super::beam::node_of;
 use super::blocks::Blocks;
 use super::rescore::{DOUBT, Near, Rescoring, rescored};
+use super::residency::Residency;
 use super::scan::Scan;
 use super::scorer::{Coded, Exact, Scorer, Sketched};
 use super::target::Target;
@@ -47,6 +48,8 @@ pub(crate) struct GraphRef<'a> {
     pub(crate) coder: Option<&'a Coder>,
     /// Vectors by node, one after the other.
     pub(crate) vectors: Elements<'a>,
+    /// Whether they are in memory.
+    pub(crate) residency: &'a Residency,
     /// Sketches of the codes by node, or nothing.
     pub(crate) sketches: &'a [u8],
     pub(crate) metric: Metric,

@@ -59,6 +59,7 @@ struct World {
     rotation: Rotation,
     /// `None` to search without.
     sketches: Option<Pages>,
+    residency: Residency,
 }
 
 impl World {
@@ -69,7 +70,15 @@ impl World {
         let by_node =
             built.order.iter().flat_map(|&row| slices[row as usize].iter().copied()).collect();
         let rotation = Rotation::new(dimensions);
-        let mut world = Self { metric, built, by_node, dimensions, rotation, sketches: None };
+        let mut world = Self {
+            metric,
+            built,
+            by_node,
+            dimensions,
+            rotation,
+            sketches: None,
+            residency: Residency::default(),
+        };
         world.sketches = sketches(world.graph().blocks, world.built.coder.as_ref()).unwrap();
         world
     }
@@ -86,6 +95,7 @@ impl World {
             coder: coder.as_ref(),
             vectors: Elements::Float32(&self.by_node),
             sketches: self.sketches.as_ref().map(Pages::bytes).unwrap_or_default(),
+            residency: &self.residency,
             metric: self.metric,
         }
     }

@@ -14,7 +14,7 @@ use shoal_vector::{Datatype, Elements, Metric, VectorConfig};
 
 use super::graph_info::GraphInfo;
 use super::layout::{SectionEntry, SectionKind, u64_at};
-use crate::graph::{self, Blocks, GraphRef, Pages};
+use crate::graph::{self, Blocks, GraphRef, Pages, Residency};
 
 /// Stands for "none" among rows.
 pub(super) const NO_ROW: u32 = u32::MAX;
@@ -36,6 +36,7 @@ pub(super) struct Dense {
     resident: OnceLock<Pages>,
     /// Sketches of the codes, once it did, where they pay.
     sketches: OnceLock<Pages>,
+    residency: Residency,
 }
 
 /// A vector's sizes, as a section says them; on disk each a u64, in this order.
@@ -91,6 +92,7 @@ impl Dense {
             graph: None,
             resident: OnceLock::new(),
             sketches: OnceLock::new(),
+            residency: Residency::default(),
         };
         if version > 2 {
             let info = &map[range(SectionKind::VectorInfo, true)?];
@@ -179,6 +181,7 @@ impl Dense {
             blocks,
             coder,
             vectors: self.all(map),
+            residency: &self.residency,
             sketches: self.sketches.get().map(Pages::bytes).unwrap_or_default(),
             metric,
         })

@@ -6,7 +6,7 @@ use super::{FLOAT_LANES, Kernel, Pairs};
 
 /// A number of a stored vector: f32, or f16, which every kernel makes f32 of as it loads it. That changes no value, so sums over
 /// halves are those over the same numbers as floats, bit for bit.
-pub trait Element: Copy + sealed::Sealed {
+pub trait Element: bytemuck::Pod + sealed::Sealed {
     /// Whether it is f16; else it is f32.
     const HALF: bool;
 
