@@ -255,7 +255,7 @@ mod tests {
         own.vectors[0].datatype = Some(Datatype::Float32);
         assert_eq!(arguments(&own, &part()), arguments(&valid(), &part()));
         own.vectors[0].datatype = Some(Datatype::Float16);
-        let told = r#"[{"datatype":"Float16","distance":"Cosine","name":"","size":384}]"#;
+        let told = r#"[{"datatype":"Float16","distance":"Cosine","name":"","size":4}]"#;
         assert!(
             arguments(&own, &part()).contains(&told.to_owned()),
             "{:?}",
