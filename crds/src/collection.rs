@@ -76,8 +76,8 @@ pub struct VectorCollectionSpec {
     #[schemars(length(max = 512))]
     pub image: Option<String>,
 
-    /// The vectors a point may have, each under another name. Sizes and distances cannot change, and vectors can be neither
-    /// added nor removed.
+    /// The vectors a point may have, each under another name. Sizes, distances and datatypes cannot change, and vectors can
+    /// be neither added nor removed.
     // Atomic, with several names too: the key of a list-map would need a default, which tools that compare what was
     // applied with what is there take for a change.
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
@@ -134,6 +134,9 @@ pub struct VectorSpec {
     pub size: u32,
     /// How vectors are compared. Cannot change.
     pub distance: Distance,
+    /// What numbers are stored as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datatype: Option<Datatype>,
     /// Tuning of the graph index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<Index>,
@@ -237,6 +240,17 @@ pub enum Distance {
     Euclid,
     /// Sum of absolute differences.
     Manhattan,
+}
+
+/// What the vector's numbers are stored as. Default: Float32. Float16 takes half the bytes on disk and in memory; numbers
+/// are rounded to three digits when they are written, and those beyond 65504 are refused. Cannot change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Datatype {
+    /// As they come: 4 bytes.
+    #[default]
+    Float32,
+    /// Rounded: 2 bytes.
+    Float16,
 }
 
 /// What walks of the graph compare in place of vectors: codes of 4 or of 8 bits a dimension, or with None the vectors

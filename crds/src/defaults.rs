@@ -1,6 +1,6 @@
 //! What absent fields mean. The descriptions in the schema tell the same; a test holds them together.
 
-use crate::collection::{DeletionPolicy, Quantization, VectorCollection, VectorSpec};
+use crate::collection::{Datatype, DeletionPolicy, Quantization, VectorCollection, VectorSpec};
 
 /// Default of `sharding.initialShards`.
 pub const INITIAL_SHARDS: u32 = 1;
@@ -46,6 +46,11 @@ impl VectorSpec {
     /// `index.ef`, or its default.
     pub fn ef(&self) -> u32 {
         self.index.as_ref().and_then(|i| i.ef).unwrap_or(EF)
+    }
+
+    /// `datatype`, or its default.
+    pub fn datatype(&self) -> Datatype {
+        self.datatype.unwrap_or_default()
     }
 
     /// `quantization`, or its default.

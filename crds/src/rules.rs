@@ -149,10 +149,11 @@ pub(crate) const VECTOR_COLLECTION: &[Rule] = &[
         rule: concat!(
             "oldSelf.vectors.all(o, self.vectors.exists(v, ",
             same_name!("o", "v"),
-            " && o.size == v.size && o.distance == v.distance))"
+            " && o.size == v.size && o.distance == v.distance && (has(o.datatype) && o.datatype == 'Float16') == \
+             (has(v.datatype) && v.datatype == 'Float16')))"
         ),
-        message: "the name, size and distance of vectors cannot change, nor can a vector be removed, as stored points \
-                  have it: make a new collection and load the points into it",
+        message: "the name, size, distance and datatype of vectors cannot change, nor can a vector be removed, as stored \
+                  points have it: make a new collection and load the points into it",
     },
     Rule {
         place: Place::Spec,

@@ -10,11 +10,29 @@ import sys
 import numpy as np
 
 NOISE = 0.02  # of a coordinate, where a coordinate of a unit vector of 384 is some 0.05
+OFF = 1e-4  # what is added to such a coordinate, which f16 tells to 3e-5
 NEIGHBOURS = 100
 
 
 def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def nearest(rows, queries):
+    return np.array([np.argsort(-(rows @ query), kind="stable")[:NEIGHBOURS] for query in queries], dtype=np.int32)
+
+
+def perturbed(folder, out):
+    """The data of a folder, whose vectors were stored as f16, as f32 that no f16 is equal to: for measurements that compare
+    the two. Neighbours are found anew."""
+    rng = np.random.default_rng(11)
+    base = np.load(f"{folder}/base.f16.npy").astype(np.float32)
+    base += rng.normal(0, OFF, base.shape).astype(np.float32)
+    os.makedirs(out, exist_ok=True)
+    np.save(f"{out}/base.f32.npy", base)
+    queries = np.load(f"{folder}/queries.f16.npy")
+    np.save(f"{out}/queries.f16.npy", queries)
+    np.save(f"{out}/neighbors.i32.npy", nearest(unit(base), unit(queries.astype(np.float32))))
 
 
 def main():
@@ -30,11 +48,10 @@ def main():
     between = unit(between + rng.normal(0, NOISE, between.shape).astype(np.float32))
     base = np.concatenate([real, between])[:count].astype(np.float16)
     rows = unit(base.astype(np.float32))
-    nearest = [np.argsort(-(rows @ query), kind="stable")[:NEIGHBOURS] for query in queries]
     os.makedirs(out, exist_ok=True)
     np.save(f"{out}/base.f16.npy", base)
     np.save(f"{out}/queries.f16.npy", queries.astype(np.float16))
-    np.save(f"{out}/neighbors.i32.npy", np.array(nearest, dtype=np.int32))
+    np.save(f"{out}/neighbors.i32.npy", nearest(rows, queries))
 
 
 if __name__ == "__main__":

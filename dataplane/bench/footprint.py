@@ -1,9 +1,13 @@
-"""footprint.py DRIVER DATA OUT: memory, and the time from a start to the first right answer. Writes OUT/footprint.md.
+"""footprint.py DRIVER DATA OUT [PLACE]: memory, and the time from a start to the first right answer. Writes
+OUT/footprint.md. PLACE keeps files and figures, so that a run that was cut off goes on where it was.
 
 Each engine is opened anew, in a process of its own, over files that are there, and searched with the whole query set. Then
 again under limits of memory, beginning with none of the files in it: where the queries per second fall, it does not fit.
+Vectors are made floats that no half is equal to, so that storing them as halves is what it is with real ones.
 """
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,17 +16,21 @@ import time
 
 import plot
 from cgroup import Group, forget
+from data import perturbed
 from peers import CORES, Data, Qdrant, Shoal, save
 
 TENTH = 10
 EF = 64
 # Bytes a vector, beyond what the engine takes with no points.
-LIMITS = (400, 600, 800, 1_000, 1_200, 1_400, 1_600, 1_700, 1_800, 1_900, 2_000, 2_300, 2_600)
+LIMITS = (400, 600, 800, 900, 1_000, 1_100, 1_200, 1_300, 1_400, 1_600, 1_700, 1_800, 1_900, 2_000, 2_300, 2_600)
 # Share of the most queries per second at which a set is said to fit. Where it does not, each search waits for the disk.
 FITS = 0.5
 # And the share at which a smaller limit is not tried.
 LOST = 0.1
 LIMITED_SECONDS = 60
+# Name of an engine with what it stores vectors as, and that as the engines are told.
+STORED = {"f32": "Float32", "f16": "Float16"}
+ENGINES = ("shoal, f32", "shoal, f16", "qdrant-edge, f32", "qdrant-edge, f16")
 
 
 def resident():
@@ -43,21 +51,22 @@ def qdrant_child(data, folder):
     found = peer.find(data.queries[:1], 1)
     first = time.perf_counter() - began
     right = len(set(found[0]) & set(data.truth[0])) / len(data.truth[0])
-    peer.find(data.queries, 1)
+    recall = data.recall(peer.find(data.queries, 1))
     after, began = resident(), time.perf_counter()
     peer.find(data.queries, 1)
     qps = len(data.queries) / (time.perf_counter() - began)
-    print(json.dumps(dict(first=first, recall=right, anonymous=after[0] - before[0], files=after[1] - before[1], qps=qps)))
+    print(json.dumps(dict(first=first, right=right, recall=recall, anonymous=after[0] - before[0], files=after[1] - before[1], qps=qps)))
     sys.stdin.readline()  # what is read of the group's memory is read while this is there
 
 
-def shoal(driver, data, folder, rows):
-    if rows:
-        Shoal(driver, data, folder, rows).build(rows).close()
-    peer = Shoal(driver, data, folder)
+def shoal(driver, data, folder, rows, datatype):
+    made = Shoal(driver, data, folder, rows, datatype=datatype).build(rows)
+    time.sleep(5)  # until payloads are in the store too, which a start would go on with otherwise
+    made.close()
+    peer = Shoal(driver, data, folder, datatype=datatype)
     answer = peer.ask("first")
     time.sleep(3)  # until the graph is copied to where walks are quickest, and sled is open
-    peer.measure(1, EF)
+    answer["recall"] = peer.measure(1, EF)[0]
     answer |= peer.ask("memory")
     peer.close()
     return answer
@@ -67,8 +76,8 @@ def child(data, folder):
     return [sys.executable, __file__, "--child", data.folder, folder]
 
 
-def qdrant(data, folder, rows):
-    Qdrant(data, folder, rows=rows).close()
+def qdrant(_, data, folder, rows, datatype):
+    Qdrant(data, folder, rows=rows, datatype=datatype).close()
     answer = subprocess.run(child(data, folder), input="\n", check=True, capture_output=True, text=True)
     return json.loads(answer.stdout)
 
@@ -110,25 +119,69 @@ def by_limit(group, rows, command, folder, empty, told):
     return curve
 
 
-def limits_page(driver, data, place):
+class Run:
+    """Figures by what they are of, kept in a file beside the engines' files."""
+
+    def __init__(self, driver, folder, place):
+        self.driver, self.place = driver, place
+        made = f"{place}/data"
+        if not os.path.exists(f"{made}/neighbors.i32.npy"):
+            perturbed(folder, made)
+        self.data = Data(made)
+        self.figures = {}
+        if os.path.exists(f"{place}/figures.json"):
+            with open(f"{place}/figures.json", encoding="utf-8") as file:
+                self.figures = json.load(file)
+
+    def once(self, name, measure):
+        if name not in self.figures:
+            self.figures[name] = measure()
+            with open(f"{self.place}/figures.json", "w", encoding="utf-8") as file:
+                json.dump(self.figures, file)
+        return self.figures[name]
+
+    def folder(self, engine, rows):
+        return f"{self.place}/{engine.replace(', ', '-')}-{rows}"
+
+    def opened(self, engine, rows):
+        name, stored = engine.split(", ")
+        open_anew = shoal if name == "shoal" else qdrant
+
+        def measure():
+            made = self.folder(engine, rows)
+            shutil.rmtree(made, ignore_errors=True)  # what a run that was cut off left
+            return open_anew(self.driver, self.data, made, rows, STORED[stored])
+
+        return self.once(f"{engine}, {rows}", measure)
+
+    def curve(self, group, engine):
+        """Queries per second by limit."""
+        name, stored = engine.split(", ")
+        rows, whole, none = len(self.data.base), self.folder(engine, len(self.data.base)), self.folder(engine, 1)
+
+        def command(folder):
+            words = [self.driver, self.data.folder, "--dir", folder, "--passes", "1", "--datatype", STORED[stored]]
+            return words if name == "shoal" else child(self.data, folder)
+
+        def measure():
+            # For the size of an engine with no points, a folder with one.
+            shutil.rmtree(none, ignore_errors=True)
+            if name == "shoal":
+                Shoal(self.driver, self.data, none, rows, datatype=STORED[stored]).build(1).close()
+            else:
+                Qdrant(self.data, none, rows=1, datatype=STORED[stored]).close()
+            told = f"walk 1 {EF}" if name == "shoal" else ""
+            return list(by_limit(group, rows, command(whole), whole, (command(none), none), told).items())
+
+        # As pairs: a key of None does not come back from JSON as it was.
+        return {limit: qps for limit, qps in self.once(f"{engine}, limits", measure)}
+
+
+def limits_page(run):
     group = Group.make()
     if group is None:
         return ["", "Nothing was measured under a limit: this system lets us make no control group.", ""]
-    rows = len(data.base)
-    # For the size of an engine with no points, a folder with one.
-    Shoal(driver, data, f"{place}/shoal-none", rows).build(1).close()
-    Qdrant(data, f"{place}/qdrant-none", rows=1).close()
-
-    def ours(folder):
-        return [driver, data.folder, "--dir", folder, "--passes", "1"], folder
-
-    def theirs(folder):
-        return child(data, folder), folder
-
-    curves = {
-        "shoal": by_limit(group, rows, *ours(f"{place}/shoal"), ours(f"{place}/shoal-none"), f"walk 1 {EF}"),
-        "qdrant-edge": by_limit(group, rows, *theirs(f"{place}/qdrant"), theirs(f"{place}/qdrant-none"), ""),
-    }
+    curves = {engine: run.curve(group, engine) for engine in ENGINES}
     group.close()
     lines = ["", f"## Under a limit of memory, ef {EF}, one thread", ""]
     lines += ["Bytes a vector that the process and its files in memory may have together, beyond what is the engine's own with no points."]
@@ -140,11 +193,8 @@ def limits_page(driver, data, place):
     for name, curve in curves.items():
         good = [limit for limit in LIMITS if (curve.get(limit) or 0) >= FITS * max(qps or 0 for qps in curve.values())]
         fits[name] = min(good) if good else None
-    if all(fits.values()):
-        ratio = fits["shoal"] / fits["qdrant-edge"]
-        lines += ["", f"With {FITS:.0%} of its most queries/s or better: shoal in {fits['shoal']:,}, qdrant-edge in"
-                  f" {fits['qdrant-edge']:,} bytes a vector, **{ratio:.2f}** times."]
-    lines += [""]
+    told = [f"{name} in {least:,}" for name, least in fits.items() if least]
+    lines += ["", f"With {FITS:.0%} of its most queries/s or better: {', '.join(told)} bytes a vector.", ""]
     return lines
 
 
@@ -152,37 +202,36 @@ def main():
     if sys.argv[1] == "--child":
         return qdrant_child(Data(sys.argv[2]), sys.argv[3])
     driver, folder, out = sys.argv[1:4]
-    data = Data(folder)
-    rows = len(data.base)
     with tempfile.TemporaryDirectory() as place:
-        figures = {
-            ("shoal", rows): shoal(driver, data, f"{place}/shoal", rows),
-            ("shoal", rows // TENTH): shoal(driver, data, f"{place}/shoal-few", rows // TENTH),
-            ("qdrant-edge", rows): qdrant(data, f"{place}/qdrant", rows),
-            ("qdrant-edge", rows // TENTH): qdrant(data, f"{place}/qdrant-few", rows // TENTH),
-        }
-        limits = limits_page(driver, data, place)
-    theirs = figures[("qdrant-edge", rows)]["anonymous"] + figures[("qdrant-edge", rows)]["files"]
+        if len(sys.argv) > 4:
+            place = sys.argv[4]
+            os.makedirs(place, exist_ok=True)
+        run = Run(driver, folder, place)
+        rows = len(run.data.base)
+        figures = {(engine, some): run.opened(engine, some) for engine in ENGINES for some in (rows, rows // TENTH)}
+        limits = limits_page(run)
+    theirs = figures[(ENGINES[2], rows)]["anonymous"] + figures[(ENGINES[2], rows)]["files"]
     page = [
         "# Start and memory",
         "",
-        f"{data.base.shape[1]} dimensions, f32, {CORES} cores. Files are in the page cache, as after a process that ended."
-        " Anonymous memory is the process's own; pages of files can be taken back by the system. In a search Shoal reads the"
-        " file pages of the vectors that it compares exactly.",
+        f"{run.data.base.shape[1]} dimensions, stored as f32 or as f16, {CORES} cores. Files are in the page cache, as after a"
+        " process that ended. Anonymous memory is the process's own; pages of files can be taken back by the system. In a search"
+        " Shoal reads the file pages of the vectors that it compares exactly.",
         "",
-        "| | points | start to first answer, s | bytes a vector, anonymous | pages of files | together, times qdrant-edge's |",
-        "|---" * 6 + "|",
+        f"| | points | recall@10 at ef {EF} | start to first answer, s | bytes a vector, anonymous | pages of files | together, times qdrant-edge's of f32 |",
+        "|---" * 7 + "|",
     ]
     for (name, points), figure in figures.items():
         each = [figure[kind] / points for kind in ("anonymous", "files")]
         times = f"{sum(each) * rows / theirs:.2f}" if points == rows else ""
-        page.append(f"| {name} | {points:,} | {figure['first']:.3f} | {each[0]:,.0f} | {each[1]:,.0f} | {times} |")
+        recall = f"{figure['recall']:.4f}" if points == rows else ""
+        page.append(f"| {name} | {points:,} | {recall} | {figure['first']:.3f} | {each[0]:,.0f} | {each[1]:,.0f} | {times} |")
     plot.bars(
         f"{out}/memory.svg",
         f"bytes of memory a vector, {rows:,} of them",
         {
             f"{name}, {what}": figures[(name, rows)][kind] / rows
-            for name in ("shoal", "qdrant-edge")
+            for name in ENGINES
             for kind, what in (("anonymous", "its own"), ("files", "pages of files"))
         },
     )

@@ -38,7 +38,8 @@ class Data:
 
     @functools.cached_property
     def base(self):
-        return unit(np.load(f"{self.folder}/base.f16.npy"))
+        floats = f"{self.folder}/base.f32.npy"
+        return unit(np.load(floats if os.path.exists(floats) else f"{self.folder}/base.f16.npy"))
 
     def recall(self, found):
         hits = sum(len(set(f) & set(t)) for f, t in zip(found, self.truth))
@@ -99,14 +100,16 @@ class Qdrant(Library):
 
     name = "qdrant-edge"
 
-    def __init__(self, data, folder=None, rows=None, flush_each=False):
+    def __init__(self, data, folder=None, rows=None, flush_each=False, datatype="Float32"):
+        """`datatype`: what vectors are stored as, Float32 or Float16."""
+        self.datatype = getattr(qdrant.VectorStorageDatatype, datatype)
         self.flush_each, self.rows = flush_each, len(data.base) if rows is None else rows
         self.made = folder is None
         self.folder = tempfile.mkdtemp() if folder is None else folder
         super().__init__(data)
 
     def config(self):
-        vectors = qdrant.EdgeVectorParams(self.data.base.shape[1], qdrant.Distance.Cosine)
+        vectors = qdrant.EdgeVectorParams(self.data.base.shape[1], qdrant.Distance.Cosine, datatype=self.datatype)
         graph = qdrant.HnswIndexConfig(M, EF_CONSTRUCT, 1, max_indexing_threads=CORES)
         # One segment, so that a search is of one graph, as it is elsewhere; whatever has 1 MB is indexed.
         optimizers = qdrant.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=1_000)
@@ -163,12 +166,13 @@ class Shoal:
 
     name = "shoal"
 
-    def __init__(self, driver, data, folder=None, segment=None, quantization=None):
-        """`segment`: points that become one segment together; by default all. `quantization`: Bits4, Int8 or None, as text."""
+    def __init__(self, driver, data, folder=None, segment=None, quantization=None, datatype="Float32"):
+        """`segment`: points that become one segment together; by default all. `quantization`: Bits4, Int8 or None, and
+        `datatype`: Float32 or Float16, as text."""
         self.made = folder is None
         self.folder = tempfile.mkdtemp() if folder is None else folder
         command = [driver, data.folder, "--dir", self.folder, "--passes", str(PASSES)]
-        command += ["--segment", str(segment or len(data.base))]
+        command += ["--segment", str(segment or len(data.base)), "--datatype", datatype]
         command += ["--quantization", quantization] if quantization else []
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

@@ -29,7 +29,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 use shoal_shard::api::{Identity, OpOrigin, QuantizationParams, SearchRequest, Tuning, Want};
 use shoal_shard::{Limits, Shard, encode_op};
-use shoal_vector::{Metric, Op, Point, PointId, Quantization, VectorConfig};
+use shoal_vector::{Datatype, Metric, Op, Point, PointId, Quantization, VectorConfig};
 
 use filtered::payload;
 use npy::Matrix;
@@ -39,7 +39,7 @@ const BATCH: usize = 1000;
 
 #[derive(Parser)]
 struct Arguments {
-    /// Folder with base.f16.npy, queries.f16.npy and neighbors.i32.npy.
+    /// Folder with base.f16.npy or base.f32.npy, queries.f16.npy and neighbors.i32.npy.
     data: PathBuf,
     /// Folder for the shard; made where there is none.
     #[arg(long)]
@@ -52,6 +52,9 @@ struct Arguments {
     /// By what segments that are built are walked: Bits4, Int8 or None.
     #[arg(long, default_value_t)]
     quantization: Quantization,
+    /// What vectors are stored as: Float32 or Float16.
+    #[arg(long, default_value_t)]
+    datatype: Datatype,
     /// Times the query set is asked in one measurement.
     #[arg(long, default_value_t = 5)]
     passes: usize,
@@ -86,9 +89,8 @@ fn main() -> Result<()> {
         collection: "bench".into(),
         shard: "bench-0".into(),
         vectors: vec![VectorConfig {
-            name: String::new(),
-            size: queries.columns,
-            distance: Metric::Cosine,
+            datatype: arguments.datatype,
+            ..VectorConfig::new("", queries.columns, Metric::Cosine)
         }],
         sparse: Vec::new(),
     };
@@ -156,7 +158,8 @@ impl Bench {
         if let Some(base) = self.base.get() {
             return Ok(base);
         }
-        let base = npy::read_floats(&self.data.join("base.f16.npy"))?;
+        let names = ["base.f32.npy", "base.f16.npy"].map(|name| self.data.join(name));
+        let base = npy::read_floats(names.iter().find(|path| path.exists()).unwrap_or(&names[1]))?;
         Ok(self.base.get_or_init(|| base))
     }
 

@@ -57,7 +57,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
 fn request(name: &str, seconds: u64) -> CreateCollection {
     CreateCollection {
         name: name.to_owned(),
-        vectors: vec![VectorConfig { name: String::new(), size: 8, distance: Metric::Dot }],
+        vectors: vec![VectorConfig::new("", 8, Metric::Dot)],
         sparse: Vec::new(),
         ef_construct: Some(50),
         quantization: [(String::new(), Quantization::Int8)].into(),

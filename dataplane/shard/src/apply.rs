@@ -101,7 +101,7 @@ impl View {
     ) -> Vectors {
         let dense = vectors.iter().filter_map(|(name, vector)| {
             let number = self.number_of(name)?;
-            Some((number, self.shapes[number].metric.preprocess(vector.clone()).into()))
+            Some((number, self.shapes[number].stored(vector.clone())))
         });
         let sparse = sparse.iter().filter_map(|(name, vector)| {
             Some((sparse_number_of(&self.sparse, name)?, Arc::new(vector.clone())))

@@ -134,7 +134,7 @@ fn build(
         true => write()?,
         false => env::in_spare_time(write)?,
     }
-    let segment = Segment::open(&path, number, shared.disk_id, shared.kinds(&shared.dimensions()))?;
+    let segment = Segment::open(&path, number, shared.disk_id, shared.kinds())?;
     segment.warm();
     index::prepare(shared, &segment);
     Ok(Some(Arc::new(segment)))
@@ -196,7 +196,7 @@ mod tests {
 
     /// A shard without its threads, in which one op waits to be flushed.
     fn frozen(dir: &std::path::Path, op: &Op) -> Arc<Shared> {
-        let vector = VectorConfig { name: String::new(), size: 2, distance: Metric::Dot };
+        let vector = VectorConfig::new("", 2, Metric::Dot);
         let identity = Identity {
             collection: "c".into(),
             shard: "c-0".into(),

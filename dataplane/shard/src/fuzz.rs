@@ -10,7 +10,7 @@ use std::path::Path;
 
 use shoal_vector::codes::Rotation;
 use shoal_vector::filter::Subject;
-use shoal_vector::{Filter, Metric, Payload, PointId, VectorConfig};
+use shoal_vector::{Datatype, Filter, Metric, Payload, PointId, VectorConfig};
 use uuid::Uuid;
 
 use crate::api::{Identity, QuantizationParams};
@@ -38,11 +38,6 @@ pub const TARGETS: [(&str, Run); 7] = [
 
 /// Points and dimensions that [`segment`] and [`manifest`] take files to have.
 const DIMENSIONS: usize = 2;
-/// By bit 1 of a segment's first byte: what most collections have, and one with a second and a sparse vector.
-const KINDS: [Kinds<'static>; 2] = [
-    Kinds { dimensions: &[DIMENSIONS], sparse: 0 },
-    Kinds { dimensions: &[DIMENSIONS, 1], sparse: 1 },
-];
 const POINTS: u32 = 1 << 16;
 
 /// Runs a target in this process's folder below the temporary one, for a fuzzer that knows nothing of folders.
@@ -119,7 +114,16 @@ fn wal(scratch: &Path, bytes: &[u8]) {
 
 /// The bytes of a segment's file.
 fn segment(scratch: &Path, bytes: &[u8]) {
-    let kinds = KINDS[bytes.first().map_or(0, |how| usize::from(how >> 1 & 1))];
+    // By bit 1 of the first byte: what most collections have, and one with a second vector, of halves, and a sparse one.
+    let more = bytes.first().is_some_and(|how| how >> 1 & 1 == 1);
+    let dense = [
+        VectorConfig::new("", DIMENSIONS, Metric::Dot),
+        VectorConfig { datatype: Datatype::Float16, ..VectorConfig::new("b", 1, Metric::Euclid) },
+    ];
+    let kinds = match more {
+        true => Kinds { dense: &dense, sparse: 1 },
+        false => Kinds { dense: &dense[..1], sparse: 0 },
+    };
     let (mut bytes, resealed) = split(bytes);
     let disk_id = disk_of(&bytes);
     if resealed {
@@ -186,8 +190,7 @@ fn small(scratch: &Path, bytes: &[u8]) {
 
 /// Whose the disk is in all of these.
 fn identity() -> Identity {
-    let vectors =
-        vec![VectorConfig { name: String::new(), size: DIMENSIONS, distance: Metric::Dot }];
+    let vectors = vec![VectorConfig::new("", DIMENSIONS, Metric::Dot)];
     Identity { collection: "c".into(), shard: "c-0".into(), vectors, sparse: Vec::new() }
 }
 
@@ -243,6 +246,6 @@ fn op(_: &Path, bytes: &[u8]) {
     let Ok(op) = decode_op(bytes) else { return };
     let encoded = encode_op(&op);
     assert_eq!(decode_op(&encoded).map(|op| encode_op(&op)), Ok(encoded));
-    let config = VectorConfig { name: String::new(), size: DIMENSIONS, distance: Metric::Dot };
+    let config = VectorConfig::new("", DIMENSIONS, Metric::Dot);
     let _ = validate::check_op(&op, &[config], &[]);
 }

@@ -5,8 +5,9 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-use shoal_vector::{SparseVectorConfig, VectorConfig};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use shoal_vector::{Datatype, Metric, SparseVectorConfig, VectorConfig};
 use uuid::Uuid;
 
 use crate::api::Identity;
@@ -17,43 +18,69 @@ use crate::vectors::{number_of, sparse_number_of};
 
 pub(crate) const FILE: &str = "identity";
 
-/// Version 1 ended before the sparse vectors.
-#[derive(Serialize, Deserialize)]
-struct Body1 {
+/// An identity as version 1 of the file had it: it ended before the sparse vectors.
+#[derive(Deserialize)]
+struct Identity1 {
     collection: String,
     shard: String,
-    vectors: Vec<VectorConfig>,
+    vectors: Vec<Vector2>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Body {
+/// As version 2 had it, and version 1 of a snapshot: before there were datatypes.
+#[derive(Deserialize)]
+pub(crate) struct Identity2 {
     collection: String,
     shard: String,
-    vectors: Vec<VectorConfig>,
+    vectors: Vec<Vector2>,
     sparse: Vec<SparseVectorConfig>,
+}
+
+#[derive(Deserialize)]
+struct Vector2 {
+    name: String,
+    size: usize,
+    distance: Metric,
+}
+
+impl From<Identity1> for Identity {
+    fn from(Identity1 { collection, shard, vectors }: Identity1) -> Self {
+        Identity2 { collection, shard, vectors, sparse: Vec::new() }.into()
+    }
+}
+
+impl From<Identity2> for Identity {
+    fn from(Identity2 { collection, shard, vectors, sparse }: Identity2) -> Self {
+        let vector = |Vector2 { name, size, distance }| VectorConfig::new(name, size, distance);
+        Self { collection, shard, vectors: vectors.into_iter().map(vector).collect(), sparse }
+    }
 }
 
 /// The disk's id if it has been set up, after checking that it is the disk of `wanted`, and its identity as it stands
 /// there: a vector's number, by which segments know it, is its position in that list.
 pub(crate) fn read(dir: &Path, wanted: &Identity) -> Result<Option<(Uuid, Identity)>, OpenError> {
     let path = dir.join(FILE);
-    // What the versions have in common comes first.
-    let Some((header, body)) = read_sealed::<Body1>(&path, FileKind::Identity, None)? else {
+    // Of the body nothing yet: its form depends on the version.
+    let Some((header, ())) = read_sealed(&path, FileKind::Identity, None)? else {
         return Ok(None);
     };
-    let sparse = match header.version {
-        1 => Vec::new(),
-        _ => read_sealed::<Body>(&path, FileKind::Identity, None)?
-            .map(|(_, body)| body.sparse)
-            .unwrap_or_default(),
+    let found = match header.version {
+        1 => read_as::<Identity1>(&path)?,
+        2 => read_as::<Identity2>(&path)?,
+        _ => read_as::<Identity>(&path)?,
     };
-    let Body1 { collection, shard, vectors } = body;
-    let found = Identity { collection, shard, vectors, sparse };
+    let Some(found) = found else { return Ok(None) };
     if !has_same_names(&found, wanted) || !has_same_vectors(&found, wanted) {
         let (found, wanted) = (describe(&found), describe(wanted));
         return Err(OpenError::WrongIdentity { dir: dir.to_owned(), found, wanted });
     }
     Ok(Some((header.disk, found)))
+}
+
+fn read_as<T: DeserializeOwned + Into<Identity>>(
+    path: &Path,
+) -> Result<Option<Identity>, OpenError> {
+    let read = read_sealed::<T>(path, FileKind::Identity, None)?;
+    Ok(read.map(|(_, identity)| identity.into()))
 }
 
 fn has_same_names(a: &Identity, b: &Identity) -> bool {
@@ -76,9 +103,7 @@ pub(crate) fn has_same_vectors(a: &Identity, b: &Identity) -> bool {
 }
 
 pub(crate) fn write(dir: &Path, disk_id: Uuid, identity: &Identity) -> Result<(), OpenError> {
-    let Identity { collection, shard, vectors, sparse } = identity.clone();
-    let body = Body { collection, shard, vectors, sparse };
-    write_sealed(&dir.join(FILE), FileKind::Identity, disk_id, 0, &body)
+    write_sealed(&dir.join(FILE), FileKind::Identity, disk_id, 0, identity)
 }
 
 /// Refuses identities that cannot be served, before anything is written.
@@ -135,9 +160,13 @@ fn check_vectors(vectors: &[VectorConfig]) -> Result<(), OpenError> {
 }
 
 fn describe(identity: &Identity) -> String {
-    let describe = |VectorConfig { name, size, distance }: &VectorConfig| match name.as_str() {
-        "" => format!("{size} x {distance:?}"),
-        name => format!("{name}: {size} x {distance:?}"),
+    let describe = |VectorConfig { name, size, distance, datatype }: &VectorConfig| {
+        let name = if name.is_empty() { String::new() } else { format!("{name}: ") };
+        let stored = match datatype {
+            Datatype::Float32 => String::new(),
+            other => format!(" as {other}"),
+        };
+        format!("{name}{size} x {distance:?}{stored}")
     };
     let mut vectors: Vec<String> = identity.vectors.iter().map(describe).collect();
     vectors.extend(identity.sparse.iter().map(|sparse| format!("{}: sparse", sparse.name)));

@@ -58,8 +58,7 @@ pub(crate) fn open(
     let manifest = Manifest::read(dir, disk_id)?
         .ok_or_else(|| OpenError::corrupt(&manifest_path, "it is missing"))?;
     clear_unfinished(dir, &manifest)?;
-    let dimensions: Vec<usize> = identity.vectors.iter().map(|vector| vector.size).collect();
-    let kinds = Kinds { dimensions: &dimensions, sparse: identity.sparse.len() };
+    let kinds = Kinds { dense: &identity.vectors, sparse: identity.sparse.len() };
     let segments = open_segments(dir, disk_id, kinds, &manifest)?;
     let shape = |vector: &VectorConfig| {
         Shape::new(vector, tuning.of(&vector.name).quantization, limits.mutable_nodes())
@@ -223,7 +222,7 @@ mod tests {
     fn an_op_that_a_newer_program_logged_is_too_new_and_not_corrupt() {
         let keep = tempfile::tempdir().unwrap();
         let dir = keep.path();
-        let vectors = vec![VectorConfig { name: "".into(), size: 2, distance: Metric::Dot }];
+        let vectors = vec![VectorConfig::new("", 2, Metric::Dot)];
         let identity =
             Identity { collection: "c".into(), shard: "c-0".into(), vectors, sparse: vec![] };
         set_up_closed(dir, &identity).unwrap();

@@ -16,8 +16,7 @@ const FLUSH: u64 = 40;
 const DIMENSIONS: usize = 8;
 
 fn identity() -> Identity {
-    let vector =
-        |name: &str| VectorConfig { name: name.into(), size: DIMENSIONS, distance: Metric::Euclid };
+    let vector = |name: &str| VectorConfig::new(name, DIMENSIONS, Metric::Euclid);
     let vectors = vec![vector("changes"), vector("stays")];
     Identity { collection: "c".into(), shard: "s".into(), vectors, sparse: Vec::new() }
 }

@@ -178,6 +178,7 @@ impl Shared {
             BuildOptions {
                 metric: vector.distance,
                 dimensions: vector.size,
+                datatype: vector.datatype,
                 ef: ef_construct,
                 refine_ef: REFINE_EF,
                 max_links: MAX_LINKS,
@@ -188,13 +189,13 @@ impl Shared {
     }
 
     /// What vectors a segment holds.
-    pub(crate) fn kinds<'a>(&self, dimensions: &'a [usize]) -> Kinds<'a> {
-        Kinds { dimensions, sparse: self.identity.sparse.len() }
+    pub(crate) fn kinds(&self) -> Kinds<'_> {
+        Kinds { dense: &self.identity.vectors, sparse: self.identity.sparse.len() }
     }
 
-    /// Elements of the vectors, by number.
-    pub(crate) fn dimensions(&self) -> Vec<usize> {
-        self.identity.vectors.iter().map(|vector| vector.size).collect()
+    /// Elements of a point's vectors, if it has all.
+    pub(crate) fn dimensions(&self) -> usize {
+        self.identity.vectors.iter().map(|vector| vector.size).sum()
     }
 
     /// A number for a segment. What is not used in the end is not used again either, until the next start.

@@ -13,7 +13,7 @@ use super::*;
 const POINTS: u64 = 50;
 
 fn open(dir: &Path) -> Shard {
-    let vectors = vec![VectorConfig { name: String::new(), size: 2, distance: Metric::Dot }];
+    let vectors = vec![VectorConfig::new("", 2, Metric::Dot)];
     let identity =
         Identity { collection: "c".into(), shard: "s".into(), vectors, sparse: Vec::new() };
     let limits = Limits { mutable_entries: 10, ..Limits::default() };

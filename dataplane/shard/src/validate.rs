@@ -5,7 +5,9 @@
 use shoal_vector::filter::Filter;
 use shoal_vector::op::Selector;
 use shoal_vector::payload::KeyPath;
-use shoal_vector::{Op, Payload, Point, PointId, SparseVector, SparseVectorConfig, VectorConfig};
+use shoal_vector::{
+    Datatype, Metric, Op, Payload, Point, PointId, SparseVector, SparseVectorConfig, VectorConfig,
+};
 
 use crate::api::{SearchRequest, ShardError};
 use crate::limits::{
@@ -160,9 +162,27 @@ fn check_vectors(id: PointId, vectors: &[(String, Vec<f32>)], configs: &[VectorC
         if vectors[..i].iter().any(|(other, _)| other == name) {
             return Err(invalid(format!("point {id}: vector `{name}` is there twice")));
         }
-        check_values(vector, config, &format!("vector of point {id}"))?;
+        let place = format!("vector of point {id}");
+        check_values(vector, config, &place)?;
+        check_range(vector, config, &place)?;
     }
     Ok(())
+}
+
+/// Whether the datatype holds all values. What is normalised before it is stored has none above 1.
+fn check_range(vector: &[f32], config: &VectorConfig, place: &str) -> Valid {
+    let VectorConfig { datatype, distance, .. } = config;
+    if *datatype == Datatype::Float32 || *distance == Metric::Cosine {
+        return Ok(());
+    }
+    match vector.iter().position(|value| !datatype.holds(*value)) {
+        Some(at) => Err(invalid(format!(
+            "{place}: value {} at position {at} is beyond what {datatype} holds, 65504; scale the vectors, or keep them \
+             in a collection with the datatype Float32",
+            vector[at]
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn check_values(vector: &[f32], config: &VectorConfig, place: &str) -> Valid {
@@ -227,12 +247,12 @@ fn check_selector(selector: &Selector) -> Valid {
 
 #[cfg(test)]
 mod tests {
-    use shoal_vector::{Metric, PointVectors, PointWithSparse};
+    use shoal_vector::{PointVectors, PointWithSparse};
 
     use super::*;
 
     fn config() -> VectorConfig {
-        VectorConfig { name: String::new(), size: 4, distance: Metric::Dot }
+        VectorConfig::new("", 4, Metric::Dot)
     }
 
     fn sparse() -> SparseVectorConfig {
@@ -281,6 +301,22 @@ mod tests {
         let twice = Point { vectors: vec![vector(), vector()], ..point(vec![], "") };
         assert_eq!(error(upsert(twice)), "point 7: vector `` is there twice");
         assert!(error(Op::Upsert(vec![])).starts_with("points:"));
+    }
+
+    #[test]
+    fn halves_must_hold_values_unless_they_are_normalised_and_queries_are_not_rounded() {
+        let with = |distance, value: f32| {
+            let config = VectorConfig { distance, datatype: Datatype::Float16, ..config() };
+            let op = upsert(point(vec![0.0, value, 0.0, 0.0], ""));
+            check_op(&op, &[config], &[]).map_err(|error| error.to_string())
+        };
+        for distance in [Metric::Dot, Metric::Euclid, Metric::Manhattan] {
+            assert_eq!(with(distance, -65_519.0), Ok(()));
+            let error = with(distance, -65_520.0).unwrap_err();
+            assert!(error.contains("value -65520 at position 1"), "{error}");
+            assert!(error.contains("the datatype Float32"), "says what to do: {error}");
+        }
+        assert_eq!(with(Metric::Cosine, f32::MAX), Ok(()));
     }
 
     #[test]

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use shoal_vector::codes::Rotation;
-use shoal_vector::{Metric, Quantization, SparseVector, SparseVectorConfig, VectorConfig};
+use shoal_vector::{
+    Datatype, Metric, Quantization, SparseVector, SparseVectorConfig, VectorConfig,
+};
 
-/// A vector, preprocessed by its metric.
+/// A vector as it is stored, see [`Shape::stored`].
 pub(crate) type Dense = Arc<[f32]>;
 
 /// What all vectors of one number have in common.
@@ -16,6 +18,7 @@ pub(crate) type Dense = Arc<[f32]>;
 pub(crate) struct Shape {
     pub(crate) name: String,
     pub(crate) metric: Metric,
+    datatype: Datatype,
     /// By what graphs that are made from now on are walked.
     pub(crate) quantization: Quantization,
     pub(crate) rotation: Rotation,
@@ -29,10 +32,17 @@ impl Shape {
         Self {
             name: config.name.clone(),
             metric: config.distance,
+            datatype: config.datatype,
             quantization,
             rotation: Rotation::new(config.size),
             capacity,
         }
+    }
+
+    /// What is stored of a vector: preprocessed by the metric, then rounded to the datatype. Here and nowhere else, so that it
+    /// is the same in memory, in segments and when the log is replayed.
+    pub(crate) fn stored(&self, vector: Vec<f32>) -> Dense {
+        self.datatype.rounded(self.metric.preprocess(vector)).into()
     }
 }
 

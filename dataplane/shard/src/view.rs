@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use shoal_vector::sparse::dot;
-use shoal_vector::{PointId, SparseVector, SparseVectorConfig};
+use shoal_vector::{Elements, PointId, SparseVector, SparseVectorConfig};
 
 use crate::api::FilterInfo;
 use crate::index::Indexes;
@@ -113,9 +113,9 @@ pub(crate) struct Located<'v> {
 
 impl<'v> Located<'v> {
     /// The vector of a number, if the point has it.
-    pub(crate) fn vector(&self, number: usize) -> Option<&'v [f32]> {
+    pub(crate) fn vector(&self, number: usize) -> Option<Elements<'v>> {
         match self.home {
-            Home::Memory(put) => put.vectors.get(number).map(|vector| &**vector),
+            Home::Memory(put) => put.vectors.get(number).map(|vector| Elements::Float32(vector)),
             Home::Segment(placed, spot) => placed.segment.vector(number, spot.ordinal),
         }
     }

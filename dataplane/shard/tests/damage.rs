@@ -25,7 +25,7 @@ use shoal_vector::{
 
 fn own() -> Identity {
     let mut own = identity(2, Metric::Dot);
-    own.vectors.push(VectorConfig { name: "b".into(), size: 3, distance: Metric::Euclid });
+    own.vectors.push(VectorConfig::new("b", 3, Metric::Euclid));
     own.sparse.push(SparseVectorConfig { name: "s".into() });
     own
 }

@@ -19,7 +19,9 @@ use shoal_shard::api::{
 };
 use shoal_shard::{Cancel, Limits, OpenError, Shard, encode_op};
 use shoal_vector::op::Selector;
-use shoal_vector::{Filter, Metric, Op, Point, PointId, SparseVectorConfig, VectorConfig};
+use shoal_vector::{
+    Datatype, Filter, Metric, Op, Point, PointId, SparseVectorConfig, VectorConfig,
+};
 
 fn upsert(id: u64, payload: &str) -> Op {
     Op::Upsert(vec![point(id, &[1.0, id as f32], payload)])
@@ -92,6 +94,8 @@ fn a_shard_that_is_dropped_and_not_closed_lets_go_of_its_folder_and_loses_nothin
 
 /// Written by version 1, for [`benched`].
 const IDENTITY_1: &[u8] = include_bytes!("fixtures/version-1.identity");
+/// Written by version 2, for the same with a sparse vector `s`.
+const IDENTITY_2: &[u8] = include_bytes!("fixtures/version-2.identity");
 
 fn benched() -> Identity {
     Identity {
@@ -101,30 +105,41 @@ fn benched() -> Identity {
     }
 }
 
-#[test]
-fn an_identity_of_version_1_is_one_without_sparse_vectors() {
+/// A disk whose identity was written by an earlier version.
+fn disk_of(identity: Identity, written: &[u8]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    open(dir.path(), benched(), Limits::default()).close();
+    open(dir.path(), identity, Limits::default()).close();
     // The disk's id is in the other files too, so this one is given theirs.
     let now = std::fs::read(dir.path().join("identity")).unwrap();
-    let mut before = IDENTITY_1.to_vec();
+    let mut before = written.to_vec();
     before[16..32].copy_from_slice(&now[16..32]);
     let crc = crc32c::crc32c(&before[..60]).to_le_bytes();
     before[60..64].copy_from_slice(&crc);
     std::fs::write(dir.path().join("identity"), before).unwrap();
+    dir
+}
+
+#[test]
+fn an_identity_of_version_1_is_one_without_sparse_vectors_and_of_version_2_one_without_halves() {
     let sparse = vec![SparseVectorConfig { name: "s".into() }];
-    let refused =
-        Shard::open(dir.path(), Identity { sparse, ..benched() }, tuning(), Limits::default());
-    assert!(matches!(refused, Err(OpenError::WrongIdentity { .. })));
-    let shard = open(dir.path(), benched(), Limits::default());
-    assert_eq!(shard.identity(), &benched());
-    shard.close();
+    let with_sparse = Identity { sparse, ..benched() };
+    let mut halves = with_sparse.clone();
+    halves.vectors[0].datatype = Datatype::Float16;
+    for (written, own, other) in
+        [(IDENTITY_1, benched(), with_sparse.clone()), (IDENTITY_2, with_sparse, halves)]
+    {
+        let dir = disk_of(own.clone(), written);
+        let refused = Shard::open(dir.path(), other, tuning(), Limits::default());
+        assert!(matches!(refused, Err(OpenError::WrongIdentity { .. })));
+        let shard = open(dir.path(), own.clone(), Limits::default());
+        assert_eq!(shard.identity(), &own);
+        shard.close();
+    }
 }
 
 #[test]
 fn vectors_in_another_order_are_the_same_ones() {
-    let vector =
-        |name: &str, size| VectorConfig { name: name.to_owned(), size, distance: Metric::Euclid };
+    let vector = |name: &str, size| VectorConfig::new(name, size, Metric::Euclid);
     let dir = tempfile::tempdir().unwrap();
     let written = identity_of(vec![vector("b", 2), vector("a", 1), vector("", 3)]);
     let shard = open(dir.path(), written, small_limits(2));
@@ -163,6 +178,10 @@ fn a_disk_of_another_shard_or_other_vectors_is_refused_and_left_alone() {
         Identity { shard: "words-1".into(), ..own.clone() },
         identity(3, Metric::Dot),
         identity(2, Metric::Cosine),
+        identity_of(vec![VectorConfig {
+            datatype: Datatype::Float16,
+            ..VectorConfig::new("", 2, Metric::Dot)
+        }]),
     ];
     for other in others {
         match Shard::open(dir.path(), other.clone(), tuning(), small_limits(10)) {
@@ -183,7 +202,7 @@ fn a_disk_of_another_shard_or_other_vectors_is_refused_and_left_alone() {
 #[test]
 fn identities_that_cannot_be_served_are_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    let vector = |size| VectorConfig { name: String::new(), size, distance: Metric::Dot };
+    let vector = |size| VectorConfig::new("", size, Metric::Dot);
     let cases = [
         Identity { vectors: vec![], ..identity(2, Metric::Dot) },
         Identity { vectors: vec![vector(2), vector(3)], ..identity(2, Metric::Dot) },

@@ -27,7 +27,8 @@ use shoal_shard::{Shard, encode_op, fuzz};
 use shoal_vector::op::Selector;
 use shoal_vector::payload::{IndexKind, PayloadIndex};
 use shoal_vector::{
-    Filter, Metric, Op, PointId, PointWithSparse, SparseVector, SparseVectorConfig, VectorConfig,
+    Datatype, Filter, Metric, Op, PointId, PointWithSparse, SparseVector, SparseVectorConfig,
+    VectorConfig,
 };
 
 const CASES: u64 = 400;
@@ -72,7 +73,10 @@ fn own() -> Identity {
 fn open_one(dir: &Path, second: bool) -> Shard {
     let mut own = own();
     if second {
-        own.vectors.push(VectorConfig { name: "b".into(), size: 1, distance: Metric::Euclid });
+        own.vectors.push(VectorConfig {
+            datatype: Datatype::Float16,
+            ..VectorConfig::new("b", 1, Metric::Euclid)
+        });
         own.sparse.push(SparseVectorConfig { name: "s".into() });
     }
     open(dir, own, small_limits(20))

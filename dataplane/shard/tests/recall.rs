@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng};
 use shoal_shard::api::{QuantizationParams, SearchRequest, Want};
 use shoal_shard::{Limits, Shard};
 use shoal_vector::op::Selector;
-use shoal_vector::{Metric, Op, Point, PointId, Quantization, VectorConfig};
+use shoal_vector::{Datatype, Metric, Op, Point, PointId, Quantization, VectorConfig};
 
 const DIMENSIONS: usize = 32;
 const POINTS: u64 = 6_000;
@@ -158,9 +158,10 @@ fn every_vector_of_a_point_has_a_graph_of_its_own_and_points_may_lack_it() {
     let clusters = Clusters::new(&mut rng);
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { mutable_entries: 3_000, ..Limits::default() };
-    let vector =
-        |name: &str, distance| VectorConfig { name: name.to_owned(), size: DIMENSIONS, distance };
-    let vectors = vec![vector("a", Metric::Cosine), vector("b", Metric::Euclid)];
+    let vector = |name: &str, distance| VectorConfig::new(name, DIMENSIONS, distance);
+    // As near to each other as halves are, they are found as well as floats.
+    let halves = VectorConfig { datatype: Datatype::Float16, ..vector("b", Metric::Euclid) };
+    let vectors = vec![vector("a", Metric::Cosine), halves];
     let shard = open(dir.path(), identity_of(vectors), limits);
     // A third has both, a third the first, a third the second.
     let mut load = |ids: std::ops::Range<u64>| {

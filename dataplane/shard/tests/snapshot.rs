@@ -454,7 +454,7 @@ fn snapshots_that_live_at_once_are_counted_and_a_closed_shard_lets_go_of_its_fol
 #[test]
 fn several_vectors_are_restored_whatever_their_order() {
     let dir = tempfile::tempdir().unwrap();
-    let vector = |name: &str, size| VectorConfig { name: name.into(), size, distance: Metric::Dot };
+    let vector = |name: &str, size| VectorConfig::new(name, size, Metric::Dot);
     let sparse = |name: &str| SparseVectorConfig { name: name.into() };
     let first = Identity {
         vectors: vec![vector("a", 2), vector("b", 3)],

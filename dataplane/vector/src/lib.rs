@@ -3,6 +3,7 @@
 //! Everything here is a function of its arguments, so replicas, routers and the laptop server agree by construction.
 
 pub mod codes;
+pub mod datatype;
 pub mod filter;
 pub mod hit;
 pub mod id;
@@ -16,6 +17,7 @@ pub mod slot;
 pub mod sparse;
 pub mod text;
 
+pub use datatype::{Datatype, Elements};
 pub use filter::{Filter, FilterError};
 pub use hit::{Hit, TopK};
 pub use id::PointId;

@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::simd::{FLOAT_LANES, Isa, Kernel, Pairs, Task};
+use crate::Elements;
+use crate::simd::{Element, FLOAT_LANES, Isa, Kernel, Pairs, Task};
 
 /// Accumulators of a vector's length: lanes enough for the compiler to fill registers and to have more than one addition
 /// under way, without being told that float addition may be reordered.
@@ -60,13 +61,21 @@ impl Metric {
         Isa::detect().run(Distance { metric: self, a, b })
     }
 
-    /// [`distance`](Self::distance), to be compiled into a [`Task`] that compares many.
+    /// How far a stored vector is from `a`: what [`distance`](Self::distance) gives for the same numbers.
+    pub fn distance_to(self, a: &[f32], stored: Elements<'_>) -> f32 {
+        match stored {
+            Elements::Float32(b) => Isa::detect().run(Distance { metric: self, a, b }),
+            Elements::Float16(b) => Isa::detect().run(Distance { metric: self, a, b }),
+        }
+    }
+
+    /// [`distance_to`](Self::distance_to), to be compiled into a [`Task`] that compares many.
     #[inline(always)]
-    pub fn distance_in_task<K: Kernel>(self, a: &[f32], b: &[f32]) -> f32 {
+    pub fn distance_in_task<K: Kernel, E: Element>(self, a: &[f32], b: &[E]) -> f32 {
         let distance = match self {
-            Metric::Cosine | Metric::Dot => -sum_pairs::<K>(Pairs::Products, a, b),
-            Metric::Euclid => sum_pairs::<K>(Pairs::Squares, a, b),
-            Metric::Manhattan => sum_pairs::<K>(Pairs::Differences, a, b),
+            Metric::Cosine | Metric::Dot => -sum_pairs::<K, E>(Pairs::Products, a, b),
+            Metric::Euclid => sum_pairs::<K, E>(Pairs::Squares, a, b),
+            Metric::Manhattan => sum_pairs::<K, E>(Pairs::Differences, a, b),
         };
         // Overflow can make infinities, and NaN of two of them; both are as far as can be said.
         match distance.is_nan() {
@@ -99,32 +108,30 @@ impl Metric {
     }
 }
 
-struct Distance<'a> {
+struct Distance<'a, E> {
     metric: Metric,
     a: &'a [f32],
-    b: &'a [f32],
+    b: &'a [E],
 }
 
-impl Task for Distance<'_> {
+impl<E: Element> Task for Distance<'_, E> {
     type Output = f32;
 
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) -> f32 {
-        self.metric.distance_in_task::<K>(self.a, self.b)
+        self.metric.distance_in_task::<K, E>(self.a, self.b)
     }
 }
 
 /// Sums over pairs; the order of additions depends on the length alone.
 #[inline(always)]
-fn sum_pairs<K: Kernel>(pairs: Pairs, a: &[f32], b: &[f32]) -> f32 {
+fn sum_pairs<K: Kernel, E: Element>(pairs: Pairs, a: &[f32], b: &[E]) -> f32 {
     let len = a.len().min(b.len());
     let whole = len / FLOAT_LANES * FLOAT_LANES;
     // SAFETY: both have as many elements; a task runs where its kernel can.
     let sum = unsafe { K::sum_pairs(pairs, a.as_ptr(), b.as_ptr(), whole) };
-    let mut rest = 0.0;
-    for at in whole..len {
-        rest += pairs.term(a[at], b[at]);
-    }
+    // SAFETY: as above.
+    let rest = unsafe { E::sum_rest::<K>(pairs, &a[whole..len], &b[whole..len]) };
     sum + rest
 }
 
@@ -132,7 +139,10 @@ fn sum_pairs<K: Kernel>(pairs: Pairs, a: &[f32], b: &[f32]) -> f32 {
 mod tests {
     use proptest::prelude::*;
 
+    use half::f16;
+
     use super::*;
+    use crate::datatype::to_halves;
 
     const ALL: [Metric; 4] = [Metric::Cosine, Metric::Dot, Metric::Euclid, Metric::Manhattan];
 
@@ -206,6 +216,20 @@ mod tests {
                 let of = |isa: Isa| isa.run(Distance { metric, a: &a, b: &b }).to_bits();
                 for isa in Isa::available() {
                     prop_assert_eq!(of(isa), of(Isa::Portable), "{:?} {:?}", metric, isa);
+                }
+            }
+        }
+
+        #[test]
+        fn halves_are_as_far_as_the_same_numbers_as_floats((a, b) in pair()) {
+            let halves: Vec<f16> = to_halves(&b).into_iter().map(|x| if x.is_finite() { x } else { f16::MAX }).collect();
+            let floats = Elements::Float16(&halves).to_vec();
+            for metric in ALL {
+                let expected = metric.distance(&a, &floats).to_bits();
+                prop_assert_eq!(metric.distance_to(&a, Elements::Float16(&halves)).to_bits(), expected);
+                for isa in Isa::available() {
+                    let found = isa.run(Distance { metric, a: &a, b: &halves }).to_bits();
+                    prop_assert_eq!(found, expected, "{:?} {:?}", metric, isa);
                 }
             }
         }

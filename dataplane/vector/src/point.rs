@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Metric, PointId, SparseVector};
+use crate::{Datatype, Metric, PointId, SparseVector};
 
-/// Size and metric of one of a collection's vectors. Neither ever changes.
+/// Size, metric and datatype of one of a collection's vectors. None of them ever changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VectorConfig {
     /// The vector's name; "" is the default vector.
@@ -14,6 +14,16 @@ pub struct VectorConfig {
     pub size: usize,
     /// How two vectors are compared.
     pub distance: Metric,
+    /// What its numbers are stored as.
+    #[serde(default)]
+    pub datatype: Datatype,
+}
+
+impl VectorConfig {
+    /// A vector that is stored as it comes.
+    pub fn new(name: impl Into<String>, size: usize, distance: Metric) -> Self {
+        Self { name: name.into(), size, distance, datatype: Datatype::default() }
+    }
 }
 
 /// One of a collection's sparse vectors. They are compared by their product.

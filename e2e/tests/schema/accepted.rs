@@ -73,6 +73,7 @@ async fn vectors_may_be_written_in_another_order_and_tuned_each_for_itself() {
     place.apply("three", none).await.expect("no sparse vectors");
     place.apply("three", least()).await.expect("which is the default");
     list[1]["index"] = json!({"ef": 100});
+    list[1]["datatype"] = "Float32".into();
     list[2]["quantization"] = "Int8".into();
     list[3]["quantization"] = "None".into();
     list[0]["name"] = "".into();

@@ -107,6 +107,11 @@ async fn a_spec_that_cannot_work_is_refused_when_it_is_created() {
             vector(json!({"quantization": "int8"})),
             &["spec.vectors[0].quantization", "\"Int8\""],
         ),
+        (
+            "an unknown datatype",
+            vector(json!({"datatype": "Uint8"})),
+            &["spec.vectors[0].datatype", "\"Float16\""],
+        ),
         ("ef 0", vector(json!({"index": {"ef": 0}})), &["spec.vectors[0].index.ef"]),
         ("ef too large", vector(json!({"index": {"ef": 10_001}})), &["spec.vectors[0].index.ef"]),
         (
@@ -205,6 +210,7 @@ async fn what_stored_points_rest_on_cannot_change() {
     );
     let both = || json!({"vectors": [a, b]});
     let resized = json!({"name": "b", "size": 4, "distance": "Dot"});
+    let halves = json!({"name": "a", "size": 4, "distance": "Cosine", "datatype": "Float16"});
     let renamed = json!({"name": "c", "size": 3, "distance": "Dot"});
     let sparse = |names: &[&str]| {
         let names: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
@@ -216,6 +222,8 @@ async fn what_stored_points_rest_on_cannot_change() {
     let cases: Vec<(&str, Value, Value, &[&str])> = vec![
         ("size", least(), vector(json!({"size": 5, "distance": "Cosine"})), vectors_stay),
         ("distance", least(), vector(json!({"size": 4, "distance": "Dot"})), vectors_stay),
+        ("datatype", vector(a.clone()), vector(halves.clone()), vectors_stay),
+        ("datatype-taken-back", vector(halves), vector(a.clone()), vectors_stay),
         ("vector-named", least(), vector(a.clone()), vectors_stay),
         ("vector-added", vector(a.clone()), both(), none_is_added),
         ("vector-removed", both(), vector(a.clone()), vectors_stay),

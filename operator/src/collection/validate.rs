@@ -8,7 +8,7 @@
 use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
-use shoal_crds::collection::{DeletionPolicy, Distance, VectorSpec};
+use shoal_crds::collection::{Datatype, DeletionPolicy, Distance, VectorSpec};
 use shoal_crds::conditions::reason;
 use shoal_crds::{VectorCollection, defaults};
 
@@ -97,9 +97,11 @@ impl Default for Router {
 /// Names the disks' content: the client-facing name and the vectors, in whatever order they are written. A disk with another
 /// one is never touched.
 pub fn fingerprint(collection: &VectorCollection) -> String {
-    let vectors = by_name(&collection.spec.vectors)
-        .into_iter()
-        .map(|v| format!("/{}/{}/{}", escaped(&v.name), v.size, distance_name(v.distance)));
+    let vectors = by_name(&collection.spec.vectors).into_iter().map(|v| {
+        // As it was before there was the option, where it is not used.
+        let stored = own_datatype(&v).map(|own| format!(":{own}")).unwrap_or_default();
+        format!("/{}/{}/{}{stored}", escaped(&v.name), v.size, distance_name(v.distance))
+    });
     let sparse = sparse_by_name(collection).into_iter();
     let sparse = sparse.map(|name| format!("/sparse/{}", escaped(&name)));
     let text: String = vectors.chain(sparse).collect();
@@ -209,6 +211,14 @@ fn sparse_vectors(collection: &VectorCollection) -> Result<Vec<String>, Problem>
         })?;
     }
     Ok(names)
+}
+
+/// A vector's datatype as the shard's command line has it, where it is not the default.
+pub fn own_datatype(vector: &VectorSpec) -> Option<&'static str> {
+    match vector.datatype() {
+        Datatype::Float32 => None,
+        Datatype::Float16 => Some("Float16"),
+    }
 }
 
 /// A name as the fingerprint has it: so that no two lists read the same.
@@ -326,6 +336,11 @@ mod tests {
         let mut other = one.clone();
         other.spec.vectors.reverse();
         assert_eq!(fingerprint(&one), fingerprint(&other));
+        other.spec.vectors[0].datatype = Some(Datatype::Float32);
+        assert_eq!(fingerprint(&one), fingerprint(&other), "which is the default");
+        other.spec.vectors[0].datatype = Some(Datatype::Float16);
+        assert_ne!(fingerprint(&one), fingerprint(&other));
+        other.spec.vectors[0].datatype = None;
         let valid = validate(&one).expect("valid");
         assert_eq!(validate(&other), Ok(valid.clone()));
         let names: Vec<&str> = valid.vectors.iter().map(|v| v.name.as_str()).collect();

@@ -195,7 +195,7 @@ mod tests {
     const VALUE: f32 = 1.2345;
 
     fn open_in(dir: &Path) -> LocalShard {
-        let vector = VectorConfig { name: String::new(), size: 2, distance: Metric::Dot };
+        let vector = VectorConfig::new("", 2, Metric::Dot);
         let identity = Identity {
             collection: "c".into(),
             shard: "c-0".into(),

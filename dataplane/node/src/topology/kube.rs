@@ -24,7 +24,8 @@ use shoal_crds::collection::{
 use shoal_crds::{VectorCollection, VectorCollectionSpec, labels};
 
 use super::objects::{
-    Objects, Progress, Reach, distance, indexes, owners, progress, spec_of, spec_of_quantization,
+    Objects, Progress, Reach, distance, indexes, owners, progress, spec_of, spec_of_datatype,
+    spec_of_quantization,
 };
 use super::{Snapshot, Topology, names, tell};
 use crate::clock;
@@ -334,6 +335,7 @@ fn object(name: &str, request: &CreateCollection) -> VectorCollection {
         // Sizes are at most 65,536; were one greater, the API server would refuse it with a better text than ours.
         size: u32::try_from(config.size).unwrap_or(u32::MAX),
         distance: distance(config.distance),
+        datatype: spec_of_datatype(config.datatype),
         index: index.clone(),
         quantization: request
             .quantization

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use shoal_crds::VectorCollection;
 use shoal_crds::collection::{
-    Distance, IndexType, PayloadIndexSpec, Quantization as QuantizationSpec, Routing, TextIndex,
-    TextTokenizer, VectorSpec,
+    Datatype as DatatypeSpec, Distance, IndexType, PayloadIndexSpec,
+    Quantization as QuantizationSpec, Routing, TextIndex, TextTokenizer, VectorSpec,
 };
 use shoal_crds::{conditions, labels};
 use shoal_proto::routing::{RoutingError, RoutingTable};
@@ -17,7 +17,7 @@ use shoal_shard::WantedIndexes;
 use shoal_shard::api::ShardError;
 use shoal_vector::payload::{IndexKind, InvalidIndex, PayloadIndex};
 use shoal_vector::text::{Split, Tokenizer};
-use shoal_vector::{Metric, Quantization, SparseVectorConfig, VectorConfig};
+use shoal_vector::{Datatype, Metric, Quantization, SparseVectorConfig, VectorConfig};
 
 use super::Snapshot;
 use crate::router::shard_client::ShardClient;
@@ -221,7 +221,7 @@ fn parse(routing: &Routing) -> Result<RoutingTable, RoutingError> {
 }
 
 fn vectors(object: &VectorCollection) -> Vec<VectorConfig> {
-    let config = |vector: &shoal_crds::collection::VectorSpec| VectorConfig {
+    let config = |vector: &VectorSpec| VectorConfig {
         name: vector.name.clone(),
         size: vector.size as usize,
         distance: match vector.distance {
@@ -229,6 +229,10 @@ fn vectors(object: &VectorCollection) -> Vec<VectorConfig> {
             Distance::Dot => Metric::Dot,
             Distance::Euclid => Metric::Euclid,
             Distance::Manhattan => Metric::Manhattan,
+        },
+        datatype: match vector.datatype() {
+            DatatypeSpec::Float32 => Datatype::Float32,
+            DatatypeSpec::Float16 => Datatype::Float16,
         },
     };
     object.spec.vectors.iter().map(config).collect()
@@ -248,6 +252,14 @@ pub(super) fn distance(metric: Metric) -> Distance {
         Metric::Dot => Distance::Dot,
         Metric::Euclid => Distance::Euclid,
         Metric::Manhattan => Distance::Manhattan,
+    }
+}
+
+/// What an object says for it; nothing for the default.
+pub(super) fn spec_of_datatype(datatype: Datatype) -> Option<DatatypeSpec> {
+    match datatype {
+        Datatype::Float32 => None,
+        Datatype::Float16 => Some(DatatypeSpec::Float16),
     }
 }
 

@@ -98,6 +98,32 @@ async fn two_clients_that_make_the_same_collection_make_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn halves_are_told_returned_as_they_were_rounded_and_refused_where_they_hold_no_value() {
+    let server = Server::new();
+    let vectors = json!({"size": 2, "distance": "Dot", "datatype": "float16"});
+    server.ok("PUT", "/collections/c", json!({"vectors": vectors})).await;
+    let info = server.ok("GET", "/collections/c", Value::Null).await;
+    assert_eq!(info["config"]["params"]["vectors"], vectors);
+    let points = json!([{"id": 1, "vector": [0.1, 65504]}, {"id": 2, "vector": [2049, 0]}]);
+    server.ok("PUT", "/collections/c/points?wait=true", json!({"points": points})).await;
+    let all = json!({"ids": [1, 2], "with_vector": true, "with_payload": false});
+    let found = server.ok("POST", "/collections/c/points", all).await;
+    let rounded =
+        json!([{"id": 1, "vector": [0.099975586, 65504.0]}, {"id": 2, "vector": [2048.0, 0.0]}]);
+    assert_eq!(found, rounded);
+    let query = json!({"query": [0.5, 0], "limit": 1});
+    let found = server.ok("POST", "/collections/c/points/query", query).await;
+    assert_eq!(
+        (&found["points"][0]["id"], &found["points"][0]["score"]),
+        (&json!(2), &json!(1024.0))
+    );
+    let beyond = r#"{"points": [{"id": 3, "vector": [0, -70000]}]}"#;
+    server.refused("PUT", "/collections/c/points", beyond, 400, "value -70000 at position 1").await;
+    let bytes = r#"{"vectors": {"size": 2, "distance": "Dot", "datatype": "uint8"}}"#;
+    server.refused("PUT", "/collections/other", bytes, 501, "use `float16`").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn quantization_is_told_as_it_was_asked_for_and_searches_find_the_same_with_each() {
     let server = Server::new();
     let (bits4, int8) = (json!({"turbo": {"bits": "bits4"}}), json!({"scalar": {"type": "int8"}}));

@@ -55,7 +55,7 @@ struct HalfDown {
 /// A collection with a shard that serves and one that takes connections and says nothing.
 async fn half_down(search: Duration) -> HalfDown {
     let dir = tempfile::tempdir().unwrap();
-    let vectors = vec![VectorConfig { name: String::new(), size: 2, distance: Metric::Dot }];
+    let vectors = vec![VectorConfig::new("", 2, Metric::Dot)];
     let identity = Identity {
         collection: "c".into(),
         shard: "c-0".into(),

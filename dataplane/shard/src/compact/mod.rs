@@ -78,9 +78,8 @@ fn planned(shared: &Shared, manifest: &Manifest, view: &View) -> Result<Option<I
         Size { live: u64::from(input.segment.len()) - dead, dead }
     };
     let sizes: Vec<Size> = below.iter().map(size).collect();
-    let dimensions = shared.dimensions().iter().sum();
     let (flush, most) =
-        (shared.limits.mutable_entries as u64, shared.limits.merged_points(dimensions));
+        (shared.limits.mutable_entries as u64, shared.limits.merged_points(shared.dimensions()));
     let Some(range) = plan(&sizes, flush, most) else { return Ok(None) };
     below.truncate(range.end);
     let merged = below.split_off(range.start);
@@ -109,7 +108,7 @@ fn write(shared: &Shared, content: SegmentContent) -> Result<Arc<Segment>, OpenE
     let sparse = shared.identity.sparse.len();
     env::in_background(|| write_segment(&path, shared.disk_id, &content, &options, sparse))?;
     drop(content);
-    let segment = Segment::open(&path, number, shared.disk_id, shared.kinds(&shared.dimensions()))?;
+    let segment = Segment::open(&path, number, shared.disk_id, shared.kinds())?;
     segment.warm();
     env::in_background(|| index::prepare(shared, &segment));
     Ok(Arc::new(segment))

@@ -27,11 +27,13 @@ impl FileKind {
     /// The version of this kind of file that this program writes; it reads those from [`oldest`](Self::oldest) on.
     pub(crate) const fn version(self) -> u16 {
         match self {
-            FileKind::Manifest | FileKind::Wal | FileKind::Indexes | FileKind::Restoring => 1,
-            // 2: sparse vectors.
-            FileKind::Identity => 2,
-            // 2: graphs of blocks. 3: several vectors a point.
-            FileKind::Segment => 3,
+            FileKind::Manifest | FileKind::Wal | FileKind::Indexes => 1,
+            // 2: datatypes.
+            FileKind::Restoring => 2,
+            // 2: sparse vectors. 3: datatypes.
+            FileKind::Identity => 3,
+            // 2: graphs of blocks. 3: several vectors a point. 4: datatypes.
+            FileKind::Segment => 4,
         }
     }
 
@@ -168,10 +170,10 @@ mod tests {
         assert!(Header::read(&bytes, FileKind::Wal, None).is_err());
         assert!(Header::read(&bytes, FileKind::Segment, Some(Uuid::from_u128(6))).is_err());
         assert!(Header::read(&bytes[..63], FileKind::Segment, None).is_err());
-        let newer = Header { version: 4, ..header() }.to_bytes();
+        let newer = Header { version: 5, ..header() }.to_bytes();
         assert_eq!(
             Header::read(&newer, FileKind::Segment, None),
-            Err(HeaderError::TooNew { found: 4, known: 3 })
+            Err(HeaderError::TooNew { found: 5, known: 4 })
         );
         let none = Header { version: 0, ..header() }.to_bytes();
         assert!(Header::read(&none, FileKind::Segment, None).is_err());

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use shoal_vector::codes::{CodeBits, Coder, OwnStep, QueryCode, Rotation};
 use shoal_vector::simd::{Isa, Kernel, Line};
-use shoal_vector::{Metric, Quantization};
+use shoal_vector::{Datatype, Metric, Quantization};
 
 use super::beam::node_of;
 use super::blocks::{Blocks, bytes_of, lay_out, slots_for};
@@ -22,6 +22,8 @@ const LEARNED_FROM: usize = 20_000;
 pub(crate) struct BuildOptions {
     pub(crate) metric: Metric,
     pub(crate) dimensions: usize,
+    /// What vectors are written as beside it. They were rounded to it before.
+    pub(crate) datatype: Datatype,
     /// Candidates for each vector in the first pass.
     pub(crate) ef: usize,
     /// Candidates for each node in the second pass.
@@ -267,7 +269,7 @@ impl VectorsByNode<'_> {
 impl Distances for VectorsByNode<'_> {
     #[inline(always)]
     fn distance<K: Kernel>(&self, a: u32, b: u32) -> f32 {
-        self.metric.distance_in_task::<K>(self.vector(a), self.vector(b))
+        self.metric.distance_in_task::<K, f32>(self.vector(a), self.vector(b))
     }
 }
 
@@ -289,7 +291,8 @@ fn build_plain(vectors: &[&[f32]], options: &BuildOptions) -> Result<Built, Buil
         Isa::detect(),
         Scratch::default,
         |scratch, node| {
-            let scorer = Exact { vectors: &by_node, query: distances.vector(node), metric };
+            let scorer =
+                Exact { vectors: by_node.as_slice(), query: distances.vector(node), metric };
             candidates(blocks, scorer, options.refine_ef, scratch)
         },
     );

@@ -1,8 +1,10 @@
 //! Rescoring: the best that a walk found by codes are compared exactly, and those that may in truth be as near.
 
-use shoal_vector::simd::{Isa, Kernel, Task};
+use shoal_vector::Elements;
+use shoal_vector::simd::{Element, Isa, Kernel, Task};
 
 use super::beam::{distance_of, node_of, ordered, unordered};
+use super::residency::will_need;
 use super::scorer::{Exact, Scorer};
 use super::search::GraphRef;
 use super::target::Target;
@@ -53,11 +55,21 @@ impl Rescoring<'_> {
         };
         let best = self.worth_comparing(keys, doubt, accepts);
         let GraphRef { vectors, metric, .. } = self.graph;
-        let exact = Exact { vectors, query: self.target.query, metric };
-        let mut near = Isa::detect().run(Rescore { exact, nodes: &best });
+        let query = self.target.query;
+        let mut near = match vectors {
+            Elements::Float32(vectors) => self.compared(&best, Exact { vectors, query, metric }),
+            Elements::Float16(vectors) => self.compared(&best, Exact { vectors, query, metric }),
+        };
         near.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
         near.truncate(self.k);
         near
+    }
+
+    fn compared<E: Element>(&self, nodes: &[u32], exact: Exact<'_, E>) -> Vec<Near> {
+        let ask =
+            || nodes.iter().for_each(|&node| will_need(bytemuck::cast_slice(exact.vector(node))));
+        let compare = || Isa::detect().run(Rescore { exact, nodes });
+        self.graph.residency.compare(nodes.len(), ask, compare)
     }
 
     fn worth_comparing(&self, keys: &[u64], doubt: f32, accepts: impl Fn(u32) -> bool) -> Vec<u32> {
@@ -94,15 +106,15 @@ impl Rescoring<'_> {
 }
 
 /// Compares nodes exactly.
-struct Rescore<'a> {
-    exact: Exact<'a>,
+struct Rescore<'a, E> {
+    exact: Exact<'a, E>,
     nodes: &'a [u32],
 }
 
 /// Vectors asked for ahead of use.
 const RESCORE_AHEAD: usize = 4;
 
-impl Task for Rescore<'_> {
+impl<E: Element> Task for Rescore<'_, E> {
     type Output = Vec<Near>;
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use shoal_vector::Metric;
 use shoal_vector::codes::{CodeBits, QueryCode, SketchQuery};
-use shoal_vector::simd::Kernel;
+use shoal_vector::simd::{Element, Kernel};
 
 use super::beam::ordered;
 use super::blocks::Blocks;
@@ -207,15 +207,15 @@ const PAGE: usize = 4096;
 
 /// By the vectors as they are.
 #[derive(Clone, Copy)]
-pub(super) struct Exact<'a> {
-    pub(super) vectors: &'a [f32],
+pub(super) struct Exact<'a, E> {
+    pub(super) vectors: &'a [E],
     pub(super) query: &'a [f32],
     pub(super) metric: Metric,
 }
 
-impl<'a> Exact<'a> {
+impl<'a, E: Element> Exact<'a, E> {
     #[inline(always)]
-    pub(super) fn vector(&self, node: u32) -> &'a [f32] {
+    pub(super) fn vector(&self, node: u32) -> &'a [E] {
         let dimensions = self.query.len();
         &self.vectors[node as usize * dimensions..][..dimensions]
     }
@@ -233,11 +233,11 @@ impl<'a> Exact<'a> {
 
     #[inline(always)]
     pub(super) fn distance<K: Kernel>(&self, node: u32) -> f32 {
-        self.metric.distance_in_task::<K>(self.query, self.vector(node))
+        self.metric.distance_in_task::<K, E>(self.query, self.vector(node))
     }
 }
 
-impl Scorer for Exact<'_> {
+impl<E: Element> Scorer for Exact<'_, E> {
     #[inline(always)]
     unsafe fn distance4<K: Kernel>(&self, nodes: [u32; 4]) -> [i32; 4] {
         let mut distances = [0; 4];

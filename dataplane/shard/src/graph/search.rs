@@ -6,13 +6,14 @@
 use std::cell::RefCell;
 
 use roaring::RoaringBitmap;
-use shoal_vector::Metric;
 use shoal_vector::codes::{CodeBits, Coder, QueryCode, SketchQuery};
 use shoal_vector::simd::{Isa, Kernel, Task};
+use shoal_vector::{Elements, Metric};
 
 use super::beam::node_of;
 use super::blocks::Blocks;
 use super::rescore::{DOUBT, Near, Rescoring, rescored};
+use super::residency::Residency;
 use super::scan::Scan;
 use super::scorer::{Coded, Exact, Scorer, Sketched};
 use super::target::Target;
@@ -46,7 +47,9 @@ pub(crate) struct GraphRef<'a> {
     /// How codes were made; `None` if the blocks hold no codes.
     pub(crate) coder: Option<&'a Coder>,
     /// Vectors by node, one after the other.
-    pub(crate) vectors: &'a [f32],
+    pub(crate) vectors: Elements<'a>,
+    /// Whether they are in memory.
+    pub(crate) residency: &'a Residency,
     /// Sketches of the codes by node, or nothing.
     pub(crate) sketches: &'a [u8],
     pub(crate) metric: Metric,
@@ -191,8 +194,15 @@ impl Search<'_, '_> {
         let (blocks, metric) = (self.graph.blocks, self.graph.metric);
         let coder = self.graph.coder.filter(|_| !self.target.params.ignore);
         let Some(coder) = coder else {
-            let vectors = self.graph.vectors;
-            return self.planned(Exact { vectors, query: self.target.query, metric }, plan, ef);
+            let query = self.target.query;
+            return match self.graph.vectors {
+                Elements::Float32(vectors) => {
+                    self.planned(Exact { vectors, query, metric }, plan, ef)
+                }
+                Elements::Float16(vectors) => {
+                    self.planned(Exact { vectors, query, metric }, plan, ef)
+                }
+            };
         };
         let centred;
         let code = match metric {

@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use roaring::RoaringBitmap;
 use shoal_vector::codes::Rotation;
-use shoal_vector::{Metric, Quantization};
+use shoal_vector::{Datatype, Elements, Metric, Quantization};
 
 use super::*;
 use crate::api::QuantizationParams;
@@ -38,7 +38,16 @@ pub(super) fn vectors(
 }
 
 fn options(metric: Metric, dimensions: usize, quantization: Quantization) -> BuildOptions {
-    BuildOptions { metric, dimensions, ef: 60, refine_ef: 100, max_links: 32, quantization }
+    let datatype = Datatype::default();
+    BuildOptions {
+        metric,
+        dimensions,
+        datatype,
+        ef: 60,
+        refine_ef: 100,
+        max_links: 32,
+        quantization,
+    }
 }
 
 /// A built graph with its vectors by node.
@@ -50,6 +59,7 @@ struct World {
     rotation: Rotation,
     /// `None` to search without.
     sketches: Option<Pages>,
+    residency: Residency,
 }
 
 impl World {
@@ -60,7 +70,15 @@ impl World {
         let by_node =
             built.order.iter().flat_map(|&row| slices[row as usize].iter().copied()).collect();
         let rotation = Rotation::new(dimensions);
-        let mut world = Self { metric, built, by_node, dimensions, rotation, sketches: None };
+        let mut world = Self {
+            metric,
+            built,
+            by_node,
+            dimensions,
+            rotation,
+            sketches: None,
+            residency: Residency::default(),
+        };
         world.sketches = sketches(world.graph().blocks, world.built.coder.as_ref()).unwrap();
         world
     }
@@ -75,8 +93,9 @@ impl World {
         GraphRef {
             blocks,
             coder: coder.as_ref(),
-            vectors: &self.by_node,
+            vectors: Elements::Float32(&self.by_node),
             sketches: self.sketches.as_ref().map(Pages::bytes).unwrap_or_default(),
+            residency: &self.residency,
             metric: self.metric,
         }
     }

@@ -5,7 +5,8 @@
 //! and more of them as long as too few pass; where few do, all candidates are compared, and a payload is read only of
 //! what would be among the best. So an answer is the same as a scan's but for what a walk misses.
 
-use shoal_vector::simd::{Isa, Kernel, Task};
+use shoal_vector::Elements;
+use shoal_vector::simd::{Element, Isa, Kernel, Task};
 
 use super::ReadError;
 use super::matching::{Candidates, Checker, Filtering};
@@ -65,7 +66,7 @@ impl<'v> Search<'_, 'v> {
         checker: &mut Checker<'_>,
     ) -> Result<(), ReadError> {
         let Some(vector) = located.vector(self.number) else { return Ok(()) };
-        let distance = self.metric.distance(self.query, vector);
+        let distance = self.metric.distance_to(self.query, vector);
         if self.may_keep(distance) && checker.passes(&located)? {
             self.offer(distance, |_| located);
         }
@@ -152,7 +153,15 @@ impl<'v> Search<'_, 'v> {
     ) -> Result<(), ReadError> {
         for from in (0..bits.words().len()).step_by(WORDS_AT_A_TIME) {
             go_on()?;
-            let mut near = Isa::detect().run(Compare { search: self, placed, bits, from });
+            let isa = Isa::detect();
+            let mut near = match placed.segment.all_vectors(self.number) {
+                Elements::Float32(vectors) => {
+                    isa.run(Compare { search: self, vectors, bits, from })
+                }
+                Elements::Float16(vectors) => {
+                    isa.run(Compare { search: self, vectors, bits, from })
+                }
+            };
             // The nearest first, so that fewer payloads are looked at.
             near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
             for (distance, row) in near {
@@ -178,21 +187,22 @@ impl<'v> Search<'_, 'v> {
 const WORDS_AT_A_TIME: usize = 64;
 
 /// Compares some candidates of a segment; gives those that could be kept.
-struct Compare<'a, 'q, 'v> {
+struct Compare<'a, 'q, 'v, E> {
     search: &'a Search<'q, 'v>,
-    placed: &'v Placed,
+    /// All of the segment's.
+    vectors: &'v [E],
     bits: &'a Bits,
     /// Word of the rows' bits to begin with.
     from: usize,
 }
 
-impl Task for Compare<'_, '_, '_> {
+impl<E: Element> Task for Compare<'_, '_, '_, E> {
     type Output = Vec<(f32, u32)>;
 
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) -> Vec<(f32, u32)> {
-        let Self { search, placed, bits, from } = self;
-        let (dimensions, vectors) = (search.query.len(), placed.segment.all_vectors(search.number));
+        let Self { search, vectors, bits, from } = self;
+        let dimensions = search.query.len();
         let end = (from + WORDS_AT_A_TIME).min(bits.words().len());
         let mut near = Vec::new();
         // Loops, not iterators: their closures would not always be compiled for this kernel.
@@ -202,7 +212,7 @@ impl Task for Compare<'_, '_, '_> {
                 let row = place * 64 + left.trailing_zeros() as usize;
                 left &= left - 1;
                 let vector = &vectors[row * dimensions..][..dimensions];
-                let distance = search.metric.distance_in_task::<K>(search.query, vector);
+                let distance = search.metric.distance_in_task::<K, E>(search.query, vector);
                 if search.may_keep(distance) {
                     near.push((distance, row as u32));
                 }

@@ -80,9 +80,9 @@ impl<'v> Search<'_, 'v> {
             let located = candidates.located(member.point)?;
             let vector = located.vector(self.number)?;
             // Of a point that was written again another node stands for the vector.
-            let is_own = std::ptr::eq(vector.as_ptr(), member.vector.as_ptr());
+            let is_own = std::ptr::eq(vector.as_ptr(), member.vector.as_ptr().cast());
             is_own.then(|| {
-                let distance = self.metric.distance(self.query, vector);
+                let distance = self.metric.distance_to(self.query, vector);
                 (distance, located, candidates.is_sure(member.slot))
             })
         });
@@ -126,7 +126,7 @@ impl<'v> Search<'_, 'v> {
         let mut near: Vec<Found<'v>> = Vec::new();
         candidates.each(|located, sure| {
             if let Some(vector) = located.vector(self.number) {
-                near.push((self.metric.distance(self.query, vector), located, sure));
+                near.push((self.metric.distance_to(self.query, vector), located, sure));
             }
             go_on()
         })?;

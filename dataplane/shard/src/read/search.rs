@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use shoal_vector::simd::{Isa, Kernel, Task};
-use shoal_vector::{Hit, Metric, TopK};
+use shoal_vector::simd::{Element, Isa, Kernel, Task};
+use shoal_vector::{Elements, Hit, Metric, TopK};
 
 use super::filtered::Ways;
 use super::matching::{Checker, Filtering};
@@ -72,7 +72,7 @@ pub(super) fn walk_is_a_scan(ef: usize, points: usize) -> bool {
 impl<'v> Search<'_, 'v> {
     fn show(&mut self, located: Located<'v>) {
         let Some(vector) = located.vector(self.number) else { return };
-        let distance = self.metric.distance(self.query, vector);
+        let distance = self.metric.distance_to(self.query, vector);
         self.offer(distance, |_| located);
     }
 
@@ -185,7 +185,14 @@ impl<'v> Search<'_, 'v> {
     ) -> Result<(), ReadError> {
         for from in (0..placed.segment.rows(self.number)).step_by(SCANNED_AT_A_TIME) {
             go_on()?;
-            Isa::detect().run(Scan { search: self, placed, from });
+            match placed.segment.all_vectors(self.number) {
+                Elements::Float32(vectors) => {
+                    Isa::detect().run(Scan { search: self, placed, vectors, from })
+                }
+                Elements::Float16(vectors) => {
+                    Isa::detect().run(Scan { search: self, placed, vectors, from })
+                }
+            }
         }
         Ok(())
     }
@@ -195,24 +202,25 @@ impl<'v> Search<'_, 'v> {
 const SCANNED_AT_A_TIME: usize = 4096;
 
 /// Compares live points of a segment, some of them from a row on.
-struct Scan<'a, 'q, 'v> {
+struct Scan<'a, 'q, 'v, E> {
     search: &'a mut Search<'q, 'v>,
     placed: &'v Placed,
+    /// All of the segment's.
+    vectors: &'v [E],
     from: u32,
 }
 
-impl Task for Scan<'_, '_, '_> {
+impl<E: Element> Task for Scan<'_, '_, '_, E> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) {
-        let Self { search, placed, from } = self;
-        let segment = &placed.segment;
+        let Self { search, placed, vectors, from } = self;
         let dead = placed.dead_rows(search.number);
-        let vectors = segment.all_vectors(search.number).chunks_exact(search.query.len());
-        let some = vectors.skip(from as usize).take(SCANNED_AT_A_TIME);
+        let some =
+            vectors.chunks_exact(search.query.len()).skip(from as usize).take(SCANNED_AT_A_TIME);
         for (row, vector) in (from..).zip(some) {
-            let distance = search.metric.distance_in_task::<K>(search.query, vector);
+            let distance = search.metric.distance_in_task::<K, E>(search.query, vector);
             if search.top.may_keep(search.metric.score_of_distance(distance)) && !dead.contains(row)
             {
                 search.offer_of_segment(distance, placed, row);

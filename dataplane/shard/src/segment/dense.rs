@@ -9,12 +9,12 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use bytemuck::try_cast_slice;
-use shoal_vector::Metric;
 use shoal_vector::codes::{Coder, Rotation};
+use shoal_vector::{Datatype, Elements, Metric, VectorConfig};
 
 use super::graph_info::GraphInfo;
 use super::layout::{SectionEntry, SectionKind, u64_at};
-use crate::graph::{self, Blocks, GraphRef, Pages};
+use crate::graph::{self, Blocks, GraphRef, Pages, Residency};
 
 /// Stands for "none" among rows.
 pub(super) const NO_ROW: u32 = u32::MAX;
@@ -23,6 +23,7 @@ pub(super) const NO_ROW: u32 = u32::MAX;
 pub(super) struct Dense {
     number: usize,
     dimensions: usize,
+    datatype: Datatype,
     rows: u32,
     vectors: Range<usize>,
     blocks: Range<usize>,
@@ -35,6 +36,7 @@ pub(super) struct Dense {
     resident: OnceLock<Pages>,
     /// Sketches of the codes, once it did, where they pay.
     sketches: OnceLock<Pages>,
+    residency: Residency,
 }
 
 /// A vector's sizes, as a section says them; on disk each a u64, in this order.
@@ -42,15 +44,21 @@ pub(super) struct Dense {
 pub(super) struct VectorInfo {
     pub(super) dimensions: u64,
     pub(super) rows: u64,
+    /// Of an element. New in version 4, before which it was 4.
+    pub(super) bytes: u64,
 }
 
 impl VectorInfo {
     pub(super) fn to_bytes(self) -> Vec<u8> {
-        [self.dimensions, self.rows].iter().flat_map(|number| number.to_le_bytes()).collect()
+        [self.dimensions, self.rows, self.bytes]
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect()
     }
 
-    fn read(bytes: &[u8]) -> Option<Self> {
-        Some(Self { dimensions: u64_at(bytes, 0)?, rows: u64_at(bytes, 8)? })
+    fn read(section: &[u8], version: u16) -> Option<Self> {
+        let bytes = if version > 3 { u64_at(section, 16)? } else { 4 };
+        Some(Self { dimensions: u64_at(section, 0)?, rows: u64_at(section, 8)?, bytes })
     }
 }
 
@@ -62,7 +70,7 @@ impl Dense {
         directory: &[SectionEntry],
         version: u16,
         points: u64,
-        (number, dimensions): (usize, usize),
+        (number, config): (usize, &VectorConfig),
     ) -> Result<Self, String> {
         let range = |kind: SectionKind, needed: bool| {
             let found = directory.iter().find(|entry| entry.number == kind.number(number));
@@ -73,7 +81,8 @@ impl Dense {
         };
         let mut dense = Self {
             number,
-            dimensions,
+            dimensions: config.size,
+            datatype: config.datatype,
             rows: points as u32,
             vectors: range(SectionKind::Vectors, true)?,
             blocks: range(SectionKind::Blocks, version > 1)?,
@@ -83,13 +92,18 @@ impl Dense {
             graph: None,
             resident: OnceLock::new(),
             sketches: OnceLock::new(),
+            residency: Residency::default(),
         };
         if version > 2 {
             let info = &map[range(SectionKind::VectorInfo, true)?];
-            let info = VectorInfo::read(info).ok_or("section VectorInfo is too short")?;
-            if info.dimensions != dimensions as u64 {
-                let found = info.dimensions;
-                return Err(format!("vectors of {found} dimensions instead of {dimensions}"));
+            let info = VectorInfo::read(info, version).ok_or("section VectorInfo is too short")?;
+            let found = (info.dimensions, info.bytes);
+            let wanted = (config.size as u64, config.datatype.bytes() as u64);
+            if found != wanted {
+                return Err(format!(
+                    "vectors of {} elements of {} bytes instead of {} of {}",
+                    found.0, found.1, wanted.0, wanted.1
+                ));
             }
             dense.rows = u32::try_from(info.rows.min(points)).unwrap_or(0);
         }
@@ -102,8 +116,9 @@ impl Dense {
 
     fn check_lengths(&self, points: u64) -> Result<(), String> {
         let (rows, mapped) = (u64::from(self.rows), u64::from(self.number > 0));
+        let vector = (self.datatype.bytes() * self.dimensions) as u64;
         let lengths = [
-            (SectionKind::Vectors, &self.vectors, rows * 4 * self.dimensions as u64),
+            (SectionKind::Vectors, &self.vectors, rows * vector),
             (SectionKind::RowOrdinals, &self.ordinals, mapped * rows * 4),
             (SectionKind::OrdinalRows, &self.rows_by_ordinal, mapped * points * 4),
         ];
@@ -166,6 +181,7 @@ impl Dense {
             blocks,
             coder,
             vectors: self.all(map),
+            residency: &self.residency,
             sketches: self.sketches.get().map(Pages::bytes).unwrap_or_default(),
             metric,
         })
@@ -177,14 +193,13 @@ impl Dense {
     }
 
     /// All vectors, one after the other, by row. Sections are aligned, so this casts and never copies.
-    pub(super) fn all<'a>(&self, map: &'a [u8]) -> &'a [f32] {
-        try_cast_slice(&map[self.vectors.clone()]).unwrap_or_default()
+    pub(super) fn all<'a>(&self, map: &'a [u8]) -> Elements<'a> {
+        Elements::of_bytes(self.datatype, &map[self.vectors.clone()])
     }
 
     /// The vector of an ordinal, if the point has it.
-    pub(super) fn vector<'a>(&self, map: &'a [u8], ordinal: u32) -> Option<&'a [f32]> {
-        let row = self.row(map, ordinal)? as usize;
-        self.all(map).get(row * self.dimensions..)?.get(..self.dimensions)
+    pub(super) fn vector<'a>(&self, map: &'a [u8], ordinal: u32) -> Option<Elements<'a>> {
+        self.all(map).vector(self.row(map, ordinal)? as usize, self.dimensions)
     }
 
     /// The row of an ordinal, if the point has the vector.

@@ -19,7 +19,7 @@ pub(crate) enum SectionKind {
     Ids = 2,
     /// u64 seqs, by ordinal.
     Seqs = 3,
-    /// Of a vector: f32 vectors, by row.
+    /// Of a vector: vectors of f32 or f16, by row.
     Vectors = 4,
     /// u32 ordinals in order of ids.
     ByPlace = 8,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytemuck::try_cast_slice;
 use memmap2::Mmap;
 use shoal_vector::simd::{Kernel, Portable};
-use shoal_vector::{Metric, PointId, SparseVector};
+use shoal_vector::{Elements, Metric, PointId, SparseVector, VectorConfig};
 use uuid::Uuid;
 
 use super::Damage;
@@ -52,8 +52,8 @@ pub(crate) struct Segment {
 /// What vectors the points of a collection may have.
 #[derive(Clone, Copy)]
 pub(crate) struct Kinds<'a> {
-    /// Dimensions, by number of the vector.
-    pub(crate) dimensions: &'a [usize],
+    /// By number of the vector.
+    pub(crate) dense: &'a [VectorConfig],
     /// How many sparse ones.
     pub(crate) sparse: usize,
 }
@@ -96,20 +96,20 @@ impl Segment {
     }
 
     fn check(&mut self, kinds: Kinds<'_>, version: u16) -> Result<(), String> {
-        let Kinds { dimensions, sparse } = kinds;
+        let Kinds { dense, sparse } = kinds;
         // It is read soon, so it stays in memory.
         let checksum = |range: Range<usize>| crc32c::crc32c(&self.map[range]);
         let verified = self.verify_sections(SectionKind::is_verified_at_open, checksum);
         verified.map_err(|damage| damage.detail)?;
         self.check_shape(version)?;
-        if version < 3 && (dimensions.len(), sparse) != (1, 0) {
-            return Err(format!("one vector a point instead of {}", dimensions.len() + sparse));
+        if version < 3 && (dense.len(), sparse) != (1, 0) {
+            return Err(format!("one vector a point instead of {}", dense.len() + sparse));
         }
         let points = self.summary.points;
         for number in 0..sparse {
             self.sparse.push(Sparse::open(&self.map, &self.directory, points, number)?);
         }
-        for vector in dimensions.iter().copied().enumerate() {
+        for vector in dense.iter().enumerate() {
             let dense = Dense::open(&self.map, &self.directory, version, points, vector)?;
             self.dense.push(dense);
         }
@@ -216,18 +216,18 @@ impl Segment {
     }
 
     /// All vectors of a number, one after the other, by row.
-    pub(crate) fn all_vectors(&self, number: usize) -> &[f32] {
-        self.dense.get(number).map_or(&[], |dense| dense.all(&self.map))
+    pub(crate) fn all_vectors(&self, number: usize) -> Elements<'_> {
+        self.dense.get(number).map_or(Elements::Float32(&[]), |dense| dense.all(&self.map))
     }
 
     /// The vector of a number, if the point of this ordinal has it.
-    pub(crate) fn vector(&self, number: usize, ordinal: u32) -> Option<&[f32]> {
+    pub(crate) fn vector(&self, number: usize, ordinal: u32) -> Option<Elements<'_>> {
         self.dense.get(number)?.vector(&self.map, ordinal)
     }
 
     /// A copy of all the vectors that the point of an ordinal has.
     pub(crate) fn vectors_of(&self, ordinal: u32) -> Vectors {
-        let one = |number| Some((number, self.vector(number, ordinal)?.into()));
+        let one = |number| Some((number, self.vector(number, ordinal)?.to_vec().into()));
         let dense: Vectors = (0..self.vectors()).filter_map(one).collect();
         let one = |number| Some((number, Arc::new(self.sparse(number, ordinal)?)));
         dense.with_sparse((0..self.sparse.len()).filter_map(one))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use shoal_vector::codes::{CodeBits, Rotation};
 use shoal_vector::sparse::dot;
-use shoal_vector::{Metric, PointId, Quantization, SparseVector};
+use shoal_vector::{Datatype, Elements, Metric, PointId, Quantization, SparseVector, VectorConfig};
 use uuid::Uuid;
 
 use super::*;
@@ -23,6 +23,15 @@ const DIMENSIONS: usize = 5;
 const SPARSE: usize = 2;
 /// Of a collection with three vectors, the first of which has those above.
 const SEVERAL: [usize; 3] = [DIMENSIONS, 3, 8];
+
+/// Vectors of these dimensions. What the tests write of them are small whole numbers, which any datatype holds.
+fn configs(dimensions: &[usize], datatype: Datatype) -> Vec<VectorConfig> {
+    let config = |(number, &size): (usize, &usize)| {
+        let distance = [Metric::Euclid, Metric::Manhattan, Metric::Cosine][number];
+        VectorConfig { datatype, ..VectorConfig::new(format!("v{number}"), size, distance) }
+    };
+    dimensions.iter().enumerate().map(config).collect()
+}
 
 fn id(n: u64) -> PointId {
     match n % 3 {
@@ -63,15 +72,20 @@ fn write(path: &Path, content: &SegmentContent) {
 }
 
 fn write_with(path: &Path, content: &SegmentContent, dimensions: &[usize]) {
-    let options = |(number, &dimensions): (usize, &usize)| BuildOptions {
-        metric: [Metric::Euclid, Metric::Manhattan, Metric::Cosine][number],
-        dimensions,
+    write_as(path, content, &configs(dimensions, Datatype::Float32));
+}
+
+fn write_as(path: &Path, content: &SegmentContent, configs: &[VectorConfig]) {
+    let options = |(number, config): (usize, &VectorConfig)| BuildOptions {
+        metric: config.distance,
+        dimensions: config.size,
+        datatype: config.datatype,
         ef: 20,
         refine_ef: 20,
         max_links: 16,
         quantization: [Quantization::Bits4, Quantization::None, Quantization::Int8][number],
     };
-    let options: Vec<BuildOptions> = dimensions.iter().enumerate().map(options).collect();
+    let options: Vec<BuildOptions> = configs.iter().enumerate().map(options).collect();
     write_segment(path, DISK, content, &options, SPARSE).unwrap();
 }
 
@@ -80,7 +94,11 @@ fn open(path: &Path) -> Result<Segment, OpenError> {
 }
 
 fn open_with(path: &Path, dimensions: &[usize]) -> Result<Segment, OpenError> {
-    Segment::open(path, 1, DISK, Kinds { dimensions, sparse: SPARSE })
+    open_as(path, &configs(dimensions, Datatype::Float32))
+}
+
+fn open_as(path: &Path, configs: &[VectorConfig]) -> Result<Segment, OpenError> {
+    Segment::open(path, 1, DISK, Kinds { dense: configs, sparse: SPARSE })
 }
 
 fn check(segment: &Segment, content: &SegmentContent) {
@@ -97,7 +115,8 @@ fn check(segment: &Segment, content: &SegmentContent) {
         assert_eq!(segment.seq(spot.ordinal), put.seq);
         for number in 0..segment.vectors() {
             let vector = put.vectors.get(number);
-            assert_eq!(segment.vector(number, spot.ordinal), vector.map(|vector| &**vector));
+            let found = segment.vector(number, spot.ordinal).map(Elements::to_vec);
+            assert_eq!(found.as_deref(), vector.map(|vector| &**vector));
             let row = segment.row(number, spot.ordinal);
             assert_eq!(row.is_some(), vector.is_some());
             assert!(row.is_none_or(|row| segment.ordinal_of(number, row) == spot.ordinal));
@@ -281,12 +300,57 @@ fn a_segment_of_another_disk_or_dimension_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("segment");
     write(&path, &content(10, 0, 0, |_| vec![]));
-    let kinds = Kinds { dimensions: &[DIMENSIONS], sparse: SPARSE };
+    let kinds = Kinds { dense: &configs(&[DIMENSIONS], Datatype::Float32), sparse: SPARSE };
     assert!(Segment::open(&path, 1, Uuid::from_u128(4), kinds).is_err());
     let more = Kinds { sparse: SPARSE + 1, ..kinds };
     assert!(Segment::open(&path, 1, DISK, more).is_err());
     for others in [&[DIMENSIONS + 1][..], &SEVERAL] {
         assert!(open_with(&path, others).is_err());
+    }
+    let refused = open_as(&path, &configs(&[DIMENSIONS], Datatype::Float16)).map(drop);
+    assert!(refused.unwrap_err().to_string().contains("of 4 bytes instead of 5 of 2"));
+}
+
+#[test]
+fn halves_read_back_as_they_were_rounded_in_half_the_bytes_and_are_found_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = lacking(60, |n| n % 29);
+    let (mut lengths, mut found) = (Vec::new(), Vec::new());
+    for datatype in Datatype::ALL {
+        let (path, configs) = (dir.path().join(datatype.name()), configs(&SEVERAL, datatype));
+        write_as(&path, &content, &configs);
+        let segment = open_as(&path, &configs).unwrap();
+        check(&segment, &content);
+        let entries = layout::decode_directory(&fs::read(&path).unwrap()).unwrap();
+        let vectors = layout::SectionKind::Vectors;
+        let len = |number| entries.iter().find(|e| e.number == vectors.number(number)).unwrap().len;
+        lengths.push([0, 1, 2].map(len));
+        let dead = roaring::RoaringBitmap::new();
+        for (number, config) in configs.iter().enumerate() {
+            let query = vector(7, config.size);
+            let graph = segment.graph(number, config.distance).unwrap();
+            for ignore in [false, true] {
+                let params = QuantizationParams { ignore, ..QuantizationParams::default() };
+                let target = Target::new(&query, &Rotation::new(config.size), params);
+                let near = graph::search(graph, &target, 99, 99, Accepted::Living { dead: &dead });
+                let score = |near: &graph::Near| {
+                    (segment.id(segment.ordinal_of(number, near.node)), near.distance.to_bits())
+                };
+                found.push(near.iter().map(score).collect::<Vec<_>>());
+            }
+        }
+    }
+    assert_eq!(lengths[0], lengths[1].map(|len| 2 * len));
+    let (floats, halves) = found.split_at(2 * SEVERAL.len());
+    for (a, b) in floats.iter().zip(halves) {
+        // Graphs are built by threads that race, so what is equally near may stand in another order.
+        let sorted = |found: &[(PointId, u32)]| {
+            let mut found = found.to_vec();
+            found.sort();
+            found
+        };
+        assert!(a.len() > 20);
+        assert_eq!(sorted(a), sorted(b));
     }
 }
 
@@ -329,6 +393,8 @@ fn each_graph_says_by_what_it_is_walked() {
 const VERSION_1: &[u8] = include_bytes!("fixtures/version-1.seg");
 /// Written by version 2, from the same: there was one vector, which every point had.
 const VERSION_2: &[u8] = include_bytes!("fixtures/version-2.seg");
+/// Written by version 3, from [`lacking`]: all vectors were of f32.
+const VERSION_3: &[u8] = include_bytes!("fixtures/version-3.seg");
 
 /// Opens a segment of an earlier version, and checks all of it but its graph.
 fn of_version(bytes: &[u8]) -> Segment {
@@ -336,7 +402,7 @@ fn of_version(bytes: &[u8]) -> Segment {
     let path = dir.path().join("segment");
     fs::write(&path, bytes).unwrap();
     assert!(open_with(&path, &SEVERAL).is_err() && open(&path).is_err());
-    let kinds = Kinds { dimensions: &[DIMENSIONS], sparse: 0 };
+    let kinds = Kinds { dense: &configs(&[DIMENSIONS], Datatype::Float32), sparse: 0 };
     let segment = Segment::open(&path, 1, DISK, kinds).unwrap();
     check(&segment, &content(24, 5, 5, |n| format!("{{\"n\":{n}}}").into_bytes()));
     for place in 0..segment.len() {
@@ -361,4 +427,14 @@ fn a_segment_of_version_2_reads_as_it_was_written_and_its_graph_is_walked() {
     let dead = roaring::RoaringBitmap::new();
     let found = graph::search(graph, &target, 24, 24, Accepted::Living { dead: &dead });
     assert_eq!((found.len(), segment.id(found[0].node)), (24, id(3)));
+}
+
+#[test]
+fn a_segment_of_version_3_reads_as_it_was_written_and_is_one_of_floats() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("segment");
+    fs::write(&path, VERSION_3).unwrap();
+    check(&open_with(&path, &SEVERAL).unwrap(), &lacking(24, |n| n));
+    assert_eq!(read_all(&path, &SEVERAL), Ok(()));
+    assert!(open_as(&path, &configs(&SEVERAL, Datatype::Float16)).is_err());
 }

@@ -72,7 +72,7 @@ pub(crate) fn write_segment(
         let dimensions = options.first().map_or(0, |options| options.dimensions);
         write_points(&mut out, content, &order, dimensions)?;
         for (number, (rows, options)) in rows.iter().zip(options).enumerate() {
-            write_vectors(&mut out, content, (number, rows), &order, options.dimensions)?;
+            write_vectors(&mut out, content, (number, rows), &order, options)?;
         }
         for number in 0..sparse {
             write_sparse(&mut out, content, number, &order)?;
@@ -158,13 +158,17 @@ fn write_vectors(
     content: &SegmentContent,
     (number, Rows { graph, places }): (usize, &Rows),
     order: &Order,
-    dimensions: usize,
+    options: &BuildOptions,
 ) -> io::Result<()> {
-    let info = VectorInfo { dimensions: dimensions as u64, rows: places.len() as u64 };
+    let info = VectorInfo {
+        dimensions: options.dimensions as u64,
+        rows: places.len() as u64,
+        bytes: options.datatype.bytes() as u64,
+    };
     out.section_of(number, SectionKind::VectorInfo, [info.to_bytes()])?;
     let by_row = places.iter().filter_map(|&place| {
         let vector: &[f32] = content.puts.get(place as usize)?.1.vectors.get(number)?;
-        Some(bytemuck::cast_slice::<f32, u8>(vector))
+        Some(options.datatype.bytes_of(vector))
     });
     out.section_of(number, SectionKind::Vectors, by_row)?;
     if number > 0 {

@@ -12,9 +12,10 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::api::Identity;
+use crate::identity::Identity2;
 use crate::limits::SNAPSHOT_CHUNK_BYTES;
 
-/// Version of the stream. 2: the wanted indexes, as the last file.
+/// Version of the stream. 2: datatypes, and the wanted indexes as the last file.
 pub(super) const VERSION: u16 = 2;
 
 const MAGIC: [u8; 8] = *b"shoalsnp";
@@ -51,6 +52,21 @@ pub(super) struct Start {
     pub(super) identity: Identity,
     pub(super) flushed_seq: u64,
     pub(super) seq: u64,
+}
+
+/// The same as version 1 had it.
+#[derive(Deserialize)]
+struct Start1 {
+    origin: Uuid,
+    identity: Identity2,
+    flushed_seq: u64,
+    seq: u64,
+}
+
+impl From<Start1> for Start {
+    fn from(Start1 { origin, identity, flushed_seq, seq }: Start1) -> Self {
+        Self { origin, identity: identity.into(), flushed_seq, seq }
+    }
 }
 
 /// What a file is. Variants are only ever added at the end.
@@ -224,8 +240,8 @@ enum At {
 
 /// Reads frames from bytes that come in pieces. Holds one frame at most, and what was pushed with its end.
 pub(super) struct Reader {
-    id: Uuid,
     version: u16,
+    id: Uuid,
     at: At,
     buffer: Vec<u8>,
     read: usize,
@@ -331,6 +347,7 @@ fn event(
     body: &[u8],
 ) -> Result<Event<'_>, StreamError> {
     Ok(match kind {
+        Kind::Start if version == 1 => Event::Start(version, id, decode::<Start1>(body)?.into()),
         Kind::Start => Event::Start(version, id, decode(body)?),
         Kind::File => Event::File(file, decode(body)?),
         Kind::Chunk => Event::Chunk(body),

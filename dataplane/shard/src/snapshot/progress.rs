@@ -12,7 +12,7 @@ use super::frame::{FileName, Start, Sum};
 use crate::api::Identity;
 use crate::disk;
 use crate::error::OpenError;
-use crate::format::{FileKind, read_sealed, write_sealed};
+use crate::format::{FileKind, Header, read_sealed, write_sealed};
 
 const FILE: &str = "restoring";
 
@@ -33,8 +33,9 @@ impl Progress {
     /// What is held in a folder; `None` if nothing can be gone on with.
     pub(super) fn read(dir: &Path) -> Option<Self> {
         let read = read_sealed::<Self>(&dir.join(FILE), FileKind::Restoring, None);
-        // One that does not read says as much as is needed: restore from the beginning.
-        read.ok().flatten().map(|(_, progress)| progress)
+        // One that does not read, or is of another version, says as much as is needed: restore from the beginning.
+        let own = |(header, _): &(Header, Self)| header.version == FileKind::Restoring.version();
+        read.ok().flatten().filter(own).map(|(_, progress)| progress)
     }
 
     pub(super) fn write(&self, dir: &Path) -> Result<(), OpenError> {

@@ -253,9 +253,8 @@ impl Restore {
 
     /// Reads all segments. What the first disk had lost before the snapshot was taken shows here.
     fn verify(&self, disk_id: Uuid) -> Result<(), OpenError> {
-        let dimensions: Vec<usize> =
-            self.identity.vectors.iter().map(|vector| vector.size).collect();
-        let kinds = Kinds { dimensions: &dimensions, sparse: self.identity.sparse.len() };
+        let vectors = &self.identity.vectors;
+        let kinds = Kinds { dense: vectors, sparse: self.identity.sparse.len() };
         let manifest = self.manifest(disk_id)?;
         for placed in open_segments(&self.dir, disk_id, kinds, &manifest)? {
             let corrupt =

@@ -24,7 +24,7 @@ use shoal_vector::{
 };
 
 pub(crate) fn identity(size: usize, distance: Metric) -> Identity {
-    identity_of(vec![VectorConfig { name: String::new(), size, distance }])
+    identity_of(vec![VectorConfig::new("", size, distance)])
 }
 
 pub(crate) fn identity_of(vectors: Vec<VectorConfig>) -> Identity {
@@ -162,7 +162,9 @@ impl Model {
         let one = |config: &VectorConfig| {
             let named = |(name, _): &&(String, Vec<f32>)| *name == config.name;
             let new = given.iter().find(named);
-            let new = new.map(|(_, vector)| config.distance.preprocess(vector.clone()));
+            let new = new.map(|(_, vector)| {
+                config.datatype.rounded(config.distance.preprocess(vector.clone()))
+            });
             let vector = new.or_else(|| before.iter().find(named).map(|(_, old)| old.clone()))?;
             Some((config.name.clone(), vector))
         };

@@ -8,8 +8,8 @@ use shoal_shard::api::Identity;
 use shoal_vector::op::Selector;
 use shoal_vector::payload::{IndexKind, PayloadIndex};
 use shoal_vector::{
-    Filter, Metric, Op, PointId, PointVectors, PointWithSparse, SparseVector, SparseVectorConfig,
-    VectorConfig,
+    Datatype, Filter, Metric, Op, PointId, PointVectors, PointWithSparse, SparseVector,
+    SparseVectorConfig, VectorConfig,
 };
 
 use crate::common::identity_of;
@@ -29,8 +29,9 @@ pub(crate) fn random_ids(rng: &mut StdRng) -> Vec<PointId> {
 }
 
 pub(crate) fn random_vector(size: usize, rng: &mut StdRng) -> Vec<f32> {
-    // Few values, so that ties and zero vectors are frequent.
-    (0..size).map(|_| f32::from(rng.random_range(-2i8..3))).collect()
+    // Few values, so that ties and zero vectors are frequent; some are rounded where halves are stored.
+    let scale = if rng.random_ratio(1, 3) { 1.0 / 3.0 } else { 1.0 };
+    (0..size).map(|_| scale * f32::from(rng.random_range(-2i8..3))).collect()
 }
 
 /// One unnamed vector, as most collections have, or some with names.
@@ -40,10 +41,10 @@ pub(crate) fn random_configs(rng: &mut StdRng) -> Vec<VectorConfig> {
         1 => &["a", "b"],
         _ => &["b", "", "a"],
     };
-    let config = |name: &&str| VectorConfig {
-        name: (*name).to_owned(),
-        size: rng.random_range(1..4),
-        distance: *METRICS.choose(rng).unwrap(),
+    let config = |name: &&str| {
+        let vector =
+            VectorConfig::new(*name, rng.random_range(1..4), *METRICS.choose(rng).unwrap());
+        VectorConfig { datatype: *Datatype::ALL.choose(rng).unwrap(), ..vector }
     };
     names.iter().map(config).collect()
 }

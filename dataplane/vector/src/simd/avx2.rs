@@ -2,8 +2,10 @@
 
 use std::arch::x86_64::*;
 
+use half::f16;
+
 use super::hadamard::{Floats, hadamard};
-use super::{FLOAT_LANES, Kernel, Pairs, Portable};
+use super::{Element, FLOAT_LANES, Kernel, Pairs, Portable};
 
 /// The kernel of x86 processors since 2013.
 pub(super) struct Avx2;
@@ -109,6 +111,21 @@ impl Floats for Eight {
     }
 }
 
+/// 8 elements as floats.
+///
+/// # Safety
+/// The processor must have AVX and F16C, and there must be as many.
+#[inline(always)]
+unsafe fn floats<E: Element>(from: *const E) -> __m256 {
+    // SAFETY: one load of 8 elements, of the type that the constant tells.
+    unsafe {
+        match E::HALF {
+            true => _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
+            false => _mm256_loadu_ps(from.cast()),
+        }
+    }
+}
+
 impl Kernel for Avx2 {
     #[inline(always)]
     unsafe fn dot4_nibbles(codes: [*const u8; 4], query: *const i8, bytes: usize) -> [i32; 4] {
@@ -182,7 +199,7 @@ impl Kernel for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn sum_pairs(pairs: Pairs, a: *const f32, b: *const f32, len: usize) -> f32 {
+    unsafe fn sum_pairs<E: Element>(pairs: Pairs, a: *const f32, b: *const E, len: usize) -> f32 {
         // SAFETY: loads of 8 elements within `len`.
         unsafe {
             let sign = _mm256_set1_ps(-0.0);
@@ -190,7 +207,7 @@ impl Kernel for Avx2 {
             for at in (0..len).step_by(FLOAT_LANES) {
                 for (i, sum) in sums.iter_mut().enumerate() {
                     let a = _mm256_loadu_ps(a.add(at + 8 * i));
-                    let b = _mm256_loadu_ps(b.add(at + 8 * i));
+                    let b = floats(b.add(at + 8 * i));
                     let term = match pairs {
                         Pairs::Products => _mm256_mul_ps(a, b),
                         Pairs::Squares => {
@@ -268,6 +285,18 @@ impl Kernel for Avx2 {
             }
             sum
         }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(halves: &[f16; FLOAT_LANES]) -> [f32; FLOAT_LANES] {
+        let mut out = [0.0; FLOAT_LANES];
+        for at in (0..FLOAT_LANES).step_by(8) {
+            // SAFETY: 8 elements of each.
+            unsafe {
+                _mm256_storeu_ps(out.as_mut_ptr().add(at), floats(halves.as_ptr().add(at)));
+            }
+        }
+        out
     }
 
     #[inline(always)]

@@ -2,9 +2,11 @@
 
 use std::arch::x86_64::*;
 
+use half::f16;
+
 use super::avx2::sum_halves;
 use super::hadamard::{Floats, hadamard};
-use super::{FLOAT_LANES, Kernel, LEAST_TRANSFORM, Pairs, Portable};
+use super::{Element, FLOAT_LANES, Kernel, LEAST_TRANSFORM, Pairs, Portable};
 
 /// The kernel of x86 servers since 2019; those since 2021 can count bits too.
 pub(super) struct Avx512<const COUNTS: bool>;
@@ -130,6 +132,21 @@ impl Floats for Sixteen {
     }
 }
 
+/// 16 elements as floats.
+///
+/// # Safety
+/// The processor must have AVX-512, and there must be as many.
+#[inline(always)]
+unsafe fn floats<E: Element>(from: *const E) -> __m512 {
+    // SAFETY: one load of 16 elements, of the type that the constant tells.
+    unsafe {
+        match E::HALF {
+            true => _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())),
+            false => _mm512_loadu_ps(from.cast()),
+        }
+    }
+}
+
 impl<const COUNTS: bool> Kernel for Avx512<COUNTS> {
     #[inline(always)]
     unsafe fn dot4_nibbles(codes: [*const u8; 4], query: *const i8, bytes: usize) -> [i32; 4] {
@@ -228,14 +245,14 @@ impl<const COUNTS: bool> Kernel for Avx512<COUNTS> {
     }
 
     #[inline(always)]
-    unsafe fn sum_pairs(pairs: Pairs, a: *const f32, b: *const f32, len: usize) -> f32 {
+    unsafe fn sum_pairs<E: Element>(pairs: Pairs, a: *const f32, b: *const E, len: usize) -> f32 {
         // SAFETY: loads of 16 elements within `len`.
         unsafe {
             let mut sums = [_mm512_setzero_ps(); 2];
             for at in (0..len).step_by(FLOAT_LANES) {
                 for (i, sum) in sums.iter_mut().enumerate() {
                     let a = _mm512_loadu_ps(a.add(at + 16 * i));
-                    let b = _mm512_loadu_ps(b.add(at + 16 * i));
+                    let b = floats(b.add(at + 16 * i));
                     let term = match pairs {
                         Pairs::Products => _mm512_mul_ps(a, b),
                         Pairs::Squares => {
@@ -309,6 +326,18 @@ impl<const COUNTS: bool> Kernel for Avx512<COUNTS> {
             }
             sum
         }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(halves: &[f16; FLOAT_LANES]) -> [f32; FLOAT_LANES] {
+        let mut out = [0.0; FLOAT_LANES];
+        for at in (0..FLOAT_LANES).step_by(16) {
+            // SAFETY: 16 elements of each.
+            unsafe {
+                _mm512_storeu_ps(out.as_mut_ptr().add(at), floats(halves.as_ptr().add(at)));
+            }
+        }
+        out
     }
 
     #[inline(always)]

@@ -1,5 +1,9 @@
 //! The operations that each instruction set has its own form of.
 
+use half::f16;
+
+use super::Element;
+
 /// 64 bytes on a cache line of their own: what kernels load from must be aligned so.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -95,12 +99,19 @@ pub trait Kernel {
     /// See the trait.
     unsafe fn dot_i8(a: *const i8, b: *const i8, sum_b: i32, bytes: usize) -> i32;
 
-    /// Sum over pairs of `len` floats, a multiple of [`FLOAT_LANES`]: in so many lanes, of which then the upper half is added
-    /// to the lower until one is left. Products are rounded before they are added, so every kernel gives the same.
+    /// Sum over pairs of `len` floats and elements, a multiple of [`FLOAT_LANES`]: in so many lanes, of which then the upper
+    /// half is added to the lower until one is left. Products are rounded before they are added, so every kernel gives the
+    /// same.
     ///
     /// # Safety
     /// See the trait.
-    unsafe fn sum_pairs(pairs: Pairs, a: *const f32, b: *const f32, len: usize) -> f32;
+    unsafe fn sum_pairs<E: Element>(pairs: Pairs, a: *const f32, b: *const E, len: usize) -> f32;
+
+    /// Halves as floats.
+    ///
+    /// # Safety
+    /// See the trait.
+    unsafe fn widen(halves: &[f16; FLOAT_LANES]) -> [f32; FLOAT_LANES];
 
     /// Walsh-Hadamard transform of `len` floats, a power of two and [`LEAST_TRANSFORM`] or more, times `scale`. In stages: of
     /// neighbours first, then of what lies 2, 4 and so on apart, each makes `a + b` and `a - b` of two; every kernel rounds

@@ -8,6 +8,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod element;
 mod hadamard;
 mod kernel;
 #[cfg(target_arch = "aarch64")]
@@ -18,6 +19,7 @@ mod tests;
 
 use std::sync::OnceLock;
 
+pub use element::Element;
 pub use kernel::{BEAM_LANES, FLOAT_LANES, Kernel, LEAST_TRANSFORM, Line, ONES_ROOM, Pairs};
 pub use portable::Portable;
 

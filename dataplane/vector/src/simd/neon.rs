@@ -1,9 +1,12 @@
 //! NEON: 64-bit ARM.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
+
+use half::f16;
 
 use super::hadamard::{Floats, hadamard};
-use super::{FLOAT_LANES, Kernel, Pairs, Portable};
+use super::{Element, FLOAT_LANES, Kernel, Pairs, Portable};
 
 /// The kernel of ARM servers and Apple's laptops.
 pub(super) struct Neon;
@@ -61,6 +64,29 @@ impl Floats for Four {
             let signs = vld1q_f32([1.0, 1.0, -1.0, -1.0].as_ptr());
             Self(vfmaq_f32(vextq_f32::<2>(x, x), x, signs))
         }
+    }
+}
+
+/// 4 elements as floats. The instruction is older than what Rust has of f16.
+///
+/// # Safety
+/// There must be as many.
+#[inline(always)]
+unsafe fn floats<E: Element>(from: *const E) -> float32x4_t {
+    // SAFETY: one load of 4 elements, of the type that the constant tells; every aarch64 processor widens halves.
+    unsafe {
+        if !E::HALF {
+            return vld1q_f32(from.cast());
+        }
+        let (halves, floats): (uint16x4_t, float32x4_t);
+        halves = vld1_u16(from.cast());
+        asm!(
+            "fcvtl {floats:v}.4s, {halves:v}.4h",
+            floats = lateout(vreg) floats,
+            halves = in(vreg) halves,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+        floats
     }
 }
 
@@ -140,13 +166,13 @@ impl Kernel for Neon {
     }
 
     #[inline(always)]
-    unsafe fn sum_pairs(pairs: Pairs, a: *const f32, b: *const f32, len: usize) -> f32 {
+    unsafe fn sum_pairs<E: Element>(pairs: Pairs, a: *const f32, b: *const E, len: usize) -> f32 {
         // SAFETY: loads of 4 elements within `len`.
         unsafe {
             let mut sums = [vdupq_n_f32(0.0); 8];
             for at in (0..len).step_by(FLOAT_LANES) {
                 for (i, sum) in sums.iter_mut().enumerate() {
-                    let (a, b) = (vld1q_f32(a.add(at + 4 * i)), vld1q_f32(b.add(at + 4 * i)));
+                    let (a, b) = (vld1q_f32(a.add(at + 4 * i)), floats(b.add(at + 4 * i)));
                     let term = match pairs {
                         Pairs::Products => vmulq_f32(a, b),
                         Pairs::Squares => {
@@ -206,6 +232,16 @@ impl Kernel for Neon {
     unsafe fn planes(elements: *const i8, len: usize, planes: *mut u8, stride: usize) -> i32 {
         // SAFETY: by the same contract.
         unsafe { Portable::planes(elements, len, planes, stride) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(halves: &[f16; FLOAT_LANES]) -> [f32; FLOAT_LANES] {
+        let mut out = [0.0; FLOAT_LANES];
+        for at in (0..FLOAT_LANES).step_by(4) {
+            // SAFETY: 4 elements of each.
+            unsafe { vst1q_f32(out.as_mut_ptr().add(at), floats(halves.as_ptr().add(at))) };
+        }
+        out
     }
 
     #[inline(always)]

@@ -1,6 +1,8 @@
 //! What each operation means, in plain Rust. Also what runs where there is no kernel for the processor.
 
-use super::{FLOAT_LANES, Kernel, Pairs};
+use half::f16;
+
+use super::{Element, FLOAT_LANES, Kernel, Pairs};
 
 /// The plain kernel.
 pub struct Portable;
@@ -60,14 +62,14 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
-    unsafe fn sum_pairs(pairs: Pairs, a: *const f32, b: *const f32, len: usize) -> f32 {
+    unsafe fn sum_pairs<E: Element>(pairs: Pairs, a: *const f32, b: *const E, len: usize) -> f32 {
         // SAFETY: the caller's pointers lead to `len` elements.
         let (a, b) =
             unsafe { (std::slice::from_raw_parts(a, len), std::slice::from_raw_parts(b, len)) };
         let mut sums = [0.0f32; FLOAT_LANES];
         for (a, b) in a.chunks_exact(FLOAT_LANES).zip(b.chunks_exact(FLOAT_LANES)) {
             for lane in 0..FLOAT_LANES {
-                sums[lane] += pairs.term(a[lane], b[lane]);
+                sums[lane] += pairs.term(a[lane], b[lane].to_float());
             }
         }
         let mut width = FLOAT_LANES / 2;
@@ -133,6 +135,11 @@ impl Kernel for Portable {
             }
             sum
         }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(halves: &[f16; FLOAT_LANES]) -> [f32; FLOAT_LANES] {
+        halves.map(f16::to_f32)
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use shoal_crds::collection::{Quantization, ShardSlots, VectorSpec};
 use shoal_crds::{defaults, labels};
 
 use super::super::claims::VOLUME;
-use super::super::validate::{Valid, distance_name};
+use super::super::validate::{Valid, distance_name, own_datatype};
 use super::{collection_labels, replica_labels};
 use crate::kubernetes::in_sync;
 use crate::kubernetes::meta;
@@ -115,7 +115,14 @@ fn arguments(valid: &Valid, part: &ShardSlots) -> Vec<String> {
 fn vectors(valid: &Valid) -> String {
     let vectors = valid.vectors.iter();
     let list: Vec<_> = vectors
-        .map(|v| json!({"distance": distance_name(v.distance), "name": v.name, "size": v.size}))
+        .map(|v| {
+            let mut told =
+                json!({"distance": distance_name(v.distance), "name": v.name, "size": v.size});
+            if let Some(own) = own_datatype(v) {
+                told["datatype"] = json!(own);
+            }
+            told
+        })
         .collect();
     json!(list).to_string()
 }
@@ -167,6 +174,8 @@ fn inputs(valid: &Valid, image: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shoal_crds::collection::Datatype;
+
     use super::*;
     use crate::collection::testing::collection;
     use crate::collection::validate::validate;
@@ -238,6 +247,20 @@ mod tests {
         let words = Valid { sparse_vectors: vec!["words".into()], ..valid() };
         let told = [flag, r#"[{"name":"words"}]"#.to_owned()];
         assert!(arguments(&words, &part()).windows(2).any(|pair| pair == told));
+    }
+
+    #[test]
+    fn a_datatype_is_told_where_it_is_not_the_default() {
+        let mut own = valid();
+        own.vectors[0].datatype = Some(Datatype::Float32);
+        assert_eq!(arguments(&own, &part()), arguments(&valid(), &part()));
+        own.vectors[0].datatype = Some(Datatype::Float16);
+        let told = r#"[{"datatype":"Float16","distance":"Cosine","name":"","size":4}]"#;
+        assert!(
+            arguments(&own, &part()).contains(&told.to_owned()),
+            "{:?}",
+            arguments(&own, &part())
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use shoal_vector::{MAX_DIMENSIONS, Metric, Quantization, SparseVectorConfig, Vec
 
 use super::super::error::Failure;
 use super::super::models::quantization::QuantizationConfig;
-use super::super::models::{NotYet, refuse};
+use super::super::models::{NotYet, datatype, refuse};
 use crate::router::api::CreateCollection;
 
 /// Most shards a collection may ask for; a slot ring of 16,384 has room for more, a namespace rarely has.
@@ -260,22 +260,14 @@ fn check_vector_name(name: &str) -> Result<(), Failure> {
 impl VectorParams {
     fn into_config(self, name: String, place: &str) -> Result<(VectorConfig, HnswConfig), Failure> {
         refuse(&[(&format!("{place}.multivector_config"), &self.multivector_config)])?;
-        match self.datatype.as_deref() {
-            None | Some("float32") => {}
-            Some(other @ ("uint8" | "float16" | "turbo4")) => {
-                return Err(Failure::unsupported(format!("`{place}.datatype` {other}")));
-            }
-            Some(_) => {
-                return Err(Failure::field(&format!("{place}.datatype"), "expected `float32`"));
-            }
-        }
+        let datatype = datatype::read(self.datatype.as_deref(), &format!("{place}.datatype"))?;
         let size =
             usize::try_from(self.size).ok().filter(|size| (1..=MAX_DIMENSIONS).contains(size));
         let Some(size) = size else {
             let why = format!("value {} invalid, must be from 1 to {MAX_DIMENSIONS}", self.size);
             return Err(Failure::field(&format!("{place}.size"), why));
         };
-        let config = VectorConfig { name, size, distance: self.distance };
+        let config = VectorConfig { datatype, ..VectorConfig::new(name, size, self.distance) };
         Ok((config, self.hnsw_config.unwrap_or_default()))
     }
 }
@@ -291,6 +283,8 @@ fn between(field: &str, value: Option<u32>, least: u32, most: u32) -> Result<Opt
 
 #[cfg(test)]
 mod tests {
+    use shoal_vector::Datatype;
+
     use super::*;
 
     fn read(json: &str) -> Result<CreateCollection, Failure> {
@@ -301,7 +295,7 @@ mod tests {
     #[test]
     fn the_plain_form_and_the_unnamed_form_say_the_same() {
         let plain = read(r#"{"vectors": {"size": 4, "distance": "Dot"}}"#).unwrap();
-        let config = VectorConfig { name: String::new(), size: 4, distance: Metric::Dot };
+        let config = VectorConfig::new("", 4, Metric::Dot);
         assert_eq!(plain.vectors, [config]);
         assert_eq!((plain.shards, plain.ef_construct), (None, None));
         assert_eq!(read(r#"{"vectors": {"": {"size": 4, "distance": "Dot"}}}"#).unwrap(), plain);
@@ -312,8 +306,7 @@ mod tests {
         let json = r#"{"vectors": {"text": {"size": 4, "distance": "Dot"}, "": {"size": 2, "distance": "Euclid"}}}"#;
         let mut vectors = read(json).unwrap().vectors;
         vectors.sort_by(|a, b| a.name.cmp(&b.name));
-        let config =
-            |name: &str, size, distance| VectorConfig { name: name.into(), size, distance };
+        let config = |name: &str, size, distance| VectorConfig::new(name, size, distance);
         assert_eq!(vectors, [config("", 2, Metric::Euclid), config("text", 4, Metric::Dot)]);
         let many = |count: usize| {
             let one = |n| format!(r#""v{n}": {{"size": 1, "distance": "Dot"}}"#);
@@ -325,6 +318,16 @@ mod tests {
         let long = "x".repeat(MAX_VECTOR_NAME + 1);
         let json = format!(r#"{{"vectors": {{"{long}": {{"size": 1, "distance": "Dot"}}}}}}"#);
         assert!(read(&json).unwrap_err().text.contains("longer than"));
+    }
+
+    #[test]
+    fn each_vector_has_a_datatype_of_its_own() {
+        let json = r#"{"vectors": {"a": {"size": 4, "distance": "Dot", "datatype": "float16"},
+            "b": {"size": 4, "distance": "Dot", "datatype": "float32"}, "c": {"size": 4, "distance": "Dot"}}}"#;
+        let read = read(json).unwrap().vectors;
+        let datatypes: Vec<_> = read.iter().map(|v| (v.name.as_str(), v.datatype)).collect();
+        let [half, float] = [Datatype::Float16, Datatype::Float32];
+        assert_eq!(datatypes, [("a", half), ("b", float), ("c", float)]);
     }
 
     #[test]
@@ -391,7 +394,12 @@ mod tests {
             (
                 r#"{"vectors": {"size": 4, "distance": "Dot", "datatype": "uint8"}}"#,
                 501,
-                "datatype",
+                "`vectors.datatype` uint8 (use `float16`",
+            ),
+            (
+                r#"{"vectors": {"size": 4, "distance": "Dot", "datatype": "float64"}}"#,
+                422,
+                "expected `float32` or `float16`",
             ),
             (
                 r#"{"vectors": {"size": 4, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}}}"#,

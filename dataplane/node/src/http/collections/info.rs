@@ -7,6 +7,7 @@ use shoal_vector::payload::{IndexKind, PayloadIndex};
 use shoal_vector::text::{Split, Tokenizer};
 use shoal_vector::{Metric, Quantization, VectorConfig};
 
+use super::super::models::datatype;
 use super::super::models::quantization::QuantizationOut;
 use crate::router::Collection;
 use crate::router::api::CollectionInfo;
@@ -93,6 +94,8 @@ enum Vectors {
 struct VectorOut {
     size: usize,
     distance: Metric,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    datatype: Option<&'static str>,
     /// Its own, where the collection's vectors differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     quantization_config: Option<QuantizationOut>,
@@ -200,6 +203,7 @@ impl Vectors {
         let out = |config: &VectorConfig| VectorOut {
             size: config.size,
             distance: config.distance,
+            datatype: datatype::told(config.datatype),
             quantization_config: quantization.own(&config.name),
         };
         match configs {

@@ -1,5 +1,6 @@
 //! Forms that several of the dialect's bodies share.
 
+pub(super) mod datatype;
 pub(super) mod distinct;
 pub(super) mod limits;
 pub(super) mod output;

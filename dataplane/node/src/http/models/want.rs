@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn defaults_hold_where_options_are_absent_and_vectors_are_known_by_name() {
-        let dense = [VectorConfig { name: String::new(), size: 1, distance: Metric::Dot }];
+        let dense = [VectorConfig::new("", 1, Metric::Dot)];
         let vectors = Known { dense: &dense, sparse: &[] };
         let with_vector = |json: &str| serde_json::from_str::<WithVector>(json).unwrap();
         let wanted = want(None, true, None, vectors).unwrap();

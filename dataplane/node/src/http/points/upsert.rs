@@ -213,11 +213,7 @@ mod tests {
     }
 
     fn read_for(vectors: &[(&str, usize)], json: &str) -> Result<Vec<Point>, Failure> {
-        let config = |&(name, size): &(&str, usize)| VectorConfig {
-            name: name.to_owned(),
-            size,
-            distance: Metric::Dot,
-        };
+        let config = |&(name, size): &(&str, usize)| VectorConfig::new(name, size, Metric::Dot);
         let dense: Vec<VectorConfig> = vectors.iter().map(config).collect();
         let sparse = [SparseVectorConfig { name: "s".into() }];
         let body = serde_json::from_str::<Upsert>(json).map_err(Failure::format)?;

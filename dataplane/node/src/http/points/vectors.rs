@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn configs() -> [VectorConfig; 2] {
-        ["", "a"].map(|name| VectorConfig { name: name.into(), size: 2, distance: Metric::Dot })
+        ["", "a"].map(|name| VectorConfig::new(name, 2, Metric::Dot))
     }
 
     fn update(json: &str) -> Result<Op, Failure> {

@@ -119,7 +119,7 @@ mod tests {
     fn file() -> (CollectionFile, RoutingTable) {
         let routing =
             RoutingTable::initial(["a-0".to_owned(), "a-1".to_owned()].into_iter()).unwrap();
-        let vectors = vec![VectorConfig { name: String::new(), size: 4, distance: Metric::Dot }];
+        let vectors = vec![VectorConfig::new("", 4, Metric::Dot)];
         let (name, sparse) =
             ("any / name \u{1F41F}".to_owned(), SparseVectorConfig { name: "s".into() });
         (

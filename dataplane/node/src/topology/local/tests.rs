@@ -12,7 +12,7 @@ fn open(dir: &std::path::Path) -> LocalTopology {
 }
 
 fn request(name: &str) -> CreateCollection {
-    let vectors = vec![VectorConfig { name: String::new(), size: 2, distance: Metric::Dot }];
+    let vectors = vec![VectorConfig::new("", 2, Metric::Dot)];
     let timeout = Duration::from_secs(5);
     CreateCollection {
         name: name.to_owned(),

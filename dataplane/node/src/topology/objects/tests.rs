@@ -66,13 +66,13 @@ fn names_of(collection: &Collection) -> Vec<&str> {
 #[tokio::test]
 async fn an_object_with_a_routing_table_is_served_under_its_client_name() {
     let mut objects = Objects::new(reach());
-    let snapshot = objects.update(&[object("a", "my_collection", 0, whole(1)).into()]);
+    let mut own = object("a", "my_collection", 0, whole(1));
+    own.spec.vectors[0].datatype = Some(DatatypeSpec::Float16);
+    let snapshot = objects.update(&[own.into()]);
     let collection = &snapshot["my_collection"];
     assert_eq!(names_of(collection), ["a-0", "a-1"]);
-    assert_eq!(
-        collection.vectors,
-        [VectorConfig { name: String::new(), size: 384, distance: Metric::Cosine }]
-    );
+    let vector = VectorConfig::new("", 384, Metric::Cosine);
+    assert_eq!(collection.vectors, [VectorConfig { datatype: Datatype::Float16, ..vector }]);
     assert_eq!(collection.routing.generation(), 1);
     // Not before it has one.
     assert!(Objects::new(reach()).update(&[object("a", "a", 0, None).into()]).is_empty());

@@ -56,7 +56,7 @@ impl Scorer for ByVector<'_> {
         let mut distances = [0; 4];
         for (distance, node) in distances.iter_mut().zip(nodes) {
             let vector = vector_of(self.graph, node);
-            *distance = ordered(self.graph.metric.distance_in_task::<K>(self.query, vector));
+            *distance = ordered(self.graph.metric.distance_in_task::<K, f32>(self.query, vector));
         }
         distances
     }
@@ -93,7 +93,7 @@ impl Distances for Within<'_> {
                 Metric::Cosine | Metric::Dot | Metric::Euclid => Metric::Euclid,
             };
             return metric
-                .distance_in_task::<K>(vector_of(self.graph, a), vector_of(self.graph, b));
+                .distance_in_task::<K, f32>(vector_of(self.graph, a), vector_of(self.graph, b));
         }
         let (bytes, b_meta) = (self.graph.rotation.padded(), self.graph.meta(b));
         // SAFETY: two rows of that many bytes; a task runs where its kernel can.

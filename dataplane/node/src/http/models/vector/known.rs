@@ -67,8 +67,7 @@ mod tests {
 
     #[test]
     fn wrong_sizes_and_names_are_told_as_the_dialect_does() {
-        let vectors =
-            [VectorConfig { name: String::new(), size: 4, distance: shoal_vector::Metric::Dot }];
+        let vectors = [VectorConfig::new("", 4, shoal_vector::Metric::Dot)];
         let sparse = [SparseVectorConfig { name: "s".into() }];
         let known = Known { dense: &vectors, sparse: &sparse };
         let text = |name, vector: &[f32]| check(known, name, vector).unwrap_err().text;
