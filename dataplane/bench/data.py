@@ -12,6 +12,7 @@ import numpy as np
 NOISE = 0.02  # of a coordinate, where a coordinate of a unit vector of 384 is some 0.05
 OFF = 1e-4  # what is added to such a coordinate, which f16 tells to 3e-5
 NEIGHBOURS = 100
+NEAR = 0.03  # of a coordinate: a query is that far from the vector that it was made of
 
 
 def unit(rows):
@@ -19,18 +20,25 @@ def unit(rows):
 
 
 def nearest(rows, queries):
-    return np.array([np.argsort(-(rows @ query), kind="stable")[:NEIGHBOURS] for query in queries], dtype=np.int32)
+    """Numbers of the rows nearest to each query, nearest first."""
+    found = []
+    for some in np.array_split(queries, max(1, len(queries) // 100)):
+        for far in -(some @ rows.T):
+            near = np.sort(np.argpartition(far, NEIGHBOURS)[:NEIGHBOURS])
+            found.append(near[np.argsort(far[near], kind="stable")])
+    return np.array(found, dtype=np.int32)
 
 
-def perturbed(folder, out):
+def perturbed(folder, out, count=10_000):
     """The data of a folder, whose vectors were stored as f16, as f32 that no f16 is equal to: for measurements that compare
-    the two. Neighbours are found anew."""
+    the two. Queries lie near to vectors that are picked at random, so that searches go everywhere and read all there is."""
     rng = np.random.default_rng(11)
     base = np.load(f"{folder}/base.f16.npy").astype(np.float32)
     base += rng.normal(0, OFF, base.shape).astype(np.float32)
     os.makedirs(out, exist_ok=True)
     np.save(f"{out}/base.f32.npy", base)
-    queries = np.load(f"{folder}/queries.f16.npy")
+    picked = base[rng.integers(0, len(base), count)]
+    queries = (picked + rng.normal(0, NEAR, picked.shape)).astype(np.float16)
     np.save(f"{out}/queries.f16.npy", queries)
     np.save(f"{out}/neighbors.i32.npy", nearest(unit(base), unit(queries.astype(np.float32))))
 

@@ -90,10 +90,13 @@ def limited(group, command, folder, limit, told=""):
     try:
         # Until copies are made, as above.
         time.sleep(3 if told else 0)
-        if told:
-            print(told, file=process.stdin, flush=True)
         timer = threading.Timer(LIMITED_SECONDS, process.kill)
         timer.start()
+        if told:
+            # Once for what is to be in memory, as the peer's process does by itself.
+            print(told, file=process.stdin, flush=True)
+            process.stdout.readline()
+            print(told, file=process.stdin, flush=True)
         line = process.stdout.readline()
         timer.cancel()
         used = group.anonymous()
