@@ -1,8 +1,9 @@
 //! Restoring a snapshot into a folder, from bytes that come in pieces of any size.
 //!
-//! Order: the file `restoring`; the manifest, each segment, the log and the wanted indexes, each written under another name, synced, renamed
-//! and then named in `restoring`. When all came: all segments verified; the identity; `restoring` goes. A crash between any two leaves a
-//! folder that no shard opens and that the next restore goes on with. Memory: one frame and one record of the log.
+//! Order: the file `restoring`; the manifest, each segment, the log and the wanted indexes, each written under another name,
+//! synced, renamed and then named in `restoring`. When all came: all segments verified; the identity; `restoring` goes. A
+//! crash between any two leaves a folder that no shard opens and that the next restore goes on with. Memory: one frame and
+//! one record of the log.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
