@@ -49,7 +49,7 @@ pub const MAX_SPARSE_VALUES: usize = shoal_vector::MAX_DIMENSIONS;
 pub(crate) const MAX_LINKS: usize = 48;
 
 /// Candidates for each node when a graph is refined.
-pub(crate) const REFINE_EF: usize = 200;
+pub(crate) const REFINE_EF: usize = 128;
 
 /// Ops that wait for the writer. A group takes some milliseconds to sync; at 100,000 ops a second this is 10 ms of them.
 pub(crate) const QUEUE_OPS: usize = 1024;

@@ -73,10 +73,6 @@ impl Rows {
         Self { lines, meta, lines_per_row }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.meta.len()
-    }
-
     pub(super) fn row(&self, row: u32) -> &[Line] {
         &self.lines[row as usize * self.lines_per_row..][..self.lines_per_row]
     }
@@ -92,6 +88,15 @@ impl Rows {
 
     pub(super) fn lines_per_row(&self) -> usize {
         self.lines_per_row
+    }
+
+    /// Asks for a row.
+    #[inline(always)]
+    pub(super) fn prefetch<K: Kernel>(&self, row: u32) {
+        for line in self.row(row) {
+            K::prefetch(line.0.as_ptr());
+        }
+        K::prefetch((&raw const self.meta[row as usize]).cast());
     }
 
     /// Square of the Euclidean distance of two rows.

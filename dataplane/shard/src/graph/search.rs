@@ -274,10 +274,10 @@ impl Search<'_, '_> {
 }
 
 /// Makes a query ready for sketches of codes of so many bytes.
-struct TakeQuery<'a> {
-    sketched: &'a mut SketchQuery,
-    code: &'a QueryCode,
-    bytes: usize,
+pub(super) struct TakeQuery<'a> {
+    pub(super) sketched: &'a mut SketchQuery,
+    pub(super) code: &'a QueryCode,
+    pub(super) bytes: usize,
 }
 
 impl Task for TakeQuery<'_> {

@@ -364,3 +364,29 @@ fn a_damaged_graph_gives_a_worse_answer_and_no_more() {
         assert_eq!(found.len(), 10);
     }
 }
+
+/// Most groups have nobody in the part that instant-distance builds, and some arrive in one round, unseen by each other.
+#[test]
+fn who_is_of_a_small_group_finds_the_others() {
+    let mut rng = StdRng::seed_from_u64(23);
+    for of_a_group in [2, 8] {
+        let mut all = Vec::new();
+        for _ in 0..20_000 / of_a_group {
+            let centre: Vec<f32> = (0..32).map(|_| noise(&mut rng)).collect();
+            for _ in 0..of_a_group {
+                let own = centre.iter().map(|x| x + 0.01 * noise(&mut rng)).collect();
+                all.push(Metric::Cosine.preprocess(own));
+            }
+        }
+        let world = World::new(&all, Metric::Cosine, Quantization::Bits4);
+        let none = RoaringBitmap::new();
+        let (mut found, asked) = (0, 500);
+        for row in (0..all.len()).step_by(all.len() / asked).take(asked) {
+            let near = world.search(&all[row], of_a_group, 64, Accepted::Living { dead: &none });
+            let group = |near: &Near| world.built.order[near.node as usize] as usize / of_a_group;
+            found += near.iter().filter(|near| group(near) == row / of_a_group).count();
+        }
+        let share = found as f64 / (asked * of_a_group) as f64;
+        assert!(share >= 0.99, "of groups of {of_a_group}: {share}");
+    }
+}

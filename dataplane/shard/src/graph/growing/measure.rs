@@ -5,7 +5,7 @@ use shoal_vector::codes::QueryCode;
 use shoal_vector::simd::Kernel;
 
 use super::super::beam::ordered;
-use super::super::refine::Distances;
+use super::super::prune::Distances;
 use super::super::scorer::Scorer;
 use super::Growing;
 

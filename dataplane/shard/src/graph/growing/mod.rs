@@ -27,7 +27,7 @@ use self::arena::Arena;
 use self::measure::Within;
 use self::seen::{Query, Seen};
 use super::beam::node_of;
-use super::refine::Prune;
+use super::prune::Prune;
 use super::rows::{RowMeta, quantise};
 use super::walk::Scratch;
 use crate::env;
