@@ -36,7 +36,7 @@ clean: ## remove what was built here (not the cluster's cache)
 	cargo clean
 
 ## --- tests
-.PHONY: test lint unit fuzz model crash schema clients chart-test e2e
+.PHONY: test lint unit fuzz model sim crash schema clients chart-test e2e
 test: ## run every test there is; say what this machine cannot run (CI=true: fail then)
 	@e2e/suite.sh lint unit fuzz crash schema clients chart e2e
 
@@ -52,6 +52,9 @@ fuzz: ## what reads bytes from disks and sockets, under libFuzzer: TARGET, SECS 
 model: ## random ops, restarts and crashes at every fail point against a plain model: SEED is the first, SEEDS how many
 	SHOAL_SEED=$(or $(SEED),0) SHOAL_SEEDS=$(or $(SEEDS),$(if $(SEED),1,1000)) \
 	  cargo test --locked -p shoal-shard --test model -- --nocapture
+
+sim: ## replicas, their disks and network, the register and clients from one seed: SEED is the first, SEEDS how many, MISTAKE a rule to break
+	@cargo run --release --locked -q -p shoal-sim -- $(or $(SEED),0) $(or $(SEEDS),$(if $(SEED),1,1000)) $(MISTAKE)
 
 crash: ## kill -9 loop on `shoal serve` under writes
 	@e2e/suite.sh crash

@@ -1,0 +1,191 @@
+//! Answers of the register that are late, missing or older than what is known.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{Config, What};
+
+fn register(epoch: Epoch, primary: Option<u128>, members: Members) -> Register {
+    let phase = match primary {
+        Some(primary) => Phase::Stable { primary: identity(primary) },
+        None => Phase::Electing,
+    };
+    Register { epoch, phase, members }
+}
+
+fn swap(effects: &[Effect]) -> Option<(Version, Register)> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Swap(version, wanted) => Some((version.clone(), wanted.clone())),
+        _ => None,
+    })
+}
+
+fn promise(epoch: Epoch, last: (u64, Seq)) -> Body {
+    let last = Position { epoch: super::epoch(last.0), seq: last.1 };
+    Body::Promise(Promise { epoch, last, config: None })
+}
+
+impl Alone {
+    fn see(&mut self, version: &str, register: Register, live: bool) -> Vec<Effect> {
+        self.step(Input::Register { found: Some((Version(version.into()), register)), live })
+    }
+
+    fn done(&mut self, wanted: &Register, version: &str) -> Vec<Effect> {
+        let outcome = CasOutcome::Done(Version(version.into()));
+        self.step(Input::Swapped { wanted: wanted.clone(), outcome })
+    }
+
+    fn wait(&mut self, ms: Millis) -> Vec<Effect> {
+        self.now += ms;
+        self.step(Input::Tick)
+    }
+
+    /// Misses the primary and claims an epoch, which it gives.
+    fn claim(&mut self) -> Register {
+        let before = register(epoch(3), Some(2), members());
+        self.see("1", before.clone(), true);
+        self.wait(5_000);
+        self.receive(2, Body::Heard { silent: true, promised: epoch(3) });
+        swap(&self.see("1", before, true)).expect("it claims").1
+    }
+}
+
+#[test]
+fn a_late_answer_to_a_claim_does_not_elect_a_second_time() {
+    let mut alone = Alone::new(epoch(3));
+    let claimed = alone.claim();
+    alone.wait(2_000);
+    alone.see("2", claimed.clone(), true);
+    alone.step(Input::Durable(99));
+    let (version, seated) = swap(&alone.receive(2, promise(claimed.epoch, (3, 7)))).unwrap();
+    assert_eq!((version.0.as_str(), seated.primary()), ("2", Some(identity(2))));
+    alone.done(&seated, "3");
+    alone.done(&claimed, "2");
+    alone.see("3", seated, false);
+    assert_eq!(swap(&alone.receive(3, promise(claimed.epoch, (0, 0)))), None);
+}
+
+#[test]
+fn nobody_is_seated_over_a_later_epoch() {
+    let mut alone = Alone::new(epoch(3));
+    let claimed = alone.claim();
+    alone.done(&claimed, "2");
+    alone.step(Input::Durable(99));
+    let later = Epoch { number: claimed.epoch.number + 1, nonce: 77 };
+    alone.see("9", register(later, Some(3), members()), false);
+    assert_eq!(swap(&alone.receive(2, promise(claimed.epoch, (3, 7)))), None);
+}
+
+#[test]
+fn a_primary_gives_way_to_another_epoch_of_its_number() {
+    let mut alone = Alone::leading(5);
+    alone.acked(2, 5, 2, 1);
+    let promised = Epoch { number: 5, nonce: 9 };
+    alone.receive(3, Body::Refused { epoch: epoch(5), promised });
+    assert_ne!(alone.replica.status().role, Role::Primary);
+}
+
+#[test]
+fn a_register_that_was_set_back_is_noticed_by_the_primary() {
+    let mut alone = Alone::leading(5);
+    let old = register(epoch(4), Some(2), members());
+    let mut asked = alone.see("x", old.clone(), false).contains(&Effect::ReadRegister);
+    for round in 0..40 {
+        asked |= alone.wait(100).contains(&Effect::ReadRegister);
+        alone.acked(2, 5, 2, round);
+        alone.acked(3, 5, 2, round);
+    }
+    assert!(asked);
+    // One answer may be late; two are not.
+    assert_eq!(alone.see("x", old.clone(), true), [Effect::ReadRegister]);
+    assert_eq!(alone.replica.status().role, Role::Primary);
+    alone.see("x", old, true);
+    assert_ne!(alone.replica.status().role, Role::Primary);
+}
+
+#[test]
+fn old_members_that_are_gone_are_not_waited_for_once_the_register_has_the_new() {
+    let old = Members::majority(1, vec![disk(2)]).unwrap();
+    let new = Members::majority(2, vec![disk(1)]).unwrap();
+    let what = What::Config(Config::Joint { old, new: new.clone() });
+    let entries = vec![Entry { at: Position { epoch: epoch(3), seq: 1 }, what }];
+    let restored = Restored { entries, ..Restored::default() };
+    let replica = Replica::new(identity(1), Settings::default(), epoch(3), restored, 0, 3);
+    let mut alone = Alone { replica, now: 0 };
+    let found = register(epoch(3), Some(2), new);
+    alone.see("1", found.clone(), true);
+    assert!(alone.wait(5_000).contains(&Effect::ReadRegister));
+    assert!(swap(&alone.see("1", found, true)).is_some());
+}
+
+#[test]
+fn an_election_goes_on_when_the_register_comes_back() {
+    let one = Members::majority(1, vec![disk(1)]).unwrap();
+    let mut alone = Alone::new(epoch(3));
+    let before = register(epoch(3), Some(2), one);
+    alone.see("1", before.clone(), true);
+    alone.wait(5_000);
+    let claimed = swap(&alone.see("1", before, true)).unwrap().1;
+    alone.done(&claimed, "2");
+    alone.step(Input::Register { found: None, live: false });
+    alone.step(Input::Durable(99));
+    assert!(alone.wait(5_000).contains(&Effect::ReadRegister));
+    let seated = swap(&alone.see("2", claimed, true)).unwrap().1;
+    assert_eq!(seated.primary(), Some(identity(1)));
+}
+
+#[test]
+fn a_late_answer_of_an_earlier_stay_confirms_no_read() {
+    let mut alone = Alone::leading(5);
+    let mut rounds: BTreeMap<u128, u64> = BTreeMap::new();
+    let note = |rounds: &mut BTreeMap<u128, u64>, effects: Vec<Effect>| {
+        for (to, body) in sent(&effects) {
+            if let Body::Append { round, .. } = body {
+                rounds.insert(to, round);
+            }
+        }
+    };
+    for _ in 0..60 {
+        note(&mut rounds, alone.wait(200));
+        for from in [2, 3] {
+            let round = rounds.get(&from).copied().unwrap_or(0);
+            note(&mut rounds, alone.acked(from, 5, 2, round));
+        }
+    }
+    let early = rounds[&3];
+    for voters in [vec![1, 2], vec![1, 2, 3]] {
+        let wanted = Members::majority(0, voters.into_iter().map(disk).collect()).unwrap();
+        note(&mut rounds, alone.step(Input::Change(wanted)));
+        for step in 0..9 {
+            note(&mut rounds, alone.step(Input::Durable(9_999)));
+            let last = alone.replica.status().last;
+            let effects = alone.acked(2, 5, last, rounds[&2]);
+            if let Some((_, wanted)) = swap(&effects) {
+                note(&mut rounds, alone.done(&wanted, &format!("s{step}")));
+            }
+            note(&mut rounds, effects);
+        }
+        assert!(!alone.replica.status().changing);
+    }
+    alone.acked(3, 5, 2, early);
+    let effects = alone.step(Input::Read(7));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::ReadAt(..))), "{effects:?}");
+}
+
+#[test]
+fn a_primary_does_not_step_aside_for_itself() {
+    let mut alone = Alone::leading(5);
+    alone.acked(2, 5, 2, 1);
+    alone.step(Input::StepAside(disk(1)));
+    let propose = Input::Propose { id: 1, client_id: 0, op_id: 1, body: Bytes::new() };
+    assert!(!alone.step(propose).iter().any(|effect| matches!(effect, Effect::Answer(..))));
+}
+
+#[test]
+fn an_epoch_that_no_counting_reaches_is_not_believed() {
+    let mut alone = Alone::new(epoch(3));
+    assert_eq!(alone.receive(2, Body::Fence(epoch(u64::MAX))), []);
+    assert_eq!(alone.receive(2, append(u64::MAX, (0, 0), &[], 0)), []);
+    alone.receive(2, Body::Heard { silent: true, promised: epoch(u64::MAX) });
+    assert_eq!(alone.claim().epoch.number, 4);
+}

@@ -1,0 +1,164 @@
+//! What must hold, whatever fails.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use shoal_consensus::{Entry, Epoch, Identity, Seq, What};
+
+/// What was found broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Check {
+    /// What one replica has committed, another has not, or has otherwise.
+    CommittedAgree,
+    /// An op that was acknowledged is not at its place in what is committed.
+    NoAckLost,
+    /// What is committed was proposed, and once.
+    NoPhantom,
+    /// The register goes from epoch to later epoch, and nobody is seated in one where another is.
+    RegisterGoesOn,
+    /// In an epoch one replica leads, in one run.
+    OnePrimary,
+    /// A strong read sees all that was acknowledged before it began.
+    ReadsSeeAcks,
+    /// Once nothing fails any more, writes are acknowledged and all replicas have them.
+    Progress,
+    /// No replica finds its own log contradicted.
+    NoQuarantine,
+}
+
+/// A check that failed, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which.
+    pub check: Check,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.check, self.detail)
+    }
+}
+
+fn broken<T>(check: Check, detail: String) -> Result<T, Broken> {
+    Err(Broken { check, detail })
+}
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// What some replica has applied, by seq from 1 on.
+    committed: Vec<Entry>,
+    /// The ops in it.
+    places: HashMap<u64, Seq>,
+    acked: BTreeMap<Seq, u64>,
+    proposed: u64,
+    primaries: HashMap<Epoch, Identity>,
+    /// For each strong read, the last seq that was acknowledged when it began.
+    reads: HashMap<u64, Seq>,
+    pub(crate) reads_answered: u64,
+}
+
+impl History {
+    /// The number of a new op.
+    pub(crate) fn propose(&mut self) -> u64 {
+        self.proposed += 1;
+        self.proposed
+    }
+
+    pub(crate) fn acked(&self) -> u64 {
+        self.acked.len() as u64
+    }
+
+    pub(crate) fn last_acked(&self) -> Seq {
+        self.acked.last_key_value().map_or(0, |(&seq, _)| seq)
+    }
+
+    /// A replica applies an entry.
+    pub(crate) fn apply(&mut self, who: usize, entry: &Entry) -> Result<(), Broken> {
+        let seq = entry.at.seq;
+        if let Some(known) = self.committed.get(seq as usize - 1) {
+            return match known == entry {
+                true => Ok(()),
+                false => broken(
+                    Check::CommittedAgree,
+                    format!("replica {who} applies {entry:?}, others have {known:?}"),
+                ),
+            };
+        }
+        if self.committed.len() as u64 + 1 != seq {
+            let detail = format!("replica {who} applies {seq} before what comes before it");
+            return broken(Check::CommittedAgree, detail);
+        }
+        self.committed.push(entry.clone());
+        if let What::Op { op_id, .. } = entry.what {
+            if op_id == 0 || op_id > self.proposed {
+                return broken(Check::NoPhantom, format!("op {op_id} was never proposed"));
+            }
+            if let Some(before) = self.places.insert(op_id, seq) {
+                return broken(Check::NoPhantom, format!("op {op_id} is at {before} and at {seq}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A client is told that its op is committed.
+    pub(crate) fn ack(&mut self, op: u64, seq: Seq) -> Result<(), Broken> {
+        self.acked.insert(seq, op);
+        let found = self.committed.get(seq as usize - 1).map(|entry| &entry.what);
+        match found {
+            Some(What::Op { op_id, .. }) if *op_id == op => Ok(()),
+            other => broken(Check::NoAckLost, format!("op {op} is acked at {seq}: {other:?}")),
+        }
+    }
+
+    pub(crate) fn leads(&mut self, epoch: Epoch, who: Identity) -> Result<(), Broken> {
+        match self.primaries.insert(epoch, who) {
+            Some(before) if before != who => {
+                broken(Check::OnePrimary, format!("{before:?} and {who:?} lead {epoch:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn read_begins(&mut self, read: u64) {
+        self.reads.insert(read, self.last_acked());
+    }
+
+    pub(crate) fn read_ends(&mut self, read: u64, seq: Option<Seq>) -> Result<(), Broken> {
+        let (Some(least), Some(seq)) = (self.reads.remove(&read), seq) else { return Ok(()) };
+        self.reads_answered += 1;
+        match seq >= least {
+            true => Ok(()),
+            false => broken(
+                Check::ReadsSeeAcks,
+                format!("a read that began when {least} was acked is answered from {seq}"),
+            ),
+        }
+    }
+
+    /// Epochs in which somebody led.
+    pub(crate) fn epochs(&self) -> u64 {
+        self.primaries.len() as u64
+    }
+
+    /// At the end: what a replica has applied holds every op that was acknowledged up to there.
+    pub(crate) fn holds_all_until(
+        &self,
+        who: usize,
+        log: &[Entry],
+        applied: Seq,
+    ) -> Result<(), Broken> {
+        for (&seq, &op) in self.acked.range(..=applied) {
+            match log.get(seq as usize - 1).map(|entry| &entry.what) {
+                Some(What::Op { op_id, .. }) if *op_id == op => {}
+                other => {
+                    let detail = format!("replica {who} has not op {op} at {seq}: {other:?}");
+                    return broken(Check::NoAckLost, detail);
+                }
+            }
+        }
+        Ok(())
+    }
+}

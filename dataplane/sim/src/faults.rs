@@ -1,0 +1,126 @@
+//! What goes wrong, and when it is put right again.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use shoal_consensus::{Body, DiskId, Input, Message};
+
+use crate::check::Broken;
+use crate::disk::Disk;
+use crate::world::{Event, World};
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// A process ends at once and starts again after so many ms.
+    Crash(u64),
+    /// A process stands still for so many ms.
+    Pause(u64),
+    /// What is sent to it, by it, or both, is lost for so many ms.
+    Cut { to: bool, from: bool, ms: u64 },
+    /// Its disk is gone; it starts on a blank one.
+    LoseDisk,
+    /// What one other sends to it is lost for so many ms.
+    CutLine(u64),
+    /// Some hear nothing of the others for so many ms.
+    Split(u64),
+    /// The primary is asked to let it lead.
+    TakeOver,
+    /// The register is restored from a backup.
+    SetBack,
+}
+
+/// The next fault. In a storm all is short, and much happens at once.
+fn draw(storm: bool, random: &mut StdRng) -> Fault {
+    let long = if storm { [20, 60, 200, 400] } else { [50, 400, 2_000, 6_000] };
+    let ms = long.get(random.random_range(0..4)).copied().unwrap_or(50);
+    match random.random_range(0..18) {
+        0..4 => Fault::Crash(ms),
+        4..6 => Fault::Pause(ms),
+        6 => Fault::Cut { to: true, from: true, ms },
+        7 => Fault::Cut { to: true, from: false, ms },
+        8 => Fault::Cut { to: false, from: true, ms },
+        9 => Fault::LoseDisk,
+        10 => Fault::SetBack,
+        11..13 => Fault::CutLine(ms),
+        13..15 => Fault::Split(ms),
+        _ => Fault::TakeOver,
+    }
+}
+
+impl World {
+    pub(crate) fn fault(&mut self) -> Result<(), Broken> {
+        if self.calm {
+            return Ok(());
+        }
+        let next = if self.plan.storm { self.between(10, 400) } else { self.between(200, 4_000) };
+        self.after(next, Event::Fault);
+        let any = self.random.random_range(0..self.nodes.len());
+        let primary = self.some_primary().filter(|_| self.random.random_bool(0.5));
+        let node = primary.unwrap_or(any);
+        self.outcome.faults += 1;
+        match draw(self.plan.storm, &mut self.random) {
+            Fault::Crash(back) => self.stop(node, back),
+            Fault::Pause(ms) => self.nodes[node].paused = self.now + ms,
+            Fault::Cut { to, from, ms } => {
+                for other in 0..self.nodes.len() {
+                    if to {
+                        self.network.cut(other, node);
+                    }
+                    if from {
+                        self.network.cut(node, other);
+                    }
+                }
+                self.after(ms, Event::Join);
+            }
+            Fault::CutLine(ms) => {
+                let other = self.random.random_range(0..self.nodes.len());
+                self.network.cut(other, node);
+                self.after(ms, Event::Join);
+            }
+            Fault::Split(ms) => {
+                let side: Vec<bool> =
+                    self.nodes.iter().map(|_| self.random.random_bool(0.5)).collect();
+                for (from, here) in side.iter().enumerate() {
+                    for (to, there) in side.iter().enumerate() {
+                        if here != there {
+                            self.network.cut(from, to);
+                        }
+                    }
+                }
+                self.after(ms, Event::Join);
+            }
+            Fault::LoseDisk if self.lost.is_none() && self.nodes.len() > 1 => self.lose(node),
+            Fault::LoseDisk => {}
+            Fault::SetBack => {
+                self.store.set_back(&mut self.random);
+                self.watches();
+            }
+            Fault::TakeOver => return self.take_over(node),
+        }
+        Ok(())
+    }
+
+    /// The primary makes room for another one, or one is told so by a message that is long out of date.
+    pub(crate) fn take_over(&mut self, node: usize) -> Result<(), Broken> {
+        let Some(primary) = self.some_primary() else { return Ok(()) };
+        if self.random.random_bool(0.5) {
+            let (target, run) = (self.nodes[node].disk.id, self.nodes[primary].run);
+            return self.step(primary, run, Input::StepAside(target));
+        }
+        let Some(replica) = &self.nodes[node].replica else { return Ok(()) };
+        let (body, run) = (Body::TakeOver(replica.status().promised), self.nodes[node].run);
+        let message = Message { from: self.identity(primary), body };
+        self.step(node, run, Input::Received(message))
+    }
+
+    pub(crate) fn lose(&mut self, node: usize) {
+        if !self.store.read().1.members.contains(self.nodes[node].disk.id) {
+            return;
+        }
+        self.stop(node, 100);
+        self.disks += 1;
+        let new = DiskId(self.disks);
+        self.lost = Some((self.nodes[node].disk.id, new));
+        self.nodes[node].disk = Disk::blank(new);
+    }
+}

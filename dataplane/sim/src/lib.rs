@@ -1,0 +1,19 @@
+//! Replicas of a shard, their disks, the network between them, the register and clients, in one process and from one seed.
+//!
+//! What a seed gives is the same every time, to the line: time is counted in events, and every choice is drawn from the seed.
+//! `world.rs` is the loop, `people.rs` is who asks for something, `faults.rs` is what goes wrong, `disk.rs`, `network.rs` and
+//! `register.rs` are what may fail, `check.rs` is what must hold whatever happens.
+
+mod check;
+mod disk;
+mod faults;
+mod flushes;
+mod network;
+mod people;
+mod plan;
+mod register;
+mod world;
+
+pub use check::{Broken, Check};
+pub use plan::{Outcome, Plan};
+pub use world::run;
