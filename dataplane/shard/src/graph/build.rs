@@ -72,6 +72,8 @@ pub(crate) struct Built {
 pub(crate) enum BuildError {
     #[error(transparent)]
     ReadOut(#[from] ReadOutError),
+    #[error("the graph cannot be laid out: {0}")]
+    Layout(String),
     #[error("there is no memory for the graph: {0}")]
     Memory(#[from] io::Error),
 }
@@ -140,7 +142,7 @@ fn build_coded(
     let rotate = |node: usize, out: &mut [f32]| rotated.write(order[node] as usize, out);
     let codes = Codes::new(coder, order.len(), metric != Metric::Cosine, rotate)?;
     let space = ByCodes { rows: &rows, order: &order, codes: &codes, metric };
-    let mut links = connect(seed, &space, &options.effort());
+    let mut links = connect(seed, &space, &options.effort()).map_err(BuildError::Layout)?;
     link_twins(&mut links, options.max_links, &rows, &order);
     let slots = slots_for(options.max_links);
     if bits.is_none() {
@@ -189,7 +191,7 @@ fn build_plain(vectors: &[&[f32]], options: &BuildOptions) -> Result<Built, Buil
     })?;
     let by_node = order.iter().flat_map(|&row| vectors[row as usize].iter().copied()).collect();
     let space = ByVectors { vectors: by_node, dimensions, metric };
-    let links = connect(seed, &space, &options.effort());
+    let links = connect(seed, &space, &options.effort()).map_err(BuildError::Layout)?;
     let blocks = lay_out(&links, options.max_links, 0, |_, _| {});
     let slots = slots_for(options.max_links);
     Ok(Built { order, blocks, slots, ..Built::default() })

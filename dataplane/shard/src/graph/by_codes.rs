@@ -10,8 +10,8 @@ use shoal_vector::codes::{
 use shoal_vector::simd::{Isa, Kernel, Line};
 
 use super::beam::node_of;
-use super::blocks::{Blocks, bytes_of, lay_out};
-use super::connect::{Laid, Space};
+use super::blocks::{Blocks, lay_out};
+use super::connect::Space;
 use super::pages::Pages;
 use super::prune::Distances;
 use super::rows::Rows;
@@ -124,19 +124,22 @@ impl Space for ByCodes<'_> {
         lay_out(links, max_links, self.codes.coder.code_bytes(), code)
     }
 
-    fn near(&self, laid: &Laid, node: u32, ef: usize, state: &mut State) -> Vec<u32> {
+    fn code_bytes(&self) -> usize {
+        self.codes.coder.code_bytes()
+    }
+
+    fn own(&self, nodes: usize) -> &[OwnStep] {
+        self.codes.own.get(..nodes).unwrap_or_default()
+    }
+
+    fn near(&self, blocks: Blocks<'_>, node: u32, ef: usize, state: &mut State) -> Vec<u32> {
         let Self { codes, metric, .. } = *self;
         let State { scratch, query, sketched } = state;
-        let bytes = codes.coder.code_bytes();
-        let own = codes.own.get(..laid.nodes).unwrap_or_default();
-        let Ok(blocks) = Blocks::new(bytes_of(&laid.lines), own, laid.nodes, bytes, laid.slots)
-        else {
-            return Vec::new();
-        };
+        let (bytes, own) = (blocks.code_bytes(), blocks.own());
         let row = self.order[node as usize];
         let meta = self.rows.meta(row);
         query.set_row(self.rows.row(row), meta.sum, meta.squares, 1.0 / meta.scale);
-        let sketches = codes.sketches.bytes().get(..laid.nodes * sketch_bytes(bytes));
+        let sketches = codes.sketches.bytes().get(..blocks.nodes() * sketch_bytes(bytes));
         if let (Some(sketches), CodeBits::Four) = (sketches, codes.coder.bits()) {
             Isa::detect().run(TakeQuery { sketched, code: query, bytes });
             return if own.is_empty() {

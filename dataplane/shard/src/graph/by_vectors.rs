@@ -2,11 +2,12 @@
 //! traffic of int8 rows, and right for any metric that is never negative.
 
 use shoal_vector::Metric;
+use shoal_vector::codes::OwnStep;
 use shoal_vector::simd::{Kernel, Line};
 
-use super::blocks::{Blocks, bytes_of, lay_out};
+use super::blocks::{Blocks, lay_out};
 use super::by_codes::nearest;
-use super::connect::{Laid, Space};
+use super::connect::Space;
 use super::prune::Distances;
 use super::scorer::Exact;
 use super::walk::Scratch;
@@ -47,10 +48,15 @@ impl Space for ByVectors {
         lay_out(links, max_links, 0, |_, _| {})
     }
 
-    fn near(&self, laid: &Laid, node: u32, ef: usize, scratch: &mut Scratch) -> Vec<u32> {
-        let Ok(blocks) = Blocks::new(bytes_of(&laid.lines), &[], laid.nodes, 0, laid.slots) else {
-            return Vec::new();
-        };
+    fn code_bytes(&self) -> usize {
+        0
+    }
+
+    fn own(&self, _: usize) -> &[OwnStep] {
+        &[]
+    }
+
+    fn near(&self, blocks: Blocks<'_>, node: u32, ef: usize, scratch: &mut Scratch) -> Vec<u32> {
         let Self { vectors, metric, .. } = self;
         let scorer =
             Exact { vectors: vectors.as_slice(), query: self.vector(node), metric: *metric };

@@ -9,9 +9,10 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
+use shoal_vector::codes::OwnStep;
 use shoal_vector::simd::{Isa, Line};
 
-use super::blocks::slots_for;
+use super::blocks::{Blocks, bytes_of, slots_for};
 use super::instant::LINKS;
 use super::prune::{Distances, Prune};
 
@@ -33,15 +34,14 @@ pub(super) trait Space: Distances {
     /// Lays out as many nodes as there are lists, each of at most `max_links`.
     fn lay_out(&self, links: &[Vec<u32>], max_links: usize) -> Vec<Line>;
 
-    /// Up to `ef` nodes of those laid out that are near to `node`.
-    fn near(&self, laid: &Laid, node: u32, ef: usize, state: &mut Self::State) -> Vec<u32>;
-}
+    /// Bytes of a node's code in that.
+    fn code_bytes(&self) -> usize;
 
-/// The first nodes of a graph, laid out to be searched.
-pub(super) struct Laid {
-    pub(super) lines: Vec<Line>,
-    pub(super) nodes: usize,
-    pub(super) slots: usize,
+    /// Steps of the first nodes' codes, where each has its own; else empty.
+    fn own(&self, nodes: usize) -> &[OwnStep];
+
+    /// Up to `ef` nodes of those laid out that are near to `node`.
+    fn near(&self, laid: Blocks<'_>, node: u32, ef: usize, state: &mut Self::State) -> Vec<u32>;
 }
 
 /// How many candidates nodes get, and how many links they keep.
@@ -54,30 +54,37 @@ pub(super) struct Effort {
     pub(super) max_links: usize,
 }
 
-/// Links all nodes of a space, of which the first have links already, up to [`LINKS`] each.
+/// Links all nodes of a space, of which the first have links already, up to [`LINKS`] each. Says what cannot be laid out.
 pub(super) fn connect(
     mut links: Vec<Vec<u32>>,
     space: &impl Space,
     effort: &Effort,
-) -> Vec<Vec<u32>> {
+) -> Result<Vec<Vec<u32>>, String> {
     let nodes = space.nodes();
     let mut widest = LINKS;
     while links.len() < nodes {
         let linked = links.len();
         let anew = linked..(linked + linked / 2 + 1).min(nodes);
-        let laid = lay_out(space, &links, widest);
+        let lines = space.lay_out(&links, widest);
+        let laid = blocks(space, &lines, linked, widest)?;
         links.resize_with(anew.end, Vec::new);
-        link(&mut links, anew, space, &laid, effort.ef, INSERTED_LINKS);
+        link(&mut links, anew, space, laid, effort.ef, INSERTED_LINKS);
         widest = INSERTED_LINKS;
     }
-    let laid = lay_out(space, &links, widest);
-    link(&mut links, 0..nodes, space, &laid, effort.refine_ef, effort.max_links);
-    links
+    let lines = space.lay_out(&links, widest);
+    let laid = blocks(space, &lines, nodes, widest)?;
+    link(&mut links, 0..nodes, space, laid, effort.refine_ef, effort.max_links);
+    Ok(links)
 }
 
-fn lay_out(space: &impl Space, links: &[Vec<u32>], max_links: usize) -> Laid {
-    let lines = space.lay_out(links, max_links);
-    Laid { lines, nodes: links.len(), slots: slots_for(max_links) }
+fn blocks<'a>(
+    space: &'a impl Space,
+    lines: &'a [Line],
+    nodes: usize,
+    max_links: usize,
+) -> Result<Blocks<'a>, String> {
+    let (own, bytes) = (space.own(nodes), space.code_bytes());
+    Blocks::new(bytes_of(lines), own, nodes, bytes, slots_for(max_links))
 }
 
 /// Gives the nodes `anew` new links, chosen among the old ones and what a search finds, and links back to them.
@@ -85,7 +92,7 @@ fn link<S: Space>(
     links: &mut [Vec<u32>],
     anew: Range<usize>,
     space: &S,
-    laid: &Laid,
+    laid: Blocks<'_>,
     ef: usize,
     max_links: usize,
 ) {
@@ -128,6 +135,7 @@ fn link<S: Space>(
 mod tests {
     use shoal_vector::simd::Kernel;
 
+    use super::super::blocks::lay_out;
     use super::*;
 
     /// Nodes on a line; all that are laid out are looked at.
@@ -150,12 +158,20 @@ mod tests {
 
         fn lay_out(&self, links: &[Vec<u32>], max_links: usize) -> Vec<Line> {
             assert!(links.iter().all(|list| list.len() <= max_links));
-            Vec::new()
+            lay_out(links, max_links, 0, |_, _| {})
         }
 
-        fn near(&self, laid: &Laid, node: u32, ef: usize, _: &mut ()) -> Vec<u32> {
+        fn code_bytes(&self) -> usize {
+            0
+        }
+
+        fn own(&self, _: usize) -> &[OwnStep] {
+            &[]
+        }
+
+        fn near(&self, laid: Blocks<'_>, node: u32, ef: usize, _: &mut ()) -> Vec<u32> {
             let away = |other: u32| (self.0[other as usize] - self.0[node as usize]).abs();
-            let mut all: Vec<u32> = (0..laid.nodes as u32).collect();
+            let mut all: Vec<u32> = (0..laid.nodes() as u32).collect();
             all.sort_by(|&a, &b| away(a).total_cmp(&away(b)));
             all.truncate(ef);
             all
@@ -166,7 +182,7 @@ mod tests {
     fn every_node_is_linked_within_bounds_and_to_those_beside_it() {
         let line = OnLine((0..500).map(|i| (i as f32 * 37.0) % 500.0).collect());
         let seed = (0..50).map(|i| vec![(i + 1) % 50]).collect();
-        let links = connect(seed, &line, &Effort { ef: 8, refine_ef: 8, max_links: 6 });
+        let links = connect(seed, &line, &Effort { ef: 8, refine_ef: 8, max_links: 6 }).unwrap();
         assert_eq!(links.len(), 500);
         for (node, links) in links.iter().enumerate() {
             assert!((1..=6).contains(&links.len()) && !links.contains(&(node as u32)));
@@ -181,7 +197,10 @@ mod tests {
     #[test]
     fn there_may_be_nothing_to_link() {
         let effort = Effort { ef: 8, refine_ef: 8, max_links: 6 };
-        assert!(connect(Vec::new(), &OnLine(Vec::new()), &effort).is_empty());
-        assert_eq!(connect(vec![vec![]], &OnLine(vec![1.0]), &effort), [Vec::<u32>::new()]);
+        assert!(connect(Vec::new(), &OnLine(Vec::new()), &effort).unwrap().is_empty());
+        assert_eq!(
+            connect(vec![vec![]], &OnLine(vec![1.0]), &effort).unwrap(),
+            [Vec::<u32>::new()]
+        );
     }
 }
