@@ -11,8 +11,9 @@
 //! on the disks of a write quorum is committed. Members change one step at a time through a joint configuration
 //! (`members.rs`).
 //!
-//! Invariants, asserted: `base <= commit <= last`, `durable <= last`; an epoch that is led was promised by the leader and by
-//! no later promise; nothing at or below `commit` is ever cut.
+//! Invariants: `base <= commit <= last` and `durable <= last`, asserted after every step; epochs in a log do not go back,
+//! asserted where it grows; nothing at or below `commit` is ever cut, which would be quarantine; who leads promised that epoch and
+//! none since.
 
 mod config;
 mod effects;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Config, Entry, Epoch, Identity, Position, Register, Seq};
+use crate::{Config, Entry, Epoch, Identity, Position, Seq};
 
 /// A message, with who sent it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,8 +27,8 @@ pub enum Body {
         /// What was promised.
         promised: Epoch,
     },
-    /// Tells the elected one, which then has not to wait until it sees the register.
-    Elected(Register),
+    /// Tells the elected one, which then reads the register and has not to wait until it is told of it.
+    Elected,
     /// Entries for the log, or none, which says that the primary lives.
     Append {
         /// The primary's.
@@ -39,7 +39,7 @@ pub enum Body {
         entries: Vec<Entry>,
         /// Committed up to here.
         commit: Seq,
-        /// Counts up with what the primary sends to this replica; the answer repeats it.
+        /// Counts up with what the primary sends to anybody; the answer repeats it.
         round: u64,
     },
     /// All up to `matched` is the primary's log, and durable (R6).

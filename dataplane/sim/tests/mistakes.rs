@@ -35,7 +35,11 @@ fn noticed(seed: u64, mistake: Mistake) -> Option<String> {
     match catch_unwind(AssertUnwindSafe(|| run(plan))) {
         Ok(Ok(_)) => None,
         Ok(Err(broken)) => Some(broken.to_string()),
-        Err(_) => Some("an assertion".into()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Some(format!("asserted: {}", text.unwrap_or("something")))
+        }
     }
 }
 

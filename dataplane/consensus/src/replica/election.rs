@@ -350,7 +350,7 @@ impl Replica {
         let winner = register.primary();
         self.follow(None, random);
         if let Some(winner) = winner.filter(|winner| *winner != self.me) {
-            self.send(winner.disk, Body::Elected(register.clone()));
+            self.send(winner.disk, Body::Elected);
         }
     }
 

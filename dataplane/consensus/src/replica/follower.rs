@@ -145,6 +145,9 @@ impl Replica {
     /// A snapshot is like an append of all that it holds: one of an earlier epoch than was promised is not taken, and who takes
     /// one leads no more. It is taken if the log does not have what it ends with.
     pub(super) fn offered(&mut self, from: DiskId, epoch: Epoch, at: Position, random: u64) {
+        if epoch.number > MAX_NUMBER || epoch.is_before(at.epoch) {
+            return;
+        }
         self.see(epoch.number);
         if !self.promised.is_before(epoch) && !self.same(epoch, self.promised) {
             let promised = self.promised;

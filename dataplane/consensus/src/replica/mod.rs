@@ -129,8 +129,8 @@ struct Following {
 }
 
 impl Replica {
-    /// A replica as it was found on its disk: what it promised, and its log. `applied` is what is committed for certain: all
-    /// that is flushed.
+    /// A replica as it was found on its disk: what it promised, and its log. What is not in the log any more is flushed, so it is
+    /// committed; of the rest it is not known.
     pub fn new(
         me: Identity,
         settings: Settings,
@@ -285,7 +285,7 @@ impl Replica {
             Body::Fence(epoch) => self.fence(from.disk, epoch, random),
             Body::Promise(promise) => self.promise(from, promise),
             Body::Refused { epoch, promised } => self.refused(epoch, promised, random),
-            Body::Elected(_) => self.outbox.push(Effect::ReadRegister),
+            Body::Elected => self.outbox.push(Effect::ReadRegister),
             Body::Append { epoch, prev, entries, commit, round } => {
                 self.append(from.disk, epoch, prev, entries, commit, round, random);
             }

@@ -186,6 +186,8 @@ fn an_epoch_that_no_counting_reaches_is_not_believed() {
     let mut alone = Alone::new(epoch(3));
     assert_eq!(alone.receive(2, Body::Fence(epoch(u64::MAX))), []);
     assert_eq!(alone.receive(2, append(u64::MAX, (0, 0), &[], 0)), []);
+    let at = Position { epoch: epoch(2), seq: 7 };
+    assert_eq!(alone.step(Input::Offered { from: disk(2), epoch: epoch(u64::MAX), at }), []);
     alone.receive(2, Body::Heard { silent: true, promised: epoch(u64::MAX) });
     assert_eq!(alone.claim().epoch.number, 4);
 }
