@@ -1,6 +1,8 @@
 //! What a replica is told, and what it wants done.
 
-use crate::{Config, DiskId, Entry, Epoch, Members, Message, Position, Register, Seq, Version};
+use crate::{
+    Config, DiskId, Entry, Epoch, Members, Message, Position, Recent, Register, Seq, Version,
+};
 
 /// Milliseconds of a clock that only goes forward. Only liveness rests on it.
 pub type Millis = u64;
@@ -39,7 +41,7 @@ pub enum Input {
         /// Whether it did.
         outcome: CasOutcome,
     },
-    /// An op to be appended.
+    /// An op to be appended, unless it is in the log already: then this waits for that one (R12).
     Propose {
         /// Comes back with the answer.
         id: ProposalId,
@@ -76,6 +78,8 @@ pub enum Input {
         at: Position,
         /// The newest configuration in it.
         config: Option<Config>,
+        /// The ops in it that are still recognised, in order.
+        recent: Vec<Recent>,
     },
     /// Who is to vote from now on; only the primary heeds it.
     Change(Members),
@@ -124,9 +128,12 @@ pub enum Effect {
     ReadRegister,
     /// The register is to be changed, if it is still of this version.
     Swap(Version, Register),
+    /// The register is to be created, if there is none (R14). How that ended is told as [`Input::Swapped`]; `Conflict` if there is
+    /// one.
+    Create(Register),
     /// All up to here is to be applied, in order.
     Commit(Seq),
-    /// A proposal has its answer; `Committed` is to be told when it is visible.
+    /// A proposal has its answer; `Committed` is to be told when it is visible, `Durable` at once.
     Answer(ProposalId, Answer),
     /// A strong read may go on once this seq is applied, or may not (R9).
     ReadAt(ReadId, Result<Seq, Refusal>),
@@ -150,6 +157,8 @@ pub enum Write {
 pub enum Answer {
     /// It is committed there.
     Committed(Seq),
+    /// It is durable there on this replica alone and may yet be lost, as `acks: Primary` accepts (R7).
+    Durable(Seq),
     /// It was not appended; it may be sent elsewhere.
     Refused(Refusal),
     /// It was appended, and whether it will be committed is not known (R8).
@@ -166,6 +175,6 @@ pub enum Refusal {
     },
     /// It leads, but what came before is not committed yet (R5), or another takes over: to be tried again soon.
     NotYet,
-    /// Too much waits to be committed.
+    /// Too much waits: writes to be committed, or strong reads to be confirmed.
     Busy,
 }

@@ -23,6 +23,7 @@ mod io;
 mod log;
 mod message;
 mod mistakes;
+mod recent;
 mod register;
 mod replica;
 mod timing;
@@ -36,6 +37,7 @@ pub use io::{
 pub use log::{Log, Restored};
 pub use message::{Body, Message, Promise};
 pub use mistakes::{Mistake, Mistakes};
+pub use recent::{RECENT_OPS, Recent};
 pub use register::{Phase, Register, Version};
-pub use replica::{Replica, Role, Settings, Status};
-pub use timing::Timing;
+pub use replica::{Acks, Replica, Role, Settings, Status};
+pub use timing::{Timing, TimingError};

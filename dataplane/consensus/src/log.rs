@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 
-use crate::{Config, Entry, Epoch, Position, Seq, What};
+use crate::recent::Ops;
+use crate::{Config, Entry, Epoch, Position, Recent, Seq, What};
 
 /// Bytes of entries that are kept for replicas which are a little behind. Those that are further behind cost a read of the log.
 const TAIL_BYTES: usize = 16 << 20;
@@ -23,6 +24,8 @@ pub struct Log {
     tail_bytes: usize,
     /// Configurations with their seqs, in order. The oldest may be at or below `base` (R14).
     configs: Vec<(Seq, Config)>,
+    /// Ops in it, or before it and still recognised.
+    ops: Ops,
 }
 
 /// A log as it was found on a disk.
@@ -34,12 +37,19 @@ pub struct Restored {
     pub config: Option<(Seq, Config)>,
     /// All entries behind `base`, in order.
     pub entries: Vec<Entry>,
+    /// Ops at or below `base` that are still recognised, in order.
+    pub recent: Vec<Recent>,
 }
 
 impl Log {
     /// A log whose entries are durable.
     pub fn restore(restored: Restored) -> Self {
-        let Restored { base, config, entries } = restored;
+        let Restored { base, config, entries, recent } = restored;
+        let mut ops = Ops::default();
+        for op in recent.into_iter().filter(|op| op.seq <= base.seq) {
+            ops.push(op);
+        }
+        ops.expire(base.seq);
         let mut log = Self {
             base,
             runs: Vec::new(),
@@ -47,6 +57,7 @@ impl Log {
             tail: VecDeque::new(),
             tail_bytes: 0,
             configs: config.into_iter().collect(),
+            ops,
         };
         log.append(&entries);
         log
@@ -91,6 +102,21 @@ impl Log {
         self.configs.last().map(|&(seq, _)| seq)
     }
 
+    /// Where an op of a client is, if it is recognised.
+    pub fn find(&self, client_id: u64, op_id: u64) -> Option<Seq> {
+        self.ops.find(client_id, op_id)
+    }
+
+    /// Ops up to a seq that are recognised, in order: what a disk has to keep when it drops the log up to there.
+    pub fn recent(&self, up_to: Seq) -> Vec<Recent> {
+        self.ops.up_to(up_to).collect()
+    }
+
+    /// Forgets the ops that are too old once all up to a seq is committed.
+    pub(crate) fn expire_ops(&mut self, commit: Seq) {
+        self.ops.expire(commit);
+    }
+
     /// Adds entries right behind the last one.
     pub(crate) fn append(&mut self, entries: &[Entry]) {
         for entry in entries {
@@ -101,6 +127,9 @@ impl Log {
             }
             if let What::Config(config) = &entry.what {
                 self.configs.push((entry.at.seq, config.clone()));
+            }
+            if let Some(op) = Recent::of(entry) {
+                self.ops.push(op);
             }
             self.last = entry.at.seq;
             self.tail_bytes += entry.size();
@@ -119,6 +148,7 @@ impl Log {
         self.last = after;
         self.runs.retain(|&(_, first)| first <= after);
         self.configs.retain(|&(seq, _)| seq <= after);
+        self.ops.cut(after);
         while self.tail.back().is_some_and(|entry| entry.at.seq > after)
             && let Some(entry) = self.tail.pop_back()
         {
@@ -179,6 +209,7 @@ mod tests {
                 let members = Members::majority(seq, vec![DiskId(seq.into())]).unwrap();
                 What::Config(Config::New(members))
             }
+            1 => What::Op { client_id: number, op_id: seq, body: bytes::Bytes::new() },
             _ => What::NoOp,
         };
         Entry { at: Position { epoch: epoch(number), seq }, what }
@@ -224,6 +255,8 @@ mod tests {
                     _ => None,
                 });
                 prop_assert_eq!(log.config(), newest);
+                let ops: Vec<Recent> = list.iter().filter_map(Recent::of).collect();
+                prop_assert_eq!(log.recent(u64::MAX), ops);
                 let rest = log.entries(base + 1, usize::MAX);
                 prop_assert_eq!(rest.as_deref(), Some(&list[base as usize..]));
             }

@@ -32,7 +32,7 @@ pub enum Mistake {
     UnknownIsFailed,
     /// A swap of unknown outcome counts as done.
     UnknownIsDone,
-    /// A new primary does not heed that its log ends in a joint configuration.
+    /// Whoever elects, and the new primary, do not heed that its log ends in a joint configuration: members are those of the register.
     IgnoreJoint,
     /// Epochs of one number are the same whatever their nonce.
     NoNonce,
@@ -77,6 +77,12 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
+    /// None.
+    pub const NONE: Self = Self {
+        #[cfg(feature = "mistakes")]
+        bits: 0,
+    };
+
     /// One alone.
     #[cfg(feature = "mistakes")]
     pub fn one(mistake: Mistake) -> Self {

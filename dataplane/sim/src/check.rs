@@ -1,9 +1,11 @@
 //! What must hold, whatever fails.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use shoal_consensus::{Entry, Epoch, Identity, Seq, What};
+
+use crate::plan::Outcome;
 
 /// What was found broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +24,8 @@ pub enum Check {
     ReadsSeeAcks,
     /// Once nothing fails any more, writes are acknowledged and all replicas have them.
     Progress,
+    /// No more is acknowledged before it is committed than was said.
+    LagBounded,
     /// No replica finds its own log contradicted.
     NoQuarantine,
 }
@@ -53,11 +57,13 @@ pub(crate) struct History {
     /// The ops in it.
     places: HashMap<u64, Seq>,
     acked: BTreeMap<Seq, u64>,
+    /// Ops that were acknowledged before they were committed.
+    acked_early: HashSet<u64>,
     proposed: u64,
     primaries: HashMap<Epoch, Identity>,
     /// For each strong read, the last seq that was acknowledged when it began.
     reads: HashMap<u64, Seq>,
-    pub(crate) reads_answered: u64,
+    reads_answered: u64,
 }
 
 impl History {
@@ -67,8 +73,33 @@ impl History {
         self.proposed
     }
 
-    pub(crate) fn acked(&self) -> u64 {
-        self.acked.len() as u64
+    /// Ops that were acknowledged, one way or the other.
+    pub(crate) fn answered(&self) -> u64 {
+        (self.acked.len() + self.acked_early.len()) as u64
+    }
+
+    /// Ops that were proposed.
+    pub(crate) fn proposed(&self) -> u64 {
+        self.proposed
+    }
+
+    /// The last seq that anybody has applied.
+    pub(crate) fn committed(&self) -> Seq {
+        self.committed.len() as u64
+    }
+
+    /// With `acks: Primary`, a client is told that its op is on one disk: it may be lost.
+    pub(crate) fn ack_early(&mut self, op: u64) {
+        self.acked_early.insert(op);
+    }
+
+    pub(crate) fn sum_up(&self, outcome: &mut Outcome) {
+        outcome.acked = self.acked.len() as u64;
+        outcome.early = self.acked_early.len() as u64;
+        outcome.lost =
+            self.acked_early.iter().filter(|op| !self.places.contains_key(op)).count() as u64;
+        outcome.reads = self.reads_answered;
+        outcome.led = self.primaries.len() as u64;
     }
 
     pub(crate) fn last_acked(&self) -> Seq {
@@ -136,11 +167,6 @@ impl History {
                 format!("a read that began when {least} was acked is answered from {seq}"),
             ),
         }
-    }
-
-    /// Epochs in which somebody led.
-    pub(crate) fn epochs(&self) -> u64 {
-        self.primaries.len() as u64
     }
 
     /// At the end: what a replica has applied holds every op that was acknowledged up to there.

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use shoal_consensus::{Config, DiskId, Entry, Epoch, Position, Restored, Seq, Ticket, What, Write};
+use shoal_consensus::{
+    Config, DiskId, Entry, Epoch, Position, RECENT_OPS, Recent, Restored, Seq, Ticket, What, Write,
+};
 
 /// See the file's comment.
 #[derive(Debug)]
@@ -15,13 +17,21 @@ pub(crate) struct Disk {
     pub(crate) log: Vec<Entry>,
     /// Flushed up to here.
     pub(crate) flushed: Seq,
+    /// Ops at or below that are still recognised: kept beside what is flushed.
+    pub(crate) recent: Vec<Recent>,
     pending: VecDeque<(Ticket, Write)>,
 }
 
 impl Disk {
     pub(crate) fn blank(id: DiskId) -> Self {
-        let (promised, flushed) = (Epoch::NONE, 0);
-        Self { id, promised, log: Vec::new(), flushed, pending: VecDeque::new() }
+        Self {
+            id,
+            promised: Epoch::NONE,
+            log: Vec::new(),
+            flushed: 0,
+            recent: Vec::new(),
+            pending: VecDeque::new(),
+        }
     }
 
     pub(crate) fn write(&mut self, ticket: Ticket, write: Write) {
@@ -57,10 +67,19 @@ impl Disk {
     }
 
     /// A snapshot takes the place of all there is.
-    pub(crate) fn install(&mut self, entries: &[Entry]) {
+    pub(crate) fn install(&mut self, entries: &[Entry], recent: &[Recent]) {
         assert!(self.pending.is_empty(), "what was written before is durable");
         self.log = entries.to_vec();
         self.flushed = entries.len() as u64;
+        self.recent = recent.to_vec();
+    }
+
+    /// Puts all up to a seq, which is applied, where it outlives the log, with the ops in it that are to be recognised.
+    pub(crate) fn flush(&mut self, to: Seq) {
+        let flushed = self.log.get(self.flushed as usize..to as usize).unwrap_or_default();
+        self.recent.extend(flushed.iter().filter_map(Recent::of));
+        self.recent.retain(|op| op.seq + RECENT_OPS > to);
+        self.flushed = to;
     }
 
     /// What a replica finds when it starts.
@@ -70,6 +89,7 @@ impl Disk {
             base: self.position(self.flushed),
             config: self.config(flushed),
             entries: self.log.get(flushed..).unwrap_or_default().to_vec(),
+            recent: self.recent.clone(),
         }
     }
 

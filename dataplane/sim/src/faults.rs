@@ -6,6 +6,7 @@ use shoal_consensus::{Body, DiskId, Input, Message};
 
 use crate::check::Broken;
 use crate::disk::Disk;
+use crate::plan::Aim;
 use crate::world::{Event, World};
 
 /// Something that goes wrong.
@@ -27,13 +28,15 @@ enum Fault {
     TakeOver,
     /// The register is restored from a backup.
     SetBack,
+    /// It is deleted.
+    Delete,
 }
 
 /// The next fault. In a storm all is short, and much happens at once.
 fn draw(storm: bool, random: &mut StdRng) -> Fault {
     let long = if storm { [20, 60, 200, 400] } else { [50, 400, 2_000, 6_000] };
     let ms = long.get(random.random_range(0..4)).copied().unwrap_or(50);
-    match random.random_range(0..18) {
+    match random.random_range(0..19) {
         0..4 => Fault::Crash(ms),
         4..6 => Fault::Pause(ms),
         6 => Fault::Cut { to: true, from: true, ms },
@@ -43,7 +46,24 @@ fn draw(storm: bool, random: &mut StdRng) -> Fault {
         10 => Fault::SetBack,
         11..13 => Fault::CutLine(ms),
         13..15 => Fault::Split(ms),
+        15 => Fault::Delete,
         _ => Fault::TakeOver,
+    }
+}
+
+impl Fault {
+    /// Faults that an aim rests on are more frequent, and what would spoil it does not happen.
+    fn aimed(self, aim: Aim, random: &mut StdRng) -> Self {
+        match (aim, self) {
+            (Aim::Promise, _) if random.random_bool(0.5) => {
+                Fault::Cut { to: true, from: true, ms: random.random_range(150..350) }
+            }
+            (Aim::Twice, _) if random.random_bool(0.5) => Fault::TakeOver,
+            (Aim::OneReaches, Fault::Crash(ms)) => Fault::CutLine(ms),
+            (Aim::OneReaches, Fault::LoseDisk) => Fault::TakeOver,
+            (Aim::OneReaches, Fault::Cut { ms, .. }) => Fault::Split(ms),
+            (_, fault) => fault,
+        }
     }
 }
 
@@ -58,7 +78,8 @@ impl World {
         let primary = self.some_primary().filter(|_| self.random.random_bool(0.5));
         let node = primary.unwrap_or(any);
         self.outcome.faults += 1;
-        match draw(self.plan.storm, &mut self.random) {
+        let fault = draw(self.plan.storm, &mut self.random);
+        match fault.aimed(self.plan.aim, &mut self.random) {
             Fault::Crash(back) => self.stop(node, back),
             Fault::Pause(ms) => self.nodes[node].paused = self.now + ms,
             Fault::Cut { to, from, ms } => {
@@ -80,14 +101,7 @@ impl World {
             Fault::Split(ms) => {
                 let side: Vec<bool> =
                     self.nodes.iter().map(|_| self.random.random_bool(0.5)).collect();
-                for (from, here) in side.iter().enumerate() {
-                    for (to, there) in side.iter().enumerate() {
-                        if here != there {
-                            self.network.cut(from, to);
-                        }
-                    }
-                }
-                self.after(ms, Event::Join);
+                self.split(&side, ms);
             }
             Fault::LoseDisk if self.lost.is_none() && self.nodes.len() > 1 => self.lose(node),
             Fault::LoseDisk => {}
@@ -95,9 +109,24 @@ impl World {
                 self.store.set_back(&mut self.random);
                 self.watches();
             }
+            // Before the log says who votes, only the operator could create it again.
+            Fault::Delete if self.history.committed() > 2 => self.delete_register(),
+            Fault::Delete => {}
             Fault::TakeOver => return self.take_over(node),
         }
         Ok(())
+    }
+
+    /// What one side sends does not reach the other, for a while.
+    pub(crate) fn split(&mut self, side: &[bool], ms: u64) {
+        for (from, here) in side.iter().enumerate() {
+            for (to, there) in side.iter().enumerate() {
+                if here != there {
+                    self.network.cut(from, to);
+                }
+            }
+        }
+        self.after(ms, Event::Join);
     }
 
     /// The primary makes room for another one, or one is told so by a message that is long out of date.
@@ -114,7 +143,8 @@ impl World {
     }
 
     pub(crate) fn lose(&mut self, node: usize) {
-        if !self.store.read().1.members.contains(self.nodes[node].disk.id) {
+        let disk = self.nodes[node].disk.id;
+        if !self.store.read().is_some_and(|(_, register)| register.members.contains(disk)) {
             return;
         }
         self.stop(node, 100);

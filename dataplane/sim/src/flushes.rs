@@ -1,7 +1,7 @@
 //! Logs get shorter, and snapshots take their place.
 
 use rand::Rng;
-use shoal_consensus::{DiskId, Entry, Epoch, Input};
+use shoal_consensus::{DiskId, Entry, Epoch, Input, Recent};
 
 use crate::check::Broken;
 use crate::world::{Event, World};
@@ -13,6 +13,7 @@ impl World {
         epoch: Epoch,
         to: DiskId,
         entries: &[Entry],
+        recent: Vec<Recent>,
     ) -> Result<(), Broken> {
         let (Some(node), Some(last)) = (self.node_of(to), entries.last()) else { return Ok(()) };
         let (run, at) = (self.nodes[node].run, last.at);
@@ -26,11 +27,11 @@ impl World {
         }
         let durable = self.nodes[node].disk.sync();
         let own = &mut self.nodes[node];
-        own.disk.install(entries);
+        own.disk.install(entries, &recent);
         own.applied = at.seq;
         self.outcome.snapshots += 1;
         let config = own.disk.config(entries.len()).map(|(_, config)| config);
-        self.step(node, run, Input::Installed { at, config })?;
+        self.step(node, run, Input::Installed { at, config, recent })?;
         match durable {
             Some(ticket) => self.step(node, run, Input::Durable(ticket)),
             None => Ok(()),
@@ -47,7 +48,7 @@ impl World {
         if own.replica.is_none() || own.paused > self.now || applied <= own.disk.flushed {
             return Ok(());
         }
-        own.disk.flushed = self.random.random_range(own.disk.flushed..=applied);
+        own.disk.flush(self.random.random_range(own.disk.flushed..=applied));
         let to = own.disk.position(own.disk.flushed);
         let run = own.run;
         self.step(node, run, Input::Trimmed(to))

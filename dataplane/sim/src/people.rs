@@ -1,11 +1,37 @@
 //! Who uses the shard and who looks after it: clients, and the operator.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use rand::Rng;
 use shoal_consensus::{Config, DiskId, Input, Members};
 
 use crate::check::Broken;
-use crate::world::{Event, Node, World};
+use crate::plan::Aim;
+use crate::process::Node;
+use crate::world::{Event, World};
+
+/// Ops that clients go on to repeat.
+const MAX_OPEN: usize = 100;
+
+/// What clients know.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    /// The op of each proposal.
+    attempts: Vec<u64>,
+    /// Ops that had no good answer yet.
+    open: VecDeque<u64>,
+}
+
+impl Clients {
+    pub(crate) fn op_of(&self, proposal: u64) -> Option<u64> {
+        self.attempts.get(proposal as usize).copied()
+    }
+
+    pub(crate) fn is_done(&mut self, op: u64) {
+        self.open.retain(|&open| open != op);
+    }
+}
 
 impl World {
     /// Somebody who says that it leads, if anybody does.
@@ -23,20 +49,59 @@ impl World {
     pub(crate) fn client(&mut self) -> Result<(), Broken> {
         let next = self.between(5, 60);
         self.after(next, Event::Client);
-        let any = self.random.random_range(0..self.nodes.len());
-        let node = self.some_primary().unwrap_or(any);
-        let run = self.nodes[node].run;
         if self.random.random_bool(0.3) {
+            let node = self.asked();
+            let run = self.nodes[node].run;
             self.reads += 1;
             self.history.read_begins(self.reads);
             return self.step(node, run, Input::Read(self.reads));
         }
         for _ in 0..self.random.random_range(1..4) {
-            let id = self.history.propose();
-            let body = Bytes::copy_from_slice(&id.to_le_bytes());
-            self.step(node, run, Input::Propose { id, client_id: 1, op_id: id, body })?;
+            let op = self.some_op();
+            // Some send it twice at once, and not to the same.
+            for _ in 0..if self.random.random_bool(0.05) { 2 } else { 1 } {
+                self.propose(op)?;
+            }
         }
         Ok(())
+    }
+
+    /// Whom a client turns to.
+    fn asked(&mut self) -> usize {
+        let any = self.random.random_range(0..self.nodes.len());
+        self.some_primary().unwrap_or(any)
+    }
+
+    /// A new op, or one that had no good answer yet, or one whose answer did not arrive.
+    fn some_op(&mut self) -> u64 {
+        let proposed = self.history.proposed();
+        let op = match self.random.random_range(0..100) {
+            0..25 if !self.clients.open.is_empty() => {
+                let at = self.random.random_range(0..self.clients.open.len());
+                self.clients.open.get(at).copied()
+            }
+            25..30 if proposed > 0 => {
+                Some(self.random.random_range(proposed.saturating_sub(300).max(1)..=proposed))
+            }
+            _ => None,
+        };
+        self.outcome.repeated += u64::from(op.is_some());
+        op.unwrap_or_else(|| {
+            let op = self.history.propose();
+            self.clients.open.push_back(op);
+            if self.clients.open.len() > MAX_OPEN {
+                self.clients.open.pop_front();
+            }
+            op
+        })
+    }
+
+    fn propose(&mut self, op: u64) -> Result<(), Broken> {
+        let node = self.asked();
+        let (run, id) = (self.nodes[node].run, self.clients.attempts.len() as u64);
+        self.clients.attempts.push(op);
+        let body = Bytes::copy_from_slice(&op.to_le_bytes());
+        self.step(node, run, Input::Propose { id, client_id: 1 + op % 3, op_id: op, body })
     }
 
     /// What the operator does about a disk that is gone: adds the new one, then removes the old one.
@@ -75,7 +140,11 @@ impl World {
 
     /// Of five replicas, now these vote and now those, at least three.
     pub(crate) fn scale(&mut self) -> Result<(), Broken> {
-        let rest = if self.plan.storm { 0.2 } else { 0.7 };
+        let rest = match (self.plan.aim, self.plan.storm) {
+            (Aim::Change | Aim::Unchanged, _) => 0.0,
+            (_, true) => 0.2,
+            (_, false) => 0.7,
+        };
         if self.nodes.len() < 5 || self.calm || self.random.random_bool(rest) {
             return Ok(());
         }
@@ -85,9 +154,8 @@ impl World {
             voters.swap_remove(self.random.random_range(0..voters.len()));
         }
         let run = self.nodes[node].run;
-        match Members::majority(0, voters) {
-            Ok(wanted) => self.step(node, run, Input::Change(wanted)),
-            Err(_) => Ok(()),
-        }
+        let Ok(wanted) = Members::majority(0, voters) else { return Ok(()) };
+        self.aim_at_change(node, &wanted);
+        self.step(node, run, Input::Change(wanted))
     }
 }

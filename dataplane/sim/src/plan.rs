@@ -1,46 +1,93 @@
 //! What is simulated, and what came of it.
 
-use shoal_consensus::{Mistakes, Settings, Timing};
+use shoal_consensus::{Acks, Mistakes, Settings, Timing};
 
 /// What to simulate.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// All choices are drawn from it.
     pub seed: u64,
-    /// Replicas, all of them voters.
+    /// Replicas, all of them voters at first.
     pub replicas: usize,
     /// Simulated ms in which things go wrong.
     pub bad_ms: u64,
     /// Everything is quick, and goes wrong all the time.
     pub storm: bool,
+    /// What goes wrong at a chosen moment, besides what goes wrong at random.
+    pub aim: Aim,
+    /// When writes are answered.
+    pub acks: Acks,
     /// Rules that are broken on purpose.
     pub mistakes: Mistakes,
 }
 
+/// A chain of faults that chance hardly ever brings about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// None.
+    Chance,
+    /// Who gave a promise ends and comes back, and hears only of the primary that was cut off before.
+    Promise,
+    /// Of five, members change very often; some are cut off from the others when a change begins.
+    Change,
+    /// The register is set back, or deleted, once the new members are in it, and some of them are cut off.
+    Unchanged,
+    /// The register is set back once somebody is elected, and one who knows nothing of that claims an epoch.
+    Twice,
+    /// One process alone ever reaches the register; no process ends.
+    OneReaches,
+}
+
 impl Plan {
-    /// What a seed stands for: mostly three replicas, sometimes five or one; every other one is a storm.
+    /// What a seed stands for: mostly three replicas, sometimes five or one; every other one is a storm; of 16 seeds two have
+    /// writes that are answered early; of 128 half have an aim.
     pub fn of(seed: u64, mistakes: Mistakes) -> Self {
         let replicas = [3, 3, 3, 5, 3, 5, 3, 1].get(seed as usize / 2 % 8).copied().unwrap_or(3);
-        Self { seed, replicas, bad_ms: 20_000, storm: seed % 2 == 1, mistakes }
+        let acks = match seed / 2 % 8 {
+            6 => Acks::Primary { max_lag: 40 },
+            _ => Acks::Quorum,
+        };
+        let plan = Self {
+            seed,
+            replicas,
+            bad_ms: 20_000,
+            storm: seed % 2 == 1,
+            aim: Aim::Chance,
+            acks,
+            mistakes,
+        };
+        match seed / 16 % 10 {
+            1 => Self { aim: Aim::Promise, storm: true, replicas: 3, ..plan },
+            3 => Self { aim: Aim::Change, storm: true, replicas: 5, ..plan },
+            5 => Self { aim: Aim::Unchanged, storm: true, replicas: 5, ..plan },
+            7 => Self { aim: Aim::Twice, storm: true, replicas: 3, ..plan },
+            9 => Self { aim: Aim::OneReaches, replicas: 3, ..plan },
+            _ => plan,
+        }
     }
 
-    pub(crate) fn message_bytes(&self) -> usize {
-        if self.seed.is_multiple_of(3) { 400 } else { Settings::default().message_bytes }
-    }
-
-    pub(crate) fn timing(&self) -> Timing {
-        match self.storm {
+    pub(crate) fn settings(&self) -> Settings {
+        let timing = match self.storm {
             false => Timing::default(),
             true => Timing { heartbeat: 20, election: 100, step_down: 300, resend: 60 },
-        }
+        };
+        let message_bytes =
+            if self.seed.is_multiple_of(3) { 400 } else { Settings::default().message_bytes };
+        Settings { timing, message_bytes, acks: self.acks, mistakes: self.mistakes }
     }
 }
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Writes that were acknowledged.
+    /// Writes that were acknowledged as committed.
     pub acked: u64,
+    /// Times that an op came again.
+    pub repeated: u64,
+    /// Writes that were acknowledged before they were committed, as `acks: Primary` does.
+    pub early: u64,
+    /// Of these, how many were lost.
+    pub lost: u64,
     /// Strong reads that were answered.
     pub reads: u64,
     /// Epochs in which somebody led.
@@ -51,4 +98,22 @@ pub struct Outcome {
     pub replaced: u64,
     /// Snapshots that took the place of a log.
     pub snapshots: u64,
+    /// Times that replicas created the register.
+    pub created: u64,
+}
+
+impl Outcome {
+    /// Adds what came of another plan.
+    pub fn add(&mut self, other: &Outcome) {
+        self.acked += other.acked;
+        self.repeated += other.repeated;
+        self.early += other.early;
+        self.lost += other.lost;
+        self.reads += other.reads;
+        self.led += other.led;
+        self.faults += other.faults;
+        self.replaced += other.replaced;
+        self.snapshots += other.snapshots;
+        self.created += other.created;
+    }
 }

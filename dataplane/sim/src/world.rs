@@ -4,22 +4,18 @@ use std::collections::BTreeMap;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use shoal_consensus::{
-    Answer, Body, CasOutcome, DiskId, Effect, Entry, Epoch, Identity, Incarnation, Input, Members,
-    Message, Register, Replica, Seq, Settings, Version,
-};
+use shoal_consensus::{DiskId, Entry, Epoch, Input, Members, Message, Recent, Register, Version};
 
+use crate::aim::{Trick, Twice};
 use crate::check::{Broken, Check, History};
-use crate::disk::Disk;
 use crate::network::Network;
+use crate::people::Clients;
 use crate::plan::{Outcome, Plan};
+use crate::process::Node;
 use crate::register::Store;
 
 /// Simulated ms without faults at the end, in which all has to recover.
 const GOOD_MS: u64 = 40_000;
-
-/// Entries that one read of a log gives.
-const READ_BACK: usize = 20;
 
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -36,7 +32,9 @@ pub(crate) enum Event {
         epoch: Epoch,
         to: DiskId,
         entries: Vec<Entry>,
+        recent: Vec<Recent>,
     },
+    Create(usize, u64, Register),
     Client,
     Operate,
     Fault,
@@ -45,18 +43,7 @@ pub(crate) enum Event {
     Join,
     Trim,
     Calm,
-}
-
-pub(crate) struct Node {
-    pub(crate) disk: Disk,
-    pub(crate) replica: Option<Replica>,
-    /// Counts its runs.
-    pub(crate) run: u64,
-    pub(crate) applied: Seq,
-    pub(crate) paused: u64,
-    pub(crate) syncing: bool,
-    /// It wants the snapshot that it was offered.
-    pub(crate) wanted: bool,
+    Trick(Trick),
 }
 
 pub(crate) struct World {
@@ -69,7 +56,10 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) store: Store,
     pub(crate) history: History,
+    pub(crate) clients: Clients,
     pub(crate) reads: u64,
+    /// See [`Aim::Twice`](crate::plan::Aim).
+    pub(crate) twice: Option<Twice>,
     pub(crate) disks: u128,
     /// A disk that was lost, and the one that takes its place.
     pub(crate) lost: Option<(DiskId, DiskId)>,
@@ -91,26 +81,19 @@ pub fn run(plan: Plan) -> Result<Outcome, Broken> {
     };
     let mut store = Store::new(Register::first(members));
     store.lost = random.random_range(0..30);
-    let node = |&id: &DiskId| Node {
-        disk: Disk::blank(id),
-        replica: None,
-        run: 0,
-        applied: 0,
-        paused: 0,
-        syncing: false,
-        wanted: false,
-    };
     let mut world = World {
         plan,
         random,
         now: 0,
         order: 0,
         events: BTreeMap::new(),
-        nodes: disks.iter().map(node).collect(),
+        nodes: disks.into_iter().map(Node::blank).collect(),
         network,
         store,
         history: History::default(),
+        clients: Clients::default(),
         reads: 0,
+        twice: None,
         disks: plan.replicas as u128,
         lost: None,
         calm: false,
@@ -137,7 +120,7 @@ impl World {
     }
 
     /// Most answers of the register come soon, and some very late.
-    fn answer_takes(&mut self, soon: u64, late: u64) -> u64 {
+    pub(crate) fn answer_takes(&mut self, soon: u64, late: u64) -> u64 {
         let is_late = !self.calm && self.random.random_bool(0.2);
         self.between(1, if is_late { late } else { soon })
     }
@@ -150,49 +133,14 @@ impl World {
                 break;
             }
             if now < bad + GOOD_MS / 2 {
-                acked_late = self.history.acked();
+                acked_late = self.history.answered();
             }
             self.now = now;
             self.happen(event)?;
         }
         self.recovered(acked_late)?;
-        self.outcome.acked = self.history.acked();
-        self.outcome.reads = self.history.reads_answered;
-        self.outcome.led = self.history.epochs();
+        self.history.sum_up(&mut self.outcome);
         Ok(self.outcome)
-    }
-
-    /// With all mended for a while, there is one primary, and every voter has all that it has committed.
-    fn recovered(&self, acked_before: u64) -> Result<(), Broken> {
-        let stuck = |detail: String| Err(Broken { check: Check::Progress, detail });
-        if self.history.acked() <= acked_before {
-            let roles: Vec<_> =
-                self.nodes.iter().map(|node| node.replica.as_ref().map(Replica::status)).collect();
-            return stuck(format!(
-                "nothing was acked in the end: {roles:?}, {:?}",
-                self.store.read()
-            ));
-        }
-        let primary = self.nodes.iter().filter_map(|node| node.replica.as_ref()).find(|replica| {
-            let status = replica.status();
-            status.leads.is_some() && status.commit >= self.history.last_acked()
-        });
-        let Some(config) = primary.and_then(|replica| replica.log().config()) else {
-            return stuck("nobody leads in the end".into());
-        };
-        for (at, node) in self.nodes.iter().enumerate() {
-            if config.contains(node.disk.id) {
-                let behind = self.history.last_acked().saturating_sub(node.applied);
-                if behind > 200 {
-                    return stuck(format!("replica {at} is {behind} behind"));
-                }
-                self.history.holds_all_until(at, &node.disk.log, node.applied)?;
-            }
-        }
-        match self.lost {
-            Some(_) => stuck("a lost disk was never replaced".into()),
-            None => Ok(()),
-        }
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Broken> {
@@ -219,35 +167,20 @@ impl World {
                 }
                 self.step(node, run, Input::Tick)
             }
-            Event::ReadRegister(node, run) => {
-                let (_, answered) = self.store.luck(&mut self.random);
-                let input = match answered {
-                    true => Input::Register { found: Some(self.store.read()), live: true },
-                    false => Input::NoRegister,
-                };
-                let ms = self.answer_takes(20, 1_000);
-                self.after(ms, Event::Step(node, run, input));
-                Ok(())
-            }
+            Event::ReadRegister(node, run) => self.read_register(node, run),
             Event::Swap(node, run, version, wanted) => {
-                let (done, answered) = self.store.luck(&mut self.random);
-                let mut outcome = CasOutcome::Unknown;
-                if done {
-                    let swapped = self.store.swap(&version, wanted.clone())?;
-                    if answered {
-                        outcome = swapped;
-                    }
-                    self.watches();
-                }
-                let ms = self.answer_takes(50, 1_500);
-                self.after(ms, Event::Step(node, run, Input::Swapped { wanted, outcome }));
-                Ok(())
+                self.swap_register(node, run, Some(&version), wanted)
             }
+            Event::Create(node, run, wanted) => self.swap_register(node, run, None, wanted),
+            Event::Watch(node, _) if !self.reaches_register(node) => Ok(()),
             Event::Watch(node, run) => {
                 let found = self.store.stale(&mut self.random);
                 self.step(node, run, Input::Register { found, live: false })
             }
-            Event::Snapshot { from, epoch, to, entries } => self.offer(from, epoch, to, &entries),
+            Event::Trick(trick) => self.trick(trick),
+            Event::Snapshot { from, epoch, to, entries, recent } => {
+                self.offer(from, epoch, to, &entries, recent)
+            }
             Event::Client => self.client(),
             Event::Operate => self.operate(),
             Event::Fault => self.fault(),
@@ -284,136 +217,5 @@ impl World {
             let ms = self.between(1, 300);
             self.after(ms, Event::Watch(node, self.nodes[node].run));
         }
-    }
-
-    pub(crate) fn identity(&self, node: usize) -> Identity {
-        let Node { disk, run, .. } = &self.nodes[node];
-        Identity { disk: disk.id, incarnation: Incarnation(*run) }
-    }
-
-    fn start(&mut self, node: usize) {
-        if self.nodes[node].replica.is_some() {
-            return;
-        }
-        self.nodes[node].run += 1 + self.nodes.len() as u64;
-        let (me, random) = (self.identity(node), self.random.random());
-        let settings = Settings {
-            timing: self.plan.timing(),
-            mistakes: self.plan.mistakes,
-            message_bytes: self.plan.message_bytes(),
-        };
-        let own = &mut self.nodes[node];
-        let (promised, restored) = (own.disk.promised, own.disk.restored());
-        own.applied = own.disk.flushed;
-        own.syncing = false;
-        own.replica = Some(Replica::new(me, settings, promised, restored, self.now, random));
-        self.after(1, Event::Tick(node, self.nodes[node].run));
-    }
-
-    pub(crate) fn stop(&mut self, node: usize, back: u64) {
-        let own = &mut self.nodes[node];
-        own.replica = None;
-        own.run += 1;
-        own.disk.crash(&mut self.random);
-        self.after(back, Event::Start(node));
-    }
-
-    pub(crate) fn step(&mut self, node: usize, run: u64, input: Input) -> Result<(), Broken> {
-        let own = &mut self.nodes[node];
-        if own.run != run {
-            return Ok(());
-        }
-        if own.paused > self.now {
-            let ms = own.paused - self.now;
-            self.after(ms, Event::Step(node, run, input));
-            return Ok(());
-        }
-        let Some(replica) = &mut own.replica else { return Ok(()) };
-        let random = self.random.random();
-        let effects = replica.step(self.now, random, input);
-        let leads = replica.status().leads;
-        if let Some(epoch) = leads {
-            self.history.leads(epoch, self.identity(node))?;
-        }
-        for effect in effects {
-            self.carry_out(node, run, effect)?;
-        }
-        Ok(())
-    }
-
-    fn carry_out(&mut self, node: usize, run: u64, effect: Effect) -> Result<(), Broken> {
-        match effect {
-            Effect::Write(ticket, write) => {
-                self.nodes[node].disk.write(ticket, write);
-                if !self.nodes[node].syncing {
-                    self.nodes[node].syncing = true;
-                    let ms = self.between(1, 30);
-                    self.after(ms, Event::Sync(node, run));
-                }
-            }
-            Effect::Send(to, message) => {
-                // What is said and then forgotten is what most rules are about.
-                let doubt = match message.body {
-                    Body::Promise(_) => 0.3,
-                    Body::Appended { .. } => 0.003,
-                    _ => 0.0,
-                };
-                if self.plan.storm && !self.calm && self.random.random_bool(doubt) {
-                    self.after(1, Event::Crash(node, run));
-                }
-                if let Some(receiver) = self.node_of(to) {
-                    for ms in self.network.delays(node, receiver, &mut self.random) {
-                        self.after(ms, Event::Deliver(to, message.clone()));
-                    }
-                }
-            }
-            Effect::ReadLog { peer, from } => {
-                let log = &self.nodes[node].disk.log;
-                let some = log.iter().skip(from as usize - 1).take(READ_BACK);
-                let input = Input::LogRead { peer, entries: some.cloned().collect() };
-                self.after(2, Event::Step(node, run, input));
-            }
-            Effect::SendSnapshot { to, epoch } => {
-                let own = &self.nodes[node];
-                let entries = own.disk.log.get(..own.disk.flushed as usize).unwrap_or_default();
-                let (from, entries) = (own.disk.id, entries.to_vec());
-                let snapshot = Event::Snapshot { from, epoch, to, entries };
-                let ms = self.between(5, 500);
-                self.after(ms, snapshot);
-            }
-            Effect::ReadRegister => {
-                let ms = self.between(1, 20);
-                self.after(ms, Event::ReadRegister(node, run));
-            }
-            Effect::Swap(version, wanted) => {
-                let ms = self.between(1, 50);
-                self.after(ms, Event::Swap(node, run, version, wanted));
-            }
-            Effect::Install => self.nodes[node].wanted = true,
-            Effect::Commit(to) => self.apply(node, to)?,
-            Effect::Answer(op, Answer::Committed(seq)) => self.history.ack(op, seq)?,
-            Effect::Answer(_, Answer::Refused(_) | Answer::Unknown) => {}
-            Effect::ReadAt(read, seq) => self.history.read_ends(read, seq.ok())?,
-            Effect::Quarantine(why) => {
-                let detail = format!("replica {node}: {why}");
-                return Err(Broken { check: Check::NoQuarantine, detail });
-            }
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, node: usize, to: Seq) -> Result<(), Broken> {
-        for seq in self.nodes[node].applied + 1..=to {
-            match self.nodes[node].disk.log.get(seq as usize - 1) {
-                Some(entry) => self.history.apply(node, entry)?,
-                None => {
-                    let detail =
-                        format!("replica {node} applies {seq}, which is not durable there");
-                    return Err(Broken { check: Check::CommittedAgree, detail });
-                }
-            }
-        }
-        self.nodes[node].applied = self.nodes[node].applied.max(to);
-        Ok(())
     }
 }

@@ -1,8 +1,7 @@
 //! Readings of the rules that are known to lose writes, or to hang, do so here, and a check says so.
 //!
-//! Six are not brought about here in thousands of seeds. `UnsyncedPromise` needs an old primary that goes on for longer than an election
-//! takes; `CommitByNew`, `PromiseByNew` and `PromiseByOld` need a partition in the middle of a change of members; `NoNonce` needs two
-//! claims of one number; and with `RefuseSamePromise` nothing hangs, since another replica claims another epoch.
+//! Some need faults at a chosen moment, see `Aim`. Each stands with a seed at which it is noticed: that changes with what is drawn from
+//! a seed, and `make sim SEED=0 SEEDS=2000 MISTAKE=NoNonce` finds it anew.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,23 +9,29 @@ use shoal_consensus::{Mistake, Mistakes};
 use shoal_sim::{Plan, run};
 
 /// Seeds that a mistake may take to be noticed.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 1_000;
 
 /// Each with a seed that it is noticed near, so that the test does not take long.
-const NOTICED: [(Mistake, u64); 13] = [
-    (Mistake::LeadAfterPromise, 194),
-    (Mistake::AppendKeepsPromise, 230),
-    (Mistake::AckAfterFence, 16),
+const NOTICED: [(Mistake, u64); Mistake::ALL.len()] = [
+    (Mistake::UnsyncedPromise, 28),
+    (Mistake::RefuseSamePromise, 147),
+    (Mistake::LeadAfterPromise, 120),
+    (Mistake::AppendKeepsPromise, 166),
+    (Mistake::AckAfterFence, 5),
     (Mistake::CutLongerMatch, 0),
-    (Mistake::AckOwnLast, 27),
+    (Mistake::AckOwnLast, 9),
     (Mistake::LeadAfterRestart, 1),
-    (Mistake::OnePromise, 9),
+    (Mistake::OnePromise, 1),
     (Mistake::NoBarrier, 1),
-    (Mistake::SwapBeforeJoint, 54),
-    (Mistake::UnknownIsFailed, 2410),
-    (Mistake::UnknownIsDone, 0),
-    (Mistake::IgnoreJoint, 875),
-    (Mistake::TrustRegister, 5),
+    (Mistake::SwapBeforeJoint, 216),
+    (Mistake::CommitByNew, 95),
+    (Mistake::UnknownIsFailed, 221),
+    (Mistake::UnknownIsDone, 6),
+    (Mistake::IgnoreJoint, 80),
+    (Mistake::NoNonce, 443),
+    (Mistake::PromiseByNew, 49),
+    (Mistake::PromiseByOld, 87),
+    (Mistake::TrustRegister, 13),
 ];
 
 /// What a seed shows: a check that failed, or an assertion of the state machine's own.
@@ -45,6 +50,9 @@ fn noticed(seed: u64, mistake: Mistake) -> Option<String> {
 
 #[test]
 fn each_mistake_is_noticed() {
+    for mistake in Mistake::ALL {
+        assert!(NOTICED.iter().any(|&(noticed, _)| noticed == mistake), "{mistake:?}");
+    }
     for (mistake, first) in NOTICED {
         let found = (first..first + SEEDS).find_map(|seed| Some((seed, noticed(seed, mistake)?)));
         match found {

@@ -1,4 +1,4 @@
-//! Having a primary elected: is it really missed, claim an epoch, gather promises, seat whose log goes furthest.
+//! Having a primary elected: is it really missed, claim an epoch, gather promises (`promises.rs`), seat whose log goes furthest.
 //!
 //! Any voter may do it, and whoever does may seat another. Each stage that gets no answer is begun anew after a while.
 
@@ -6,24 +6,26 @@ use std::collections::BTreeMap;
 
 use super::{Replica, State};
 use crate::{
-    Body, CasOutcome, Config, DiskId, Effect, Epoch, Identity, Members, Millis, Mistake, Phase,
-    Promise, Register, Version,
+    Body, CasOutcome, Config, DiskId, Effect, Epoch, Identity, Millis, Mistake, Phase, Promise,
+    Register, Version,
 };
 
 /// An election that was begun here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Election {
-    stage: Stage,
+    pub(super) stage: Stage,
     /// When the stage began, or was last begun anew.
     since: Millis,
+    /// When the stage began.
+    began: Millis,
     /// Whether the primary asked for it.
     asked: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Stage {
-    /// Asking the others whether they miss the primary too. Those that do.
-    Probing(Vec<DiskId>),
+pub(super) enum Stage {
+    /// Asking the others whether they miss the primary too: those that do, and those that do not.
+    Probing { silent: Vec<DiskId>, content: Vec<DiskId> },
     /// Reading the register.
     Reading,
     /// Swapping it to this epoch.
@@ -36,7 +38,7 @@ enum Stage {
 
 impl Election {
     fn new(stage: Stage, since: Millis, asked: bool) -> Self {
-        Self { stage, since, asked }
+        Self { stage, since, began: since, asked }
     }
 
     /// Whether it asks for promises of this epoch.
@@ -59,7 +61,7 @@ impl Replica {
         for &disk in &others {
             self.send(disk, Body::Probe);
         }
-        self.enter(Stage::Probing(vec![me]), false);
+        self.enter(Stage::Probing { silent: vec![me], content: Vec::new() }, false);
         self.count_silence();
     }
 
@@ -70,8 +72,14 @@ impl Replica {
         }
     }
 
-    fn enter(&mut self, stage: Stage, asked: bool) {
+    pub(super) fn enter(&mut self, stage: Stage, asked: bool) {
         self.state = State::Electing(Election::new(stage, self.now, asked));
+    }
+
+    /// Has somebody elected from the register as it was just read.
+    pub(super) fn elect_over(&mut self, before: Option<(Version, Register)>, random: u64) {
+        self.enter(Stage::Reading, true);
+        self.election_sees(before, random);
     }
 
     fn read_register(&mut self, asked: bool) {
@@ -79,7 +87,7 @@ impl Replica {
         self.enter(Stage::Reading, asked);
     }
 
-    fn election(&self) -> Option<&Election> {
+    pub(super) fn election(&self) -> Option<&Election> {
         match &self.state {
             State::Electing(election) => Some(election),
             _ => None,
@@ -88,41 +96,39 @@ impl Replica {
 
     pub(super) fn heard(&mut self, from: DiskId, silent: bool, promised: Epoch) {
         self.see(promised.number);
-        let State::Electing(Election { stage: Stage::Probing(missing), .. }) = &mut self.state
+        let State::Electing(Election {
+            stage: Stage::Probing { silent: missing, content }, ..
+        }) = &mut self.state
         else {
             return;
         };
-        if silent && !missing.contains(&from) {
-            missing.push(from);
+        let answers = if silent { missing } else { content };
+        if !answers.contains(&from) {
+            answers.push(from);
         }
         self.count_silence();
     }
 
     /// Begins once as many miss the primary as have to promise.
     fn count_silence(&mut self) {
-        let (Some(config), Some(election)) = (self.config(), self.election()) else { return };
-        let Stage::Probing(missing) = &election.stage else { return };
-        let enough = |members: &Members| {
-            members.count(|disk| missing.contains(&disk)) >= members.promise_quorum()
+        let Some(Election { stage: Stage::Probing { silent, .. }, .. }) = self.election() else {
+            return;
         };
-        let registered = self.register.as_ref().map_or(0, |(_, r)| r.members.generation());
-        let all = match &config {
-            Config::Joint { new, .. } if registered >= new.generation() => enough(new),
-            config => config.sets().all(enough),
-        };
-        if all {
+        if self.could_elect(|disk| silent.contains(&disk)) {
             self.read_register(false);
         }
     }
 
     pub(super) fn tick_election(&mut self, random: u64) {
         let Some(election) = self.election() else { return };
-        let (since, asked) = (election.since, election.asked);
+        let (since, began, asked) = (election.since, election.began, election.asked);
         let waited = self.now.saturating_sub(since);
         match &election.stage {
             // Somebody hears of the primary, or too few can be asked.
-            Stage::Probing(_) if waited > self.settings.timing.election => {
-                self.follow(None, random)
+            Stage::Probing { silent, content } if waited > self.settings.timing.election => {
+                let answered = |disk| silent.contains(&disk) || content.contains(&disk);
+                self.short = !self.could_elect(answered);
+                self.follow(None, random);
             }
             Stage::Reading if waited > self.settings.timing.election => self.read_register(asked),
             Stage::Gathering { epoch, promises } if waited > self.settings.timing.resend => {
@@ -133,6 +139,7 @@ impl Replica {
                 if promised_another || self.log.last().epoch.number >= epoch.number {
                     return self.follow(None, random);
                 }
+                self.short = self.now.saturating_sub(began) > self.settings.timing.step_down;
                 self.ask_for_promises(epoch, &given, random);
                 // Perhaps it is all over, or the register was gone when the last promise came.
                 self.outbox.push(Effect::ReadRegister);
@@ -158,7 +165,7 @@ impl Replica {
         let Some(election) = self.election() else { return };
         let Some((version, register)) = self.register.clone() else { return };
         match election.stage.clone() {
-            Stage::Probing(_) => {}
+            Stage::Probing { .. } => {}
             Stage::Reading if !self.votes() => self.follow(None, random),
             Stage::Reading => {
                 let known = before.is_some_and(|(_, before)| before.epoch == register.epoch);
@@ -176,11 +183,13 @@ impl Replica {
                 false => self.claim(version, register, random),
             },
             Stage::Gathering { epoch, .. } => {
-                match register.epoch == epoch && register.phase == Phase::Electing {
-                    true => {
-                        self.seat(epoch);
-                    }
-                    false => self.follow(None, random),
+                if register.epoch == epoch && register.phase == Phase::Electing {
+                    self.seat(epoch);
+                } else if register.epoch.is_before(epoch) {
+                    // R14: it was set back, or created anew.
+                    self.claim(version, register, random);
+                } else {
+                    self.follow(None, random);
                 }
             }
             Stage::Seating(wanted) => {
@@ -191,6 +200,8 @@ impl Replica {
                     && register.members.generation() <= wanted.members.generation()
                 {
                     self.outbox.push(Effect::Swap(version, wanted));
+                } else if register.epoch.is_before(wanted.epoch) {
+                    self.claim(version, register, random);
                 } else {
                     self.follow(None, random);
                 }
@@ -233,117 +244,6 @@ impl Replica {
             Phase::Electing => self.gather(wanted.epoch, random),
             Phase::Stable { .. } => self.seated(wanted, random),
         }
-    }
-
-    pub(super) fn gather(&mut self, epoch: Epoch, random: u64) {
-        self.gathered = epoch.number;
-        self.enter(Stage::Gathering { epoch, promises: BTreeMap::new() }, false);
-        self.ask_for_promises(epoch, &[], random);
-    }
-
-    /// Asks all that may count: those of the register, of the own log, and of the logs that were told of.
-    fn ask_for_promises(&mut self, epoch: Epoch, given: &[DiskId], random: u64) {
-        let mut all: Vec<DiskId> = self
-            .register
-            .iter()
-            .flat_map(|(_, register)| register.members.voters())
-            .copied()
-            .collect();
-        all.extend(self.log.config().iter().flat_map(|config| config.members()));
-        if let Some(Election { stage: Stage::Gathering { promises, .. }, .. }) = self.election() {
-            let told = promises.values().filter_map(|(_, promise)| promise.config.as_ref());
-            all.extend(told.flat_map(Config::members));
-        }
-        all.sort_unstable();
-        all.dedup();
-        for disk in all {
-            if disk == self.me.disk && !given.contains(&disk) {
-                self.fence(disk, epoch, random);
-            } else if !given.contains(&disk) {
-                self.send(disk, Body::Fence(epoch));
-            }
-        }
-    }
-
-    pub(super) fn promise(&mut self, from: Identity, promise: Promise) {
-        let State::Electing(Election { stage: Stage::Gathering { epoch, promises }, .. }) =
-            &mut self.state
-        else {
-            return;
-        };
-        if promise.epoch != *epoch {
-            return;
-        }
-        let epoch = *epoch;
-        let new = promise.config.clone();
-        promises.insert(from.disk, (from, promise));
-        let given: Vec<DiskId> = promises.keys().copied().collect();
-        if let (false, Some(config)) = (self.seat(epoch), new) {
-            // It may name some that were not asked yet.
-            let registered = |disk: DiskId| {
-                self.register.as_ref().is_some_and(|(_, r)| r.members.contains(disk))
-            };
-            let unasked: Vec<DiskId> = config
-                .members()
-                .filter(|disk| !registered(*disk) && !given.contains(disk))
-                .filter(|&disk| disk != self.me.disk)
-                .collect();
-            for disk in unasked {
-                self.send(disk, Body::Fence(epoch));
-            }
-        }
-    }
-
-    /// R4: swaps the register to who is elected, if somebody is. Only from a register that still asks for this epoch's.
-    fn seat(&mut self, epoch: Epoch) -> bool {
-        let (Some(wanted), Some((version, register))) = (self.elected(epoch), &self.register)
-        else {
-            return false;
-        };
-        if register.epoch != epoch || register.phase != Phase::Electing {
-            self.outbox.push(Effect::ReadRegister);
-            return true;
-        }
-        self.outbox.push(Effect::Swap(version.clone(), wanted.clone()));
-        self.enter(Stage::Seating(wanted), false);
-        true
-    }
-
-    /// R3: who is elected, once enough have promised.
-    fn elected(&self, epoch: Epoch) -> Option<Register> {
-        let Stage::Gathering { promises, .. } = &self.election()?.stage else { return None };
-        let registered = &self.register.as_ref()?.1.members;
-        // Of those that go equally far, this one: it is known to live.
-        let rank =
-            |(from, promise): &&(Identity, Promise)| (promise.last.reach(), *from == self.me);
-        let (winner, promise) = promises.values().max_by_key(rank)?;
-        let config = promise.config.clone().filter(|_| !self.mistakes(Mistake::TrustRegister));
-        let config = config.unwrap_or_else(|| Config::New(registered.clone()));
-        let enough = |members: &Members| {
-            let needed = match self.mistakes(Mistake::OnePromise) {
-                true => 1,
-                false => members.promise_quorum(),
-            };
-            members.count(|disk| promises.contains_key(&disk)) >= needed
-        };
-        let (all, members) = match &config {
-            Config::New(members) => (enough(members), members),
-            Config::Joint { new, .. } if registered.generation() >= new.generation() => {
-                (enough(new), registered)
-            }
-            Config::Joint { new, .. } if self.mistakes(Mistake::PromiseByNew) => {
-                (enough(new), registered)
-            }
-            Config::Joint { old, .. } if self.mistakes(Mistake::PromiseByOld) => {
-                (enough(old), registered)
-            }
-            Config::Joint { old, new } => (enough(old) && enough(new), old),
-        };
-        // R14: a register that was restored learns its members anew.
-        let members =
-            if members.generation() > registered.generation() { members } else { registered };
-        let phase = Phase::Stable { primary: *winner };
-        all.then(|| Register { epoch, phase, members: members.clone() })
     }
 
     fn seated(&mut self, register: &Register, random: u64) {

@@ -2,7 +2,10 @@
 
 use super::{MAX_NUMBER, Replica, State};
 use crate::effects::Held;
-use crate::{Body, Config, DiskId, Effect, Entry, Epoch, Mistake, Position, Promise, Seq, Write};
+use crate::log::{Log, Restored};
+use crate::{
+    Body, Config, DiskId, Effect, Entry, Epoch, Mistake, Position, Promise, Recent, Seq, Write,
+};
 
 impl Replica {
     /// R2: promises to take nothing of an earlier epoch, once that is durable and so is all that was taken before.
@@ -71,9 +74,13 @@ impl Replica {
                 return self.quarantine(why, random);
             }
             State::Follower(following) if following.primary == Some(from) => {
+                self.short = false;
                 following.heard = self.now;
             }
-            _ => self.follow(Some(from), random),
+            _ => {
+                self.short = false;
+                self.follow(Some(from), random);
+            }
         }
         if prev.seq > self.log.last().seq {
             let hint = self.log.last().seq;
@@ -163,16 +170,12 @@ impl Replica {
     }
 
     /// A snapshot took the place of the log.
-    pub(super) fn installed(&mut self, at: Position, config: Option<Config>) {
+    pub(super) fn installed(&mut self, at: Position, config: Option<Config>, recent: Vec<Recent>) {
         if at.seq <= self.log.base().seq {
             return;
         }
         let config = config.map(|config| (at.seq, config));
-        self.log = crate::log::Log::restore(crate::log::Restored {
-            base: at,
-            config,
-            entries: Vec::new(),
-        });
+        self.log = Log::restore(Restored { base: at, config, entries: Vec::new(), recent });
         (self.durable, self.commit, self.told) = (at.seq, at.seq, at.seq);
         self.outbox.forget();
     }

@@ -53,8 +53,7 @@ impl Replica {
             }
             return;
         }
-        let step = match registered.is_some_and(|members| members.generation() >= new.generation())
-        {
+        let step = match registered.as_ref() == Some(&new) {
             true => Step::New(self.append_own(What::Config(Config::New(new.clone())))),
             false => Step::Joint(joint.unwrap_or(0)),
         };
@@ -144,8 +143,8 @@ impl Replica {
         let State::Primary(primary) = &self.state else { return };
         let Some((_, register)) = &self.register else { return };
         let own = register.epoch == primary.epoch;
-        let new = self.change_under_way().map_or(0, |change| change.new.generation());
-        if own && register.members.generation() >= new {
+        let new = self.change_under_way().map(|change| &change.new);
+        if own && new == Some(&register.members) {
             self.members_swapped();
         } else if own {
             self.try_swap();

@@ -1,86 +1,37 @@
 //! One replica: what it knows, and what it makes of what happens.
 //!
-//! `follower.rs` takes entries and gives promises, `election.rs` gathers promises and has somebody seated, `primary.rs` leads,
-//! `peers.rs` is what a primary knows of the others, `members.rs` changes who they are, `reads.rs` answers strong reads.
+//! `follower.rs` takes entries and gives promises, `election.rs` has somebody elected by what `promises.rs`
+//! gathers, `primary.rs` leads,
+//! `peers.rs` is what a primary knows of the others, `proposals.rs` takes ops and answers them, `members.rs` changes who votes,
+//! `reads.rs` answers strong reads, `register.rs` makes sense of the register.
 
 mod election;
 mod follower;
 mod members;
 mod peers;
 mod primary;
+mod promises;
+mod proposals;
 mod reads;
+mod register;
+mod settings;
+mod status;
 #[cfg(test)]
 mod tests;
 
 use self::election::Election;
 use self::primary::Primary;
+pub use self::settings::{Acks, Settings};
+pub use self::status::{Role, Status};
 use crate::effects::{Held, Outbox};
 use crate::log::{Log, Restored};
 use crate::{
-    Answer, Body, CasOutcome, Config, DiskId, Effect, Epoch, Identity, Input, Message, Millis,
-    Mistake, Mistakes, Phase, Refusal, Register, Seq, Timing, Version,
+    Answer, Body, Config, DiskId, Effect, Epoch, Identity, Input, Message, Millis, Mistake,
+    Refusal, Register, Seq, Timing, Version,
 };
 
 /// Greatest number of an epoch that is believed: one election a microsecond for nine years.
 const MAX_NUMBER: u64 = 1 << 48;
-
-/// How a replica is to behave.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Settings {
-    /// How long it waits.
-    pub timing: Timing,
-    /// Bytes of entries in one message; one entry may be larger.
-    pub message_bytes: usize,
-    /// Which rules it breaks.
-    pub mistakes: Mistakes,
-}
-
-impl Default for Settings {
-    /// Messages of 1 MiB: beyond that, larger ones are not sent faster.
-    fn default() -> Self {
-        Self { timing: Timing::default(), message_bytes: 1 << 20, mistakes: Mistakes::default() }
-    }
-}
-
-/// What a replica is to its shard, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Gets the log, and does not vote.
-    Learner,
-    /// Follows a primary, or waits for one.
-    Follower,
-    /// Has somebody elected.
-    Electing,
-    /// Leads.
-    Primary,
-    /// Promised an epoch whose primary it has not heard of yet.
-    Fenced,
-    /// Its log contradicts what was committed.
-    Quarantined,
-}
-
-/// What a replica knows of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Status {
-    /// See [`Role`].
-    pub role: Role,
-    /// The epoch that it promised.
-    pub promised: Epoch,
-    /// On a primary: the epoch that it leads.
-    pub leads: Option<Epoch>,
-    /// On a primary: whether members are being changed.
-    pub changing: bool,
-    /// Who leads, as far as it knows.
-    pub primary: Option<DiskId>,
-    /// The last entry of the log.
-    pub last: Seq,
-    /// Durable up to here.
-    pub durable: Seq,
-    /// Committed up to here, as far as it knows.
-    pub commit: Seq,
-    /// On a primary: up to where each of the others has its log.
-    pub matched: Vec<(DiskId, Seq)>,
-}
 
 /// See the file's comment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -104,6 +55,10 @@ pub struct Replica {
     register: Option<(Version, Register)>,
     /// A version that was read live and says less than is known: an answer that was late, unless it is read again.
     doubted: Option<Version>,
+    /// The register was read live and there was none.
+    missing: bool,
+    /// See [`Status::short`].
+    short: bool,
     learners: Vec<DiskId>,
     state: State,
     now: Millis,
@@ -150,6 +105,8 @@ impl Replica {
             led: None,
             gathered: 0,
             doubted: None,
+            missing: false,
+            short: false,
             durable: last.seq,
             commit: base,
             told: base,
@@ -190,7 +147,7 @@ impl Replica {
                 }
             }
             Input::Offered { from, epoch, at } => self.offered(from, epoch, at, random),
-            Input::Installed { at, config } => self.installed(at, config),
+            Input::Installed { at, config, recent } => self.installed(at, config, recent),
             Input::Change(members) => self.change(members),
             Input::Learners(learners) => self.set_learners(learners),
             Input::StepAside(target) => self.step_aside(target),
@@ -199,51 +156,9 @@ impl Replica {
         self.outbox.take()
     }
 
-    /// What it knows of itself.
-    pub fn status(&self) -> Status {
-        let (leads, changing, matched) = match &self.state {
-            State::Primary(primary) => {
-                (Some(primary.epoch), primary.change.is_some(), primary.matched())
-            }
-            _ => (None, false, Vec::new()),
-        };
-        Status {
-            role: self.role(),
-            promised: self.promised,
-            leads,
-            changing,
-            primary: self.primary(),
-            last: self.log.last().seq,
-            durable: self.durable,
-            commit: self.commit,
-            matched,
-        }
-    }
-
     /// Its log, as far as it was written.
     pub fn log(&self) -> &Log {
         &self.log
-    }
-
-    fn role(&self) -> Role {
-        match &self.state {
-            State::Quarantined => Role::Quarantined,
-            State::Primary(_) => Role::Primary,
-            State::Electing(_) => Role::Electing,
-            State::Follower(_) if !self.votes() => Role::Learner,
-            State::Follower(following) => match following.primary {
-                None if self.promised.number > self.log.last().epoch.number => Role::Fenced,
-                _ => Role::Follower,
-            },
-        }
-    }
-
-    fn primary(&self) -> Option<DiskId> {
-        match &self.state {
-            State::Primary(_) => Some(self.me.disk),
-            State::Follower(following) => following.primary,
-            State::Electing(_) | State::Quarantined => None,
-        }
     }
 
     /// The members that count: those that the log says or, where it says nothing, the register.
@@ -317,10 +232,11 @@ impl Replica {
         let told = self.commit.min(self.durable);
         if told > self.told {
             self.told = told;
+            self.log.expire_ops(told);
             self.outbox.push(Effect::Commit(told));
         }
         if let State::Primary(_) = self.state {
-            self.answer_committed();
+            self.answer_proposals();
             self.answer_reads();
             self.feed_peers();
         }
@@ -344,93 +260,10 @@ impl Replica {
         }
     }
 
-    /// What the register says, read live or told by a watch.
-    fn register_seen(&mut self, found: Option<(Version, Register)>, live: bool, random: u64) {
-        let Some((version, register)) = found else {
-            // Deleted. It comes back with the members that it had, and until then nobody is elected.
-            self.register = None;
-            return;
-        };
-        self.see(register.epoch.number);
-        if self.is_doubtful(&register) {
-            if !live {
-                return self.suspect_register();
-            }
-            if self.doubted.as_ref() != Some(&version) {
-                self.doubted = Some(version);
-                return self.outbox.push(Effect::ReadRegister);
-            }
-        }
-        self.doubted = None;
-        let (epoch, seated) = (register.epoch, register.primary() == Some(self.me));
-        let before = self.register.replace((version, register));
-        match &self.state {
-            State::Electing(_) if live => self.election_sees(before, random),
-            // R14: it was set back, so nobody finds the primary through it. To be elected anew sets it right.
-            State::Primary(primary) if live && primary.is_ahead_of(epoch, seated) => {
-                self.follow(None, random);
-            }
-            State::Primary(_) if live => self.change_sees(),
-            _ => {}
-        }
-        self.lead_if_named();
-    }
-
-    /// Whether a register says less than is known, or something else of the same epoch. A watch may be behind, and an answer late;
-    /// or the register was set back.
-    fn is_doubtful(&self, register: &Register) -> bool {
-        let rank = |register: &Register| (register.epoch.number, register.members.generation());
-        self.register.as_ref().is_some_and(|(_, known)| {
-            let other =
-                known.epoch.number == register.epoch.number && known.epoch != register.epoch;
-            other || rank(known) > rank(register)
-        })
-    }
-
-    /// Whether the register is not known to be at a later epoch.
-    fn is_newest(&self, epoch: Epoch) -> bool {
-        self.register.as_ref().is_none_or(|(_, known)| known.epoch.number <= epoch.number)
-    }
-
     /// Notes the number of an epoch that somebody named. Numbers that no counting reaches are a mistake of whoever sent them.
     fn see(&mut self, number: u64) {
         if number <= MAX_NUMBER {
             self.seen = self.seen.max(number);
-        }
-    }
-
-    fn swapped(&mut self, wanted: &Register, outcome: CasOutcome, random: u64) {
-        match &self.state {
-            State::Electing(_) => self.election_swapped(wanted, outcome, random),
-            State::Primary(_) => self.change_swapped(wanted, outcome),
-            // An epoch was claimed here, so promises are asked for here, also if its end was given up meanwhile.
-            State::Follower(_)
-                if wanted.phase == Phase::Electing
-                    && self.gathered < wanted.epoch.number
-                    && self.is_newest(wanted.epoch) =>
-            {
-                if let CasOutcome::Done(version) = outcome {
-                    self.register = Some((version, wanted.clone()));
-                    self.gather(wanted.epoch, random);
-                }
-            }
-            // Whatever was swapped, it is read again before anything rests on it.
-            State::Follower(_) | State::Quarantined => {}
-        }
-        self.lead_if_named();
-    }
-
-    /// Acts on being elected, only if named exactly and if nothing was promised since (R4).
-    fn lead_if_named(&mut self) {
-        let Some((_, register)) = &self.register else { return };
-        let (epoch, primary) = (register.epoch, register.primary());
-        let named = primary == Some(self.me)
-            || (self.mistakes(Mistake::LeadAfterRestart)
-                && primary.is_some_and(|primary| primary.disk == self.me.disk));
-        let promised = self.same(self.promised, epoch) || self.mistakes(Mistake::LeadAfterPromise);
-        let new = self.led.is_none_or(|led| led < epoch.number);
-        if named && promised && new && !matches!(self.state, State::Primary(_)) {
-            self.lead(epoch);
         }
     }
 

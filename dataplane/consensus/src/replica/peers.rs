@@ -24,6 +24,10 @@ pub(super) struct Peer {
     pub(super) in_flight: Vec<u64>,
     /// It needs what is not at hand, and that was asked for then.
     pub(super) fetching: Option<Millis>,
+    /// Round of the last message behind the last entry that is not in the log any more.
+    pub(super) at_base: u64,
+    /// It does not have that entry, so that it needs a snapshot.
+    pub(super) lacks_base: bool,
 }
 
 impl Peer {
@@ -49,6 +53,14 @@ impl Peer {
     pub(super) fn matches(&mut self, seq: Seq) {
         self.matched = self.matched.max(seq);
         self.next = self.next.max(self.matched + 1);
+    }
+
+    /// It was not heard of for a while: what is on its way is taken for lost. Where nothing is known to match, the next message tells.
+    pub(super) fn lost(&mut self, last: Seq) {
+        match self.matched {
+            0 => self.in_flight.clear(),
+            matched => self.rewind(matched, last),
+        }
     }
 
     /// All behind `hint` is to be sent again; what is known to match is not. The log ends at `last`.

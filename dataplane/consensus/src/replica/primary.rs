@@ -2,19 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-
 use super::members::Change;
 use super::peers::{IN_FLIGHT, Peer};
-use super::reads::Pending;
+use super::reads::Reads;
 use super::{Replica, State};
 use crate::{
-    Answer, Body, Config, DiskId, Effect, Entry, Epoch, Members, Millis, Mistake, Position,
-    ProposalId, ReadId, Refusal, Seq, What,
+    Body, Config, DiskId, Effect, Entry, Epoch, Members, Millis, Mistake, Position, ProposalId,
+    ReadId, Seq, What,
 };
-
-/// Entries that may wait to be committed. At 100,000 ops a second this is a second of them.
-const MAX_WAITING: usize = 100_000;
 
 /// What only a primary knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,12 +20,12 @@ pub(super) struct Primary {
     pub(super) peers: BTreeMap<DiskId, Peer>,
     /// Messages with entries, or none, that were sent to anybody.
     round: u64,
-    /// Proposals that are not committed, by seq.
-    waiting: VecDeque<(Seq, ProposalId)>,
-    pub(super) reads: Vec<Pending>,
+    /// Proposals without an answer, by seq; several may wait for one.
+    pub(super) waiting: VecDeque<(Seq, ProposalId)>,
+    pub(super) reads: Reads,
     pub(super) change: Option<Change>,
     /// Who is to take over, and since when.
-    aside: Option<(DiskId, Millis)>,
+    pub(super) aside: Option<(DiskId, Millis)>,
     /// Since when the register is known to be at a later epoch.
     passed: Option<Millis>,
     /// A watch told less than is known.
@@ -53,7 +48,7 @@ impl Primary {
     /// What waits, when it leads no more.
     pub(super) fn stop(&mut self) -> (Vec<ProposalId>, Vec<ReadId>) {
         let waiting = self.waiting.drain(..).map(|(_, id)| id).collect();
-        (waiting, self.reads.drain(..).map(|read| read.id).collect())
+        (waiting, self.reads.stop())
     }
 }
 
@@ -76,7 +71,7 @@ impl Replica {
             peers: BTreeMap::new(),
             round: 0,
             waiting: VecDeque::new(),
-            reads: Vec::new(),
+            reads: Reads::default(),
             change: None,
             aside: None,
             passed: None,
@@ -130,27 +125,6 @@ impl Replica {
         self.update_peers();
     }
 
-    pub(super) fn propose(&mut self, id: ProposalId, client_id: u64, op_id: u64, body: Bytes) {
-        let (commit, no_op_barrier) = (self.commit, self.mistakes(Mistake::NoBarrier));
-        let known = self.primary();
-        let refusal = match &self.state {
-            State::Primary(primary) if primary.aside.is_some() => Some(Refusal::NotYet),
-            State::Primary(primary) if commit < primary.no_op && !no_op_barrier => {
-                Some(Refusal::NotYet)
-            }
-            State::Primary(primary) if primary.waiting.len() >= MAX_WAITING => Some(Refusal::Busy),
-            State::Primary(_) => None,
-            _ => Some(Refusal::NotPrimary { primary: known }),
-        };
-        if let Some(refusal) = refusal {
-            return self.outbox.push(Effect::Answer(id, Answer::Refused(refusal)));
-        }
-        let seq = self.append_own(What::Op { client_id, op_id, body });
-        if let Some(primary) = self.leading() {
-            primary.waiting.push_back((seq, id));
-        }
-    }
-
     /// R6: an answer counts for the epoch it was given for and up to what was sent.
     pub(super) fn appended(&mut self, from: DiskId, epoch: Epoch, matched: Seq, round: u64) {
         let (now, last) = (self.now, self.log.last().seq);
@@ -159,7 +133,7 @@ impl Replica {
         if !peer.answered(round, now) {
             return;
         }
-        peer.fetching = None;
+        (peer.fetching, peer.lacks_base) = (None, false);
         peer.matches(matched.min(last));
     }
 
@@ -171,6 +145,7 @@ impl Replica {
         let news = round > peer.answered;
         if peer.answered(round, now) && news {
             peer.rewind(hint, last);
+            peer.lacks_base = round == peer.at_base;
             if peer.next > base {
                 peer.fetching = None;
             }
@@ -202,16 +177,6 @@ impl Replica {
         self.advance_change();
     }
 
-    pub(super) fn answer_committed(&mut self) {
-        let told = self.told;
-        let Some(primary) = self.leading() else { return };
-        let count = primary.waiting.partition_point(|&(seq, _)| seq <= told);
-        let answered: Vec<(Seq, ProposalId)> = primary.waiting.drain(..count).collect();
-        for (seq, id) in answered {
-            self.outbox.push(Effect::Answer(id, Answer::Committed(seq)));
-        }
-    }
-
     /// Sends each of the others what it does not have.
     pub(super) fn feed_peers(&mut self) {
         let disks: Vec<DiskId> = self
@@ -233,6 +198,14 @@ impl Replica {
         let silent = now.saturating_sub(peer.heard) > resend;
         let unsure = (peer.matched == 0 || silent) && !peer.in_flight.is_empty();
         if next > last || full || unsure || peer.fetching.is_some() {
+            return false;
+        }
+        if next <= base && !peer.lacks_base {
+            // Where its log ends is not where it stops being this one, so it is asked before it is sent all of a snapshot.
+            let asked = peer.at_base > peer.answered && now.saturating_sub(peer.sent) <= resend;
+            if !asked {
+                self.beat_one(disk);
+            }
             return false;
         }
         if next <= base {
@@ -266,13 +239,16 @@ impl Replica {
     }
 
     fn send_entries(&mut self, disk: DiskId, entries: Vec<Entry>) {
-        let (now, commit) = (self.now, self.commit);
+        let (now, commit, base) = (self.now, self.commit, self.log.base().seq);
         let Some(primary) = self.leading() else { return };
         let epoch = primary.epoch;
         let Some(peer) = primary.peers.get_mut(&disk) else { return };
         primary.round += 1;
         let (before, round) = (peer.next - 1, primary.round);
         (peer.round, peer.sent) = (round, now);
+        if before == base {
+            peer.at_base = round;
+        }
         if !entries.is_empty() {
             peer.next += entries.len() as u64;
             peer.in_flight.push(round);
@@ -284,20 +260,25 @@ impl Replica {
 
     /// A sign of life to each, which also tells what is committed.
     pub(super) fn beat(&mut self, all: bool) {
-        let (now, heartbeat, base) = (self.now, self.settings.timing.heartbeat, self.log.base());
+        let (now, heartbeat) = (self.now, self.settings.timing.heartbeat);
         let Some(primary) = self.leading() else { return };
         let due = |peer: &Peer| all || now.saturating_sub(peer.sent) >= heartbeat;
         let disks: Vec<DiskId> =
             primary.peers.iter().filter(|(_, peer)| due(peer)).map(|(&disk, _)| disk).collect();
         for disk in disks {
-            let Some(peer) = self.peer(disk) else { continue };
-            // One that gets a snapshot is told of a place that the log still has.
-            let next = peer.next;
-            peer.next = next.max(base.seq + 1);
-            self.send_entries(disk, Vec::new());
-            if let Some(peer) = self.peer(disk) {
-                peer.next = next;
-            }
+            self.beat_one(disk);
+        }
+    }
+
+    /// One that gets a snapshot, or may need one, is told of a place that the log still has.
+    fn beat_one(&mut self, disk: DiskId) {
+        let base = self.log.base().seq;
+        let Some(peer) = self.peer(disk) else { return };
+        let next = peer.next;
+        peer.next = next.max(base + 1);
+        self.send_entries(disk, Vec::new());
+        if let Some(peer) = self.peer(disk) {
+            peer.next = next;
         }
     }
 
@@ -331,7 +312,7 @@ impl Replica {
                 && !peer.in_flight.is_empty()
                 && now.saturating_sub(peer.sent) >= timing.heartbeat
             {
-                peer.rewind(peer.matched, last);
+                peer.lost(last);
             }
             if peer.fetching.is_some_and(|since| now.saturating_sub(since) > timing.step_down) {
                 peer.fetching = None;

@@ -1,11 +1,12 @@
 //! Rules that a few messages show. What many show is simulated in `dataplane/sim`.
 
+mod proposals;
 mod register;
 
 use bytes::Bytes;
 
 use super::*;
-use crate::{Entry, Members, Phase, Position, Promise, Write};
+use crate::{CasOutcome, Entry, Members, Phase, Position, Promise, Write};
 
 fn disk(id: u128) -> DiskId {
     DiskId(id)

@@ -119,6 +119,104 @@ fn old_members_that_are_gone_are_not_waited_for_once_the_register_has_the_new() 
 }
 
 #[test]
+fn old_members_are_waited_for_where_the_register_has_other_new_ones() {
+    // A change to disk 1 alone that was never committed, and another that was.
+    let old = Members::majority(1, vec![disk(2)]).unwrap();
+    let new = Members::majority(2, vec![disk(1)]).unwrap();
+    let what = What::Config(Config::Joint { old, new });
+    let entries = vec![Entry { at: Position { epoch: epoch(3), seq: 1 }, what }];
+    let restored = Restored { entries, ..Restored::default() };
+    let replica = Replica::new(identity(1), Settings::default(), epoch(4), restored, 0, 3);
+    let mut alone = Alone { replica, now: 0 };
+    let claimed = register(epoch(5), None, Members::majority(2, vec![disk(2), disk(1)]).unwrap());
+    alone.see("1", claimed.clone(), true);
+    alone.wait(5_000);
+    let read = alone.receive(2, Body::Heard { silent: true, promised: epoch(4) });
+    assert!(read.contains(&Effect::ReadRegister), "{read:?}");
+    let claimed = swap(&alone.see("1", claimed, true)).expect("it claims").1;
+    alone.done(&claimed, "2");
+    assert_eq!(swap(&alone.step(Input::Durable(99))), None, "disk 2 has what was committed");
+}
+
+fn created(effects: &[Effect]) -> Option<Register> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Create(register) => Some(register.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_register_that_is_gone_is_created_from_the_log_by_who_elects_and_after_two_live_answers() {
+    let old = Members::majority(7, vec![disk(1)]).unwrap();
+    let new = Members::majority(8, vec![disk(1), disk(2)]).unwrap();
+    let what = What::Config(Config::Joint { old: old.clone(), new });
+    let entries = vec![Entry { at: Position { epoch: epoch(3), seq: 1 }, what }];
+    let restored = Restored { entries, ..Restored::default() };
+    let replica = Replica::new(identity(1), Settings::default(), epoch(3), restored, 0, 3);
+    let mut alone = Alone { replica, now: 0 };
+    let gone = |live| Input::Register { found: None, live };
+    for live in [false, true, true, true] {
+        assert_eq!(created(&alone.step(gone(live))), None, "nobody has to be elected");
+    }
+    alone.wait(5_000);
+    alone.receive(2, Body::Heard { silent: true, promised: epoch(4) });
+    assert_eq!(alone.step(gone(true)), [Effect::ReadRegister]);
+    let first = created(&alone.step(gone(true))).expect("it creates");
+    assert_eq!(
+        first,
+        Register::first(old),
+        "the members before a change that may not be committed"
+    );
+    // Somebody else was first.
+    let swapped = Input::Swapped { wanted: first.clone(), outcome: CasOutcome::Conflict };
+    assert_eq!(alone.step(swapped), [Effect::ReadRegister]);
+    let (version, claimed) = swap(&alone.see("7", first.clone(), true)).expect("it claims");
+    assert_eq!((version.0.as_str(), claimed.epoch.number), ("7", 5), "above all that was promised");
+}
+
+#[test]
+fn a_primary_creates_a_register_that_is_gone_and_is_elected_anew() {
+    let mut alone = Alone::leading(5);
+    alone.acked(2, 5, 2, 1);
+    for _ in 0..30 {
+        alone.acked(2, 5, 2, 1);
+        alone.acked(3, 5, 2, 1);
+        alone.now += 100;
+    }
+    let gone = |live| Input::Register { found: None, live };
+    assert!(alone.step(gone(false)).contains(&Effect::ReadRegister));
+    assert!(alone.step(gone(true)).contains(&Effect::ReadRegister));
+    let first = created(&alone.step(gone(true))).expect("it creates");
+    let (_, claimed) = swap(&alone.done(&first, "new")).expect("it claims at once");
+    assert_eq!((claimed.epoch.number, claimed.members), (6, members()));
+}
+
+#[test]
+fn a_blank_disk_creates_no_register() {
+    let mut alone = Alone::new(Epoch::NONE);
+    for _ in 0..9 {
+        alone.wait(5_000);
+        let effects = alone.step(Input::Register { found: None, live: true });
+        assert_eq!(created(&effects), None);
+    }
+}
+
+#[test]
+fn too_few_answers_for_an_election_are_told() {
+    let mut alone = Alone::new(epoch(3));
+    alone.see("1", register(epoch(3), Some(2), members()), true);
+    alone.wait(5_000);
+    assert!(!alone.replica.status().short, "they have a while to answer");
+    alone.wait(5_000);
+    assert!(alone.replica.status().short);
+    // One more is enough, also if it hears of the primary.
+    alone.wait(5_000);
+    alone.receive(3, Body::Heard { silent: false, promised: epoch(3) });
+    alone.wait(5_000);
+    assert!(!alone.replica.status().short);
+}
+
+#[test]
 fn an_election_goes_on_when_the_register_comes_back() {
     let one = Members::majority(1, vec![disk(1)]).unwrap();
     let mut alone = Alone::new(epoch(3));
