@@ -311,6 +311,30 @@ pub enum ShardError {
         /// Why.
         detail: String,
     },
+    /// It does not take requests at the moment. Nothing was done; retry.
+    #[error("shard {shard} is not ready: {detail}")]
+    NotReady {
+        /// The shard.
+        shard: String,
+        /// Why.
+        detail: String,
+    },
+    /// Another replica leads, or none. Nothing was done; ask that one.
+    #[error("this replica of shard {shard} does not lead it{}", .primary.as_ref().map(|at| format!("; {at} does")).unwrap_or_default())]
+    NotPrimary {
+        /// The shard.
+        shard: String,
+        /// Where whoever leads is reached, if that is known.
+        primary: Option<String>,
+    },
+    /// The write may or may not be done, now or later. Repeat it under the same ids to find out.
+    #[error("shard {shard} does not know yet whether it did that: {detail}")]
+    Uncertain {
+        /// The shard.
+        shard: String,
+        /// Why.
+        detail: String,
+    },
     /// The read was given up, because its caller no longer waits. Nothing was changed.
     #[error("shard {shard} gave the read up, because its caller no longer waits")]
     Cancelled {

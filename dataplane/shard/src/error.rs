@@ -36,6 +36,14 @@ pub enum OpenError {
         /// Where, and what is wrong.
         detail: String,
     },
+    /// The disk contradicts what was committed. Nothing was changed.
+    #[error("{} is in quarantine: {why}; replace this replica's disk by an empty one, and keep the old one to look into it", .dir.display())]
+    Quarantined {
+        /// The shard's folder.
+        dir: PathBuf,
+        /// What was found.
+        why: String,
+    },
     /// A file was written by a newer version.
     #[error("{} was written by a newer version of shoal ({detail}); run that version or a later one", .file.display())]
     TooNew {

@@ -112,7 +112,9 @@ fn flush(
     shared.progress.flushed(frozen.last_seq);
     reached(FailPoint::FlushShown, &shared.dir);
     let log = shared.dir.join(crate::open::WAL_DIR);
-    wal::trim(&log, frozen.last_seq).map_err(OpenError::io(&log))
+    let begins = wal::trim(&log, frozen.last_seq, shared.limits.kept_log_bytes);
+    shared.progress.trimmed_to(begins.map_err(OpenError::io(&log))?.saturating_sub(1));
+    Ok(())
 }
 
 /// Writes the segment and opens it; nothing for a frozen segment whose ops had no effect.
@@ -192,7 +194,7 @@ mod tests {
     use super::*;
     use crate::api::{Identity, Tuning};
     use crate::limits::Limits;
-    use crate::open::IfNew;
+    use crate::open::{Commits, IfNew};
 
     /// A shard without its threads, in which one op waits to be flushed.
     fn frozen(dir: &std::path::Path, op: &Op) -> Arc<Shared> {
@@ -205,8 +207,10 @@ mod tests {
         };
         let tuning =
             Tuning { ef_construct: 10, ef: 10, quantization: Quantization::default() }.into();
-        let (shared, _wal) =
-            crate::open::open(dir, IfNew::SetUp, identity, tuning, Limits::default()).unwrap();
+        let (limits, alone) = (Limits::default(), Commits::Alone);
+        let (journal, _) =
+            crate::open::open(dir, IfNew::SetUp, identity, tuning, limits, alone).unwrap();
+        let shared = journal.shared.clone();
         let mut state = env::lock(&shared.state);
         state.view.apply(1, op, 1).unwrap();
         state.view.freeze();

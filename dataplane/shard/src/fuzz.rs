@@ -98,7 +98,7 @@ fn wal(scratch: &Path, bytes: &[u8]) {
     }
     let read = || {
         let mut seqs = Vec::new();
-        let wal = wal::replay(&dir, disk_id, first.saturating_sub(1), |_, record| {
+        let wal = wal::replay(&dir, disk_id, first.saturating_sub(1), |_, _, record| {
             let _ = decode_op(record.body);
             seqs.push(record.seq);
             Ok(())

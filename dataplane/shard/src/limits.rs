@@ -57,6 +57,16 @@ pub(crate) const QUEUE_OPS: usize = 1024;
 /// Bytes of ops that wait for the writer or are being written: one largest op and as much again beside it.
 pub(crate) const QUEUE_BYTES: usize = 2 * MAX_OP_BYTES;
 
+/// Seqs for which the ops of clients are recognised when they are repeated. At 1,000 ops a second this is a minute, longer
+/// than a client repeats; in the manifest it takes some 300 kB.
+pub const RECENT_OPS: u64 = 1 << 16;
+
+/// How often it is noted up to where the log is committed: what a start does not show before it hears from the others.
+pub(crate) const COMMIT_NOTE: Duration = Duration::from_secs(1);
+
+/// Files of what was cut off the log. Each is of one change of the primary, and rarely has more than a few ops.
+pub(crate) const KEPT_ASIDE: usize = 8;
+
 /// Bytes of a group: one write and one sync. Above this a larger group no longer makes the sync cheaper.
 pub(crate) const GROUP_BYTES: usize = 8 << 20;
 
@@ -150,6 +160,9 @@ pub struct Limits {
     pub mutable_log_bytes: u64,
     /// Bytes at which a file of the log is closed and the next begun; what is flushed is dropped by whole files.
     pub wal_file_bytes: u64,
+    /// Bytes of the log that are kept at least, where there are as many, though they are flushed: for replicas that fell
+    /// behind, which otherwise need a snapshot.
+    pub kept_log_bytes: u64,
 }
 
 impl Limits {
@@ -179,6 +192,7 @@ impl Default for Limits {
             mutable_bytes: 64 << 20,
             mutable_log_bytes: 256 << 20,
             wal_file_bytes: 64 << 20,
+            kept_log_bytes: 0,
         }
     }
 }
@@ -204,7 +218,7 @@ mod tests {
         told!(MAX_PAYLOAD_DEPTH, MAX_ANSWER_BYTES, MAX_NAME_BYTES, QUEUE_OPS, QUEUE_BYTES);
         told!(GROUP_BYTES, MAX_FROZEN, MAX_SEGMENT_POINTS, MAX_MERGED_BYTES, STORE_CACHE_BYTES);
         told!(STORE_FREE_BYTES, MAX_SNAPSHOTS, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_MANIFEST_BYTES);
-        told!(SNAPSHOT_INDEXES_BYTES);
+        told!(SNAPSHOT_INDEXES_BYTES, RECENT_OPS, KEPT_ASIDE);
         told!(OPEN_FILES);
     }
 

@@ -4,6 +4,7 @@
 //! replayed from there. The bitmaps are here so that opening a shard does not read every id. Invariant: numbers of
 //! segments are never used twice; the order is that of their ops, since merged ones take the place of what they were made of.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::OpenError;
-use crate::format::{FileKind, read_sealed, seal, unseal, write_sealed};
+use crate::format::{FileKind, seal, unseal, write_sealed};
+use crate::log_state::LogState;
 use crate::mutable::MutableSegment;
 use crate::segment::{Kinds, Segment};
 use crate::view::Placed;
@@ -30,6 +32,23 @@ pub(crate) struct Manifest {
     pub(crate) next_segment: u64,
     /// Oldest first.
     pub(crate) segments: Vec<SegmentEntry>,
+    /// As of `flushed_seq`.
+    pub(crate) log: LogState,
+}
+
+/// The manifest as version 1 of the file had it: before the log had epochs.
+#[derive(Deserialize)]
+struct Manifest1 {
+    flushed_seq: u64,
+    points: u64,
+    next_segment: u64,
+    segments: Vec<SegmentEntry>,
+}
+
+impl From<Manifest1> for Manifest {
+    fn from(Manifest1 { flushed_seq, points, next_segment, segments }: Manifest1) -> Self {
+        Self { flushed_seq, points, next_segment, segments, log: LogState::default() }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -70,8 +89,13 @@ impl BitmapBytes {
 impl Manifest {
     pub(crate) fn read(dir: &Path, disk_id: Uuid) -> Result<Option<Self>, OpenError> {
         let path = dir.join(FILE);
-        let read = read_sealed::<Manifest>(&path, FileKind::Manifest, Some(disk_id))?;
-        read.map(|(_, manifest)| manifest.checked(&path)).transpose()
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => {
+                let bytes = read.map_err(OpenError::io(&path))?;
+                Self::from_bytes(&path, &bytes, disk_id).map(Some)
+            }
+        }
     }
 
     /// The bytes of the file that [`Manifest::write`] would write.
@@ -81,7 +105,13 @@ impl Manifest {
 
     /// Reads such bytes. `path` is for errors.
     pub(crate) fn from_bytes(path: &Path, bytes: &[u8], disk_id: Uuid) -> Result<Self, OpenError> {
-        let (_, manifest) = unseal::<Manifest>(path, bytes, FileKind::Manifest, Some(disk_id))?;
+        let (kind, disk) = (FileKind::Manifest, Some(disk_id));
+        // Of the body nothing yet: its form depends on the version.
+        let (header, ()) = unseal(path, bytes, kind, disk)?;
+        let manifest = match header.version {
+            1 => unseal::<Manifest1>(path, bytes, kind, disk)?.1.into(),
+            _ => unseal::<Manifest>(path, bytes, kind, disk)?.1,
+        };
         manifest.checked(path)
     }
 
@@ -130,6 +160,7 @@ impl Manifest {
             points: frozen.points_after,
             next_segment,
             segments,
+            log: frozen.log.clone(),
         })
     }
 }

@@ -12,6 +12,7 @@ use shoal_vector::{PointId, SparseVector};
 use crate::graph::{Growing, Member};
 use crate::index::{Field, MemoryIndex};
 use crate::inverted::Inverted;
+use crate::log_state::LogState;
 use crate::vectors::{Dense, Shape, Vectors};
 
 /// Bytes of an entry besides its vector and payload: key, map node, two allocations, rounded up.
@@ -111,8 +112,10 @@ pub(crate) struct MutableSegment {
     pub(crate) log_bytes: u64,
     /// Last op applied to it; 0 when there was none.
     pub(crate) last_seq: u64,
-    /// Points of the shard as of `last_seq`.
+    /// Points of the shard as of `last_seq`, once it is frozen.
     pub(crate) points_after: u64,
+    /// What the log says as of `last_seq`, likewise.
+    pub(crate) log: LogState,
 }
 
 impl MutableSegment {

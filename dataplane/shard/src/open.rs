@@ -3,6 +3,7 @@
 //! Nothing that counts is changed before everything was read and found whole. The store of payloads is opened beside
 //! this and is not waited for.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +11,12 @@ use std::sync::Arc;
 use shoal_vector::VectorConfig;
 use uuid::Uuid;
 
-use crate::api::{Identity, Tunings};
+use crate::api::{Identity, OpOrigin, Tunings};
 use crate::codec::decode_op;
 use crate::error::OpenError;
+use crate::journal::{
+    self, Entry, Epoch, Journal, Position, RecentOp, Recovered, Step, Waiting, What,
+};
 use crate::limits::Limits;
 use crate::manifest::{Manifest, SEGMENTS_DIR, open_segments, segment_path};
 use crate::mutable::MutableSegment;
@@ -21,7 +25,7 @@ use crate::shared::Shared;
 use crate::store::Store;
 use crate::vectors::Shape;
 use crate::view::View;
-use crate::wal::{self, Kind, Record, Wal};
+use crate::wal::{self, Kind, Place, Record, Wal};
 use crate::{disk, env, identity, index, snapshot};
 
 pub(crate) const WAL_DIR: &str = "wal";
@@ -34,6 +38,15 @@ pub(crate) enum IfNew {
     Refuse,
 }
 
+/// Who says what of the log is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commits {
+    /// Nobody else: all that is in it.
+    Alone,
+    /// Others: what was noted, and of the rest it is not known.
+    Replicas,
+}
+
 /// Opens the shard in a folder.
 pub(crate) fn open(
     dir: &Path,
@@ -41,7 +54,8 @@ pub(crate) fn open(
     identity: Identity,
     tuning: Tunings,
     limits: Limits,
-) -> Result<(Arc<Shared>, Wal), OpenError> {
+    commits: Commits,
+) -> Result<(Journal, Recovered), OpenError> {
     identity::check(&identity)?;
     if if_new == IfNew::Refuse && !dir.is_dir() {
         return Err(OpenError::Missing(dir.to_owned()));
@@ -49,6 +63,8 @@ pub(crate) fn open(
     fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
     let lock = lock(dir)?;
     snapshot::refuse_half(dir)?;
+    journal::refuse_quarantined(dir)?;
+    snapshot::finish_install(dir)?;
     let (disk_id, identity) = match (identity::read(dir, &identity)?, if_new) {
         (Some(found), _) => found,
         (None, IfNew::SetUp) => (set_up(dir, &identity)?, identity),
@@ -73,18 +89,40 @@ pub(crate) fn open(
         segments,
         points: manifest.points,
         applied_seq: manifest.flushed_seq,
+        log: manifest.log.clone(),
     };
-    let wal = replay(dir, disk_id, &mut view, &limits)?;
+    let mut replay = Replay::new(&mut view, &limits, commits, journal::read_commit(dir, disk_id));
+    let wal = replay.run(&dir.join(WAL_DIR), disk_id)?;
+    let (waiting, entries) = (replay.waiting, replay.entries);
+    debug_assert_eq!(wal.last_seq(), view.applied_seq + waiting.len() as u64);
     view.replayed();
+    let recovered = recovered(dir, disk_id, &manifest, entries)?;
     let wanted = index::read_wanted(dir, disk_id);
     // What is no key path here any more is not indexed; whoever tells the shard next hears of it.
     let _ = view.indexes.want(&wanted.fields);
     let segments = view.segments.iter().map(|placed| placed.segment.clone()).collect();
     let store = Store::start(dir, disk_id, segments, manifest.flushed_seq)?;
-    let dir = dir.to_owned();
-    let shared =
-        Shared::new(dir, disk_id, identity, tuning, limits, view, manifest, store, wanted, lock);
-    Ok((Arc::new(shared), wal))
+    let (dir, last) = (dir.to_owned(), wal.last_seq());
+    let shared = Shared::new(
+        dir, disk_id, identity, tuning, limits, view, last, manifest, store, wanted, lock,
+    );
+    Ok((Journal::new(Arc::new(shared), wal, waiting), recovered))
+}
+
+fn recovered(
+    dir: &Path,
+    disk_id: Uuid,
+    manifest: &Manifest,
+    entries: Vec<Entry>,
+) -> Result<Recovered, OpenError> {
+    Ok(Recovered {
+        disk_id,
+        promised: journal::read_promise(dir, disk_id)?.0,
+        base: Position { epoch: manifest.log.epoch, seq: manifest.flushed_seq },
+        config: manifest.log.config.clone(),
+        recent: manifest.log.recent.iter().copied().collect(),
+        entries,
+    })
 }
 
 /// Sets a shard up in a folder and leaves it closed. The caller makes the folder's own name durable.
@@ -169,43 +207,108 @@ fn clear_unfinished(dir: &Path, manifest: &Manifest) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Applies what the log holds beyond the segments.
-fn replay(dir: &Path, disk_id: Uuid, view: &mut View, limits: &Limits) -> Result<Wal, OpenError> {
-    let flushed_seq = view.applied_seq;
-    let wal = wal::replay(&dir.join(WAL_DIR), disk_id, flushed_seq, |file, record| {
-        apply_record(view, file, record)?;
-        if limits.is_full(&view.mutable) {
-            view.freeze();
-        }
-        Ok(())
-    })?;
-    debug_assert_eq!(wal.last_seq(), view.applied_seq);
-    Ok(wal)
+/// Reading what the log holds beyond the segments, and applying as much of it as is committed.
+struct Replay<'a> {
+    view: &'a mut View,
+    limits: &'a Limits,
+    commits: Commits,
+    /// Committed up to here at least, for one of several replicas.
+    commit: u64,
+    waiting: VecDeque<Waiting>,
+    /// For one of several replicas: all that was read.
+    entries: Vec<Entry>,
 }
 
-fn apply_record(view: &mut View, file: &Path, record: &Record<'_>) -> Result<(), OpenError> {
-    let log_bytes = record.body.len() as u64;
+impl<'a> Replay<'a> {
+    fn new(view: &'a mut View, limits: &'a Limits, commits: Commits, commit: u64) -> Self {
+        Self { view, limits, commits, commit, waiting: VecDeque::new(), entries: Vec::new() }
+    }
+
+    fn run(&mut self, log: &Path, disk_id: Uuid) -> Result<Wal, OpenError> {
+        let flushed_seq = self.view.applied_seq;
+        wal::replay(log, disk_id, flushed_seq, |file, place, record| match self.commits {
+            Commits::Alone => self.apply(file, record),
+            Commits::Replicas => self.take(file, place, record),
+        })
+    }
+
+    /// Takes a record of a log that others have a say in.
+    fn take(&mut self, file: &Path, place: Place, record: &Record<'_>) -> Result<(), OpenError> {
+        let entry = journal::entry_of(record)
+            .map_err(|error| OpenError::too_new(file, error.to_string()))?;
+        if record.seq <= self.commit {
+            self.apply(file, record)?;
+        } else {
+            let step = match &entry.what {
+                What::NoOp => Step::NoOp,
+                What::Config(body) => Step::Config(body.clone()),
+                What::Op { body, .. } => Step::Encoded(body.clone()),
+            };
+            let Position { epoch, seq } = entry.at;
+            let origin = OpOrigin { client_id: record.client_id, op_id: record.op_id };
+            let bytes = record.body.len() as u64;
+            self.waiting.push_back(Waiting { seq, epoch, origin, bytes, place, step });
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    fn apply(&mut self, file: &Path, record: &Record<'_>) -> Result<(), OpenError> {
+        apply_record(self.view, self.commits, file, record)?;
+        if self.limits.is_full(&self.view.mutable) {
+            self.view.freeze();
+        }
+        Ok(())
+    }
+}
+
+fn apply_record(
+    view: &mut View,
+    commits: Commits,
+    file: &Path,
+    record: &Record<'_>,
+) -> Result<(), OpenError> {
+    let (seq, log_bytes) = (record.seq, record.body.len() as u64);
+    let epoch = Epoch { number: record.epoch, nonce: record.nonce };
+    if commits == Commits::Alone && epoch != Epoch::default() {
+        let detail = format!(
+            "seq {seq} was appended in epoch {}: the disk is one of several replicas",
+            epoch.number
+        );
+        return Err(OpenError::Invalid(format!("{}: {detail}; start it as one", file.display())));
+    }
     match record.kind() {
         Some(Kind::Op) => {}
         Some(Kind::NoOp) => {
-            view.pass(record.seq, log_bytes);
+            view.pass(seq, log_bytes);
+            view.log.epoch = epoch;
             return Ok(());
         }
-        // Their meaning comes with replication and splits; to go past one would be to forget it.
+        Some(Kind::Config) if commits == Commits::Replicas => {
+            view.pass(seq, log_bytes);
+            view.log.epoch = epoch;
+            view.log.config = Some((seq, bytes::Bytes::copy_from_slice(record.body)));
+            return Ok(());
+        }
+        // Their meaning comes with splits; to go past one would be to forget it.
         Some(Kind::Config | Kind::Barrier | Kind::Abort) | None => {
-            let detail = format!("a record of kind {} at seq {}", record.kind_number, record.seq);
+            let detail = format!("a record of kind {} at seq {seq}", record.kind_number);
             return Err(OpenError::too_new(file, detail));
         }
     }
     let op = decode_op(record.body).map_err(|error| match error {
         crate::codec::CodecError::Version(_) | crate::codec::CodecError::Unknown => {
-            OpenError::too_new(file, format!("seq {}: {error}", record.seq))
+            OpenError::too_new(file, format!("seq {seq}: {error}"))
         }
         crate::codec::CodecError::Malformed(_) => {
-            OpenError::corrupt(file, format!("seq {}: {error}", record.seq))
+            OpenError::corrupt(file, format!("seq {seq}: {error}"))
         }
     })?;
-    match view.apply(record.seq, &op, log_bytes) {
+    let applied = view.apply(seq, &op, log_bytes);
+    view.log.epoch = epoch;
+    let (client_id, op_id) = (record.client_id, record.op_id);
+    view.log.passed_op(RecentOp { client_id, op_id, seq }, epoch);
+    match applied {
         Ok(_) => Ok(()),
         Err(damage) => Err(OpenError::corrupt(Path::new(&damage.file), damage.detail)),
     }
@@ -227,7 +330,7 @@ mod tests {
             Identity { collection: "c".into(), shard: "c-0".into(), vectors, sparse: vec![] };
         set_up_closed(dir, &identity).unwrap();
         let (disk_id, identity) = identity::read(dir, &identity).unwrap().unwrap();
-        let mut wal = wal::replay(&dir.join(WAL_DIR), disk_id, 0, |_, _| Ok(())).unwrap();
+        let mut wal = wal::replay(&dir.join(WAL_DIR), disk_id, 0, |_, _, _| Ok(())).unwrap();
         let mut bytes = vec![];
         // Delete by a filter with one condition, of a kind that is not known.
         let body = &[1, 1, 1, 1, 99, 0, 0];
@@ -239,7 +342,8 @@ mod tests {
         wal.sync().unwrap();
         drop(wal);
         let tuning = Tuning { ef_construct: 100, ef: 64, quantization: Quantization::default() };
-        let opened = open(dir, IfNew::Refuse, identity, tuning.into(), Limits::default());
+        let limits = Limits::default();
+        let opened = open(dir, IfNew::Refuse, identity, tuning.into(), limits, Commits::Alone);
         let Err(OpenError::TooNew { detail, .. }) = opened else { panic!("it opened") };
         assert!(detail.contains("seq 1") && detail.contains("newer than this program"), "{detail}");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shoal_vector::payload::MAX_PAYLOAD_INDEXES;
-use shoal_vector::{Filter, PointId};
+use shoal_vector::{Filter, Op, PointId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::api::{
@@ -19,15 +19,15 @@ use crate::codec::decode_op;
 use crate::digest::{self, Digest};
 use crate::error::OpenError;
 use crate::index::WantedIndexes;
+use crate::journal::{Journal, Recovered};
 use crate::limits::{COMPACTION_STOP, Limits, QUEUE_BYTES, QUEUE_OPS, STORE_STOP};
-use crate::open::IfNew;
+use crate::open::{Commits, IfNew};
 use crate::read::{self, Projection, ReadError};
 use crate::shared::Shared;
 use crate::snapshot::{self, Snapshot};
 use crate::sync_times::SyncTimes;
 use crate::vectors::number_of;
 use crate::view::View;
-use crate::wal::Wal;
 use crate::write::{Pending, Writer};
 use crate::{compact, disk, env, flush, index, open, validate};
 
@@ -78,8 +78,9 @@ impl Shard {
         tuning: impl Into<Tunings>,
         limits: Limits,
     ) -> Result<Shard, OpenError> {
-        let opened = open::open(dir, IfNew::SetUp, identity, tuning.into(), limits)?;
-        Self::start(dir, opened)
+        let (journal, _) =
+            open::open(dir, IfNew::SetUp, identity, tuning.into(), limits, Commits::Alone)?;
+        Self::start_alone(dir, journal)
     }
 
     /// Opens the shard in a folder that is known to have one: where it is not there, its points are lost, and to begin
@@ -90,8 +91,23 @@ impl Shard {
         tuning: impl Into<Tunings>,
         limits: Limits,
     ) -> Result<Shard, OpenError> {
-        let opened = open::open(dir, IfNew::Refuse, identity, tuning.into(), limits)?;
-        Self::start(dir, opened)
+        let (journal, _) =
+            open::open(dir, IfNew::Refuse, identity, tuning.into(), limits, Commits::Alone)?;
+        Self::start_alone(dir, journal)
+    }
+
+    /// Opens the shard in a folder, or sets one up there, as one of several replicas: what is committed is for whoever drives
+    /// the journal to say. What was known to be committed is applied; of the rest [`Recovered`] tells.
+    pub fn open_replica(
+        dir: &Path,
+        identity: Identity,
+        tuning: impl Into<Tunings>,
+        limits: Limits,
+    ) -> Result<(Shard, Journal, Recovered), OpenError> {
+        let (journal, recovered) =
+            open::open(dir, IfNew::SetUp, identity, tuning.into(), limits, Commits::Replicas)?;
+        let shard = Self::start(dir, journal.shared.clone(), None, None)?;
+        Ok((shard, journal, recovered))
     }
 
     /// Sets a shard up in a new folder, for [`open_existing`](Self::open_existing). What it holds is durable when this
@@ -100,9 +116,21 @@ impl Shard {
         open::set_up_closed(dir, identity)
     }
 
-    fn start(dir: &Path, (shared, wal): (Arc<Shared>, Wal)) -> Result<Shard, OpenError> {
+    fn start_alone(dir: &Path, journal: Journal) -> Result<Shard, OpenError> {
         let (queue, receiver) = mpsc::channel(QUEUE_OPS);
-        let writer = Writer::new(shared.clone(), wal, receiver);
+        let shared = journal.shared.clone();
+        let writer = Writer::new(journal, receiver);
+        let writer =
+            env::spawn_vital("shard-writer", move || writer.run()).map_err(OpenError::io(dir))?;
+        Self::start(dir, shared, Some(queue), Some(writer))
+    }
+
+    fn start(
+        dir: &Path,
+        shared: Arc<Shared>,
+        queue: Option<mpsc::Sender<Pending>>,
+        writer: Option<JoinHandle<()>>,
+    ) -> Result<Shard, OpenError> {
         let flusher = shared.clone();
         let flusher = env::spawn_vital("shard-flusher", move || flush::run(&flusher))
             .map_err(OpenError::io(dir))?;
@@ -112,13 +140,11 @@ impl Shard {
         let indexer = shared.clone();
         let indexer = env::spawn_vital("shard-indexer", move || index::run(&indexer))
             .map_err(OpenError::io(dir))?;
-        let writer =
-            env::spawn_vital("shard-writer", move || writer.run()).map_err(OpenError::io(dir))?;
         let inner = Inner {
             shared,
-            queue: Mutex::new(Some(queue)),
+            queue: Mutex::new(queue),
             room: Arc::new(Semaphore::new(QUEUE_BYTES / ROOM_BYTES)),
-            writer: Mutex::new(Some(writer)),
+            writer: Mutex::new(writer),
             flusher: Mutex::new(Some(flusher)),
             compactor: Mutex::new(Some(compactor)),
             indexer: Mutex::new(Some(indexer)),
@@ -140,23 +166,29 @@ impl Shard {
         wait: bool,
     ) -> Result<WriteAck, ShardError> {
         let shared = &self.inner.shared;
-        shared.check_whole()?;
-        validate::check_encoded(&op)?;
-        let decoded = env::compute(op.len(), || {
-            let decoded = decode_op(&op).map_err(|error| ShardError::Invalid(error.to_string()))?;
-            validate::check_op(&decoded, &shared.identity.vectors, &shared.identity.sparse)
-                .map(|()| decoded)
-        })?;
+        let decoded = self.check_op(&op)?;
         let stopping = || shared.unavailable("it is stopping");
         let queue = env::lock(&self.inner.queue).clone().ok_or_else(stopping)?;
         let room =
             self.inner.room.clone().acquire_many_owned(op.len().div_ceil(ROOM_BYTES) as u32).await;
         let (reply, answer) = oneshot::channel();
         let room = room.map_err(|_| stopping())?;
-        let pending = Pending { bytes: op, op: decoded, origin, wait, reply, _room: room };
+        let pending = Pending { bytes: op, op: Some(decoded), origin, wait, reply, _room: room };
         queue.send(pending).await.map_err(|_| stopping())?;
         drop(queue);
         answer.await.map_err(|_| stopping())?
+    }
+
+    /// What an encoded op says, if this shard can take it.
+    pub fn check_op(&self, op: &Bytes) -> Result<Op, ShardError> {
+        let shared = &self.inner.shared;
+        shared.check_whole()?;
+        validate::check_encoded(op)?;
+        env::compute(op.len(), || {
+            let decoded = decode_op(op).map_err(|error| ShardError::Invalid(error.to_string()))?;
+            validate::check_op(&decoded, &shared.identity.vectors, &shared.identity.sparse)
+                .map(|()| decoded)
+        })
     }
 
     /// The points nearest to a vector, best first. Computes on the calling thread.

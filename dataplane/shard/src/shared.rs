@@ -1,7 +1,7 @@
 //! What the threads of one shard share.
 //!
 //! Invariant: `flushed_seq <= durable_seq <= last_seq`, and `applied_seq <= durable_seq`; asserted whenever one of them
-//! moves and whenever they are read. They only grow.
+//! moves and whenever they are read. They only grow, but for what was never applied and is cut.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -78,6 +78,8 @@ pub(crate) struct Progress {
     durable: AtomicU64,
     applied: AtomicU64,
     flushed: AtomicU64,
+    /// Last op that is in no file of the log any more.
+    trimmed: AtomicU64,
 }
 
 /// Seqs read together. Read in the order in which they follow each other, so that the inequalities hold also while
@@ -91,13 +93,29 @@ pub(crate) struct Seqs {
 }
 
 impl Progress {
-    pub(crate) fn new(last: u64, flushed: u64) -> Self {
+    pub(crate) fn new(last: u64, applied: u64, flushed: u64) -> Self {
         let progress = Self::default();
         progress.appended(last);
         progress.synced(last);
-        progress.applied(last);
+        progress.applied(applied);
         progress.flushed(flushed);
+        progress.trimmed_to(flushed);
         progress
+    }
+
+    /// The log ends at `last` again, durably.
+    pub(crate) fn cut(&self, last: u64) {
+        self.durable.store(last.min(self.durable.load(Ordering::SeqCst)), Ordering::SeqCst);
+        self.last.store(last, Ordering::SeqCst);
+        self.synced(last);
+    }
+
+    pub(crate) fn trimmed_to(&self, seq: u64) {
+        self.trimmed.store(seq, Ordering::SeqCst);
+    }
+
+    pub(crate) fn trimmed(&self) -> u64 {
+        self.trimmed.load(Ordering::SeqCst)
     }
 
     pub(crate) fn appended(&self, seq: u64) {
@@ -143,13 +161,14 @@ impl Shared {
         tuning: Tunings,
         limits: Limits,
         view: View,
+        last: u64,
         manifest: Manifest,
         store: Store,
         wanted_indexes: WantedIndexes,
         lock: File,
     ) -> Self {
         Self {
-            progress: Progress::new(view.applied_seq, manifest.flushed_seq),
+            progress: Progress::new(last, view.applied_seq, manifest.flushed_seq),
             view: ArcSwap::from_pointee(view.clone()),
             manifest_lock: Mutex::new(()),
             next_segment: AtomicU64::new(manifest.next_segment),

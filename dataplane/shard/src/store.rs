@@ -14,7 +14,7 @@
 //! so a value that is there and whole is right, whenever it was written. The same holds of indexes, under (segment number,
 //! field, chunk).
 
-mod files;
+pub(crate) mod files;
 mod keys;
 
 use std::collections::HashSet;

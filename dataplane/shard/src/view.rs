@@ -13,6 +13,7 @@ use shoal_vector::{Elements, PointId, SparseVector, SparseVectorConfig};
 
 use crate::api::FilterInfo;
 use crate::index::Indexes;
+use crate::log_state::LogState;
 use crate::mutable::{Entry, MutableSegment, Put};
 use crate::segment::{Damage, PayloadCache, Segment, Spot};
 use crate::vectors::{Shape, Vectors, sparse_number_of};
@@ -87,6 +88,8 @@ pub(crate) struct View {
     pub(crate) points: u64,
     /// Last op whose effect is in this view.
     pub(crate) applied_seq: u64,
+    /// What the log says up to there.
+    pub(crate) log: LogState,
 }
 
 /// Where a live point's vector is.
@@ -332,7 +335,7 @@ impl View {
                 self.index_payloads();
             }
             let mut full = std::mem::take(&mut self.mutable);
-            full.points_after = self.points;
+            (full.points_after, full.log) = (self.points, self.log.clone());
             self.frozen.push(full);
         }
     }

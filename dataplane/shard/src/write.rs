@@ -11,10 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::api::{OpOrigin, ShardError, WriteAck};
 use crate::env;
-use crate::fail::{FailPoint, reached};
+use crate::journal::{Epoch, Journal, JournalError, New, Step};
 use crate::limits::{FLUSH_RETRY, GROUP_BYTES, MAX_FROZEN, QUEUE_OPS};
 use crate::shared::Shared;
-use crate::wal::{AppendError, Kind, Record, Wal};
+use crate::wal::Kind;
 
 /// Answers one write.
 pub(crate) type Reply = oneshot::Sender<Result<WriteAck, ShardError>>;
@@ -22,8 +22,8 @@ pub(crate) type Reply = oneshot::Sender<Result<WriteAck, ShardError>>;
 /// An op on its way into the log.
 pub(crate) struct Pending {
     pub(crate) bytes: Bytes,
-    /// What the bytes decode to, checked.
-    pub(crate) op: Op,
+    /// What the bytes decode to, checked; gone once it is in the log.
+    pub(crate) op: Option<Op>,
     pub(crate) origin: OpOrigin,
     /// Answer when visible, not when durable.
     pub(crate) wait: bool,
@@ -35,15 +35,13 @@ pub(crate) struct Pending {
 /// The writer thread's own.
 pub(crate) struct Writer {
     shared: Arc<Shared>,
-    wal: Wal,
+    journal: Journal,
     queue: mpsc::Receiver<Pending>,
-    /// Encoded records of a group; kept for its room.
-    buffer: Vec<u8>,
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, wal: Wal, queue: mpsc::Receiver<Pending>) -> Self {
-        Self { shared, wal, queue, buffer: Vec::new() }
+    pub(crate) fn new(journal: Journal, queue: mpsc::Receiver<Pending>) -> Self {
+        Self { shared: journal.shared.clone(), journal, queue }
     }
 
     /// Runs until the queue is closed and empty.
@@ -59,39 +57,50 @@ impl Writer {
 
     /// Carries one group of ops through. In this order, because each step relies on the ones before it.
     fn write_group(&mut self, mut group: Vec<Pending>) {
-        // 1. Each op takes its place in the log.
-        let first_seq = self.encode(&group);
-        let last_seq = first_seq + group.len() as u64 - 1;
-        // 2. Into the file. A full disk leaves nothing behind, so it is an answer and not an end.
-        match self.wal.append(&self.buffer, last_seq) {
-            Ok(()) => self.shared.progress.appended(last_seq),
-            Err(AppendError::Full(error)) => {
-                return refuse(group, &self.shared.disk_full(&error.to_string()));
-            }
-            Err(AppendError::Broken(error)) => {
-                env::fatal(&format!("the log could not be written: {error}"))
-            }
+        // 1. Each op takes its place in the log, which is in a file. A full disk leaves nothing behind, so it is an answer
+        //    and not an end.
+        let first_seq = self.journal.last() + 1;
+        if let Err(error) = self.append(&mut group) {
+            return refuse(group, &self.shared.disk_full(&error.to_string()));
         }
-        reached(FailPoint::LogAppended, &self.shared.dir);
-        // 3. Onto the disk. After a failed sync nobody knows what is there; only a restart can find out.
-        let begun = env::now();
-        if let Err(error) = self.wal.sync() {
-            env::fatal(&format!("the log could not be synced: {error}"));
-        }
-        self.shared.sync_clock.record(begun.elapsed());
-        self.shared.progress.synced(last_seq);
-        reached(FailPoint::LogSynced, &self.shared.dir);
-        // 4. Committed: durable on a quorum of voters, and this is the only one.
-        let commit_seq = self.commit(last_seq);
-        debug_assert_eq!(commit_seq, last_seq);
-        // 5. Those who do not wait for visibility have their answer.
+        // 2. Onto the disk.
+        self.journal.sync();
+        // 3. Committed: durable on a quorum of voters, and this is the only one.
+        let commit = self.journal.last();
+        // 4. Those who do not wait for visibility have their answer.
         acknowledge_durable(&mut group, first_seq);
-        // 6. Applied, and visible to every read that begins from here on.
-        let outcomes = self.apply(&group, first_seq);
-        // 7. The others have theirs.
-        for ((pending, seq), outcome) in group.into_iter().zip(first_seq..).zip(outcomes) {
+        // 5. Applied, and visible to every read that begins from here on.
+        let mut refused = match self.journal.apply_group(commit) {
+            Ok(applied) => applied.refused.into_iter().peekable(),
+            Err(error) => return refuse(group, &self.failed(error)),
+        };
+        // 6. The others have theirs.
+        for (pending, seq) in group.into_iter().zip(first_seq..) {
+            let outcome = match refused.next_if(|(refused, _)| *refused == seq) {
+                Some((_, error)) => Err(error),
+                None => Ok(WriteAck { seq, visible: true }),
+            };
             // A caller that went away needs no answer.
-            let _ = pending.reply.send(outcome.map(|()| WriteAck { seq, visible: true }));
+            let _ = pending.reply.send(outcome);
+        }
+    }
+
+    /// Appends a group's ops to the log. The error is that of a full disk.
+    fn append(&mut self, group: &mut [Pending]) -> std::io::Result<()> {
+        let mut new = Vec::with_capacity(group.len());
+        for pending in group {
+            // A single voter has one term for ever.
+            let (epoch, origin, kind) = (Epoch::default(), pending.origin, Kind::Op);
+            let step = pending.op.take().map_or(Step::NoOp, Step::Op);
+            new.push(New { epoch, origin, kind, body: &pending.bytes, step });
+        }
+        self.journal.append_new(new)
+    }
+
+    fn failed(&self, error: JournalError) -> ShardError {
+        match error {
+            JournalError::Damage(error) => error,
+            other => self.shared.unavailable(&other.to_string()),
         }
     }
 
@@ -107,74 +116,6 @@ impl Writer {
             group.push(next);
         }
         group
-    }
-
-    /// Encodes a group's records into the buffer; returns the first seq.
-    fn encode(&mut self, group: &[Pending]) -> u64 {
-        let first_seq = self.wal.last_seq() + 1;
-        self.buffer.clear();
-        // One huge group must not hold its room for ever.
-        self.buffer.shrink_to(2 * GROUP_BYTES);
-        for ((pending, seq), place_in_group) in group.iter().zip(first_seq..).zip(0..) {
-            let record = Record {
-                kind_number: Kind::Op as u8,
-                place_in_group,
-                // A single voter has one term for ever.
-                epoch: 0,
-                nonce: 0,
-                seq,
-                client_id: pending.origin.client_id,
-                op_id: pending.origin.op_id,
-                body: &pending.bytes,
-            };
-            record.encode(self.shared.disk_id, &mut self.buffer);
-        }
-        first_seq
-    }
-
-    /// The seq up to which the log is committed, given how far it is durable here.
-    fn commit(&self, durable_seq: u64) -> u64 {
-        durable_seq
-    }
-
-    /// Applies a group and publishes the view.
-    fn apply(&mut self, group: &[Pending], first_seq: u64) -> Vec<Result<(), ShardError>> {
-        let shared = &*self.shared;
-        let mut state = env::lock(&shared.state);
-        let mut froze = false;
-        let mut outcomes = Vec::with_capacity(group.len());
-        for (pending, seq) in group.iter().zip(first_seq..) {
-            let applied = state.view.apply(seq, &pending.op, pending.bytes.len() as u64);
-            outcomes.push(match applied {
-                Ok(None) => Ok(()),
-                Ok(Some(refused)) => Err(ShardError::Invalid(refused.0)),
-                Err(damage) => Err(shared.report_damage(damage)),
-            });
-            if shared.limits.is_full(&state.view.mutable) {
-                state.view.freeze();
-                froze = true;
-            }
-        }
-        state.view.index_payloads();
-        shared.publish(&state);
-        if froze {
-            shared.changed.notify_all();
-        }
-        drop(state);
-        reached(FailPoint::LogApplied, &shared.dir);
-        if froze || self.wal.file_len() >= shared.limits.wal_file_bytes {
-            match self.wal.rotate() {
-                Ok(()) => {}
-                // The old file stays in use; what is flushed is dropped later.
-                Err(AppendError::Full(error)) => {
-                    tracing::warn!(shard = shared.identity.shard, %error, "the log could not begin a new file");
-                }
-                Err(AppendError::Broken(error)) => {
-                    env::fatal(&format!("the log could not begin a new file: {error}"))
-                }
-            }
-        }
-        outcomes
     }
 
     /// Waits while too much is unflushed. If that is so because flushes fail, says why instead.

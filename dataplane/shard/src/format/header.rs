@@ -21,13 +21,22 @@ pub(crate) enum FileKind {
     Segment = 4,
     Indexes = 5,
     Restoring = 6,
+    Promise = 7,
+    Commit = 8,
+    Quarantine = 9,
 }
 
 impl FileKind {
     /// The version of this kind of file that this program writes; it reads those from [`oldest`](Self::oldest) on.
     pub(crate) const fn version(self) -> u16 {
         match self {
-            FileKind::Manifest | FileKind::Wal | FileKind::Indexes => 1,
+            FileKind::Wal
+            | FileKind::Indexes
+            | FileKind::Promise
+            | FileKind::Commit
+            | FileKind::Quarantine => 1,
+            // 2: what the log says that outlives its records.
+            FileKind::Manifest => 2,
             // 2: datatypes.
             FileKind::Restoring => 2,
             // 2: sparse vectors. 3: datatypes.
@@ -46,7 +55,10 @@ impl FileKind {
             | FileKind::Wal
             | FileKind::Segment
             | FileKind::Indexes
-            | FileKind::Restoring => 1,
+            | FileKind::Restoring
+            | FileKind::Promise
+            | FileKind::Commit
+            | FileKind::Quarantine => 1,
         }
     }
 }

@@ -3,17 +3,14 @@
 //! A file is read up to where its records end or the seq is reached, never behind it, where the writer may be at work.
 //! Every record is checked. Memory: the largest record read so far.
 
-use std::io;
-use std::os::unix::fs::FileExt;
-
 use super::take::HeldFiles;
 use crate::format::{FileKind, HEADER_BYTES, Header};
-use crate::wal::Record;
+use crate::wal::Scan;
 
 /// Where reading is.
 pub(super) struct LogTail {
     file: usize,
-    at: u64,
+    scan: Scan,
     next_seq: u64,
     record: Vec<u8>,
 }
@@ -22,7 +19,7 @@ impl LogTail {
     pub(super) fn new(held: &HeldFiles) -> Self {
         Self {
             file: 0,
-            at: HEADER_BYTES as u64,
+            scan: Scan::default(),
             next_seq: held.start.flushed_seq + 1,
             record: Vec::new(),
         }
@@ -40,25 +37,14 @@ impl LogTail {
                 return Err(format!("the log ends before seq {}", self.next_seq));
             };
             let named = |detail: String| format!("{}: {detail}", path.display());
-            let mut prefix = [0; 4];
-            let len =
-                match read_whole(file, &mut prefix, self.at).map_err(|e| named(e.to_string()))? {
-                    true => Record::len_from(prefix),
-                    false => None,
-                };
-            let Some(len) = len else {
+            let scan = self.scan;
+            let read = scan.read(file, held.start.origin, &mut self.record);
+            let Some(record) = read.map_err(|error| named(error.to_string()))? else {
                 // Records end here; the next file goes on.
-                (self.file, self.at) = (self.file + 1, HEADER_BYTES as u64);
+                (self.file, self.scan) = (self.file + 1, Scan::default());
                 continue;
             };
-            self.record.resize(len, 0);
-            let whole =
-                read_whole(file, &mut self.record, self.at).map_err(|e| named(e.to_string()))?;
-            let read = Record::decode(held.start.origin, &self.record).filter(|_| whole);
-            let Some((record, _)) = read else {
-                return Err(named(format!("at byte {}: no valid record", self.at)));
-            };
-            self.at += len as u64;
+            self.scan = scan.past(&record);
             if record.seq < self.next_seq {
                 continue;
             }
@@ -71,14 +57,5 @@ impl LogTail {
             return Ok(true);
         }
         Ok(false)
-    }
-}
-
-/// Fills the buffer from a place in a file; false if the file ends before.
-fn read_whole(file: &std::fs::File, buffer: &mut [u8], at: u64) -> io::Result<bool> {
-    match file.read_exact_at(buffer, at) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
     }
 }

@@ -21,6 +21,7 @@
 
 mod error;
 mod frame;
+mod install;
 mod log_tail;
 mod progress;
 mod restore;
@@ -29,10 +30,12 @@ mod stream;
 mod take;
 
 pub use error::RestoreError;
+pub use install::{incoming, install};
 pub use restore::{Held, Restore, Restored};
 pub use stream::SnapshotStream;
 pub use take::Snapshot;
 
 pub(crate) use frame::reseal;
+pub(crate) use install::finish_install;
 pub(crate) use progress::refuse_half;
 pub(crate) use take::take;

@@ -16,11 +16,12 @@ use super::progress::{self, Progress};
 use super::sink::{Sink, Target, damaged};
 use crate::api::Identity;
 use crate::error::OpenError;
+use crate::journal::{Epoch, Position};
 use crate::limits::SNAPSHOT_CHUNK_BYTES;
 use crate::manifest::{self, Manifest, SEGMENTS_DIR, open_segments};
 use crate::open::{WAL_DIR, lock, refuse_data_without_identity};
 use crate::segment::{Damage, Kinds};
-use crate::{disk, env, identity, index};
+use crate::{disk, env, identity, index, journal, wal};
 
 /// What an earlier attempt left in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +37,17 @@ pub struct Held {
 pub struct Restored {
     /// The last op whose effect is in it.
     pub seq: u64,
-    /// The id that the disk drew.
+    /// The disk's.
     pub disk_id: Uuid,
+    /// Of that op.
+    pub epoch: Epoch,
+}
+
+impl Restored {
+    /// The last entry of its log.
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch, seq: self.seq }
+    }
 }
 
 /// A restore under way. Dropped before its end it leaves what is whole for the next.
@@ -53,6 +63,8 @@ pub struct Restore {
     version: u16,
     file: Option<Open>,
     refused: bool,
+    /// The disk's, if it is not to be drawn.
+    disk_id: Option<Uuid>,
     /// All of the stream was taken.
     ended: bool,
     _lock: File,
@@ -79,6 +91,7 @@ impl Restore {
         }
         let progress = Progress::read(dir).filter(|progress| progress.identity == identity);
         let mut restore = Self {
+            disk_id: None,
             dir: dir.to_owned(),
             identity,
             reader: Reader::default(),
@@ -94,6 +107,24 @@ impl Restore {
             // With a manifest that does not read there is nothing to go on with.
             restore.progress = None;
         }
+        Ok(restore)
+    }
+
+    /// The same for a replica that goes on: into a folder inside its own, under the id that its disk has. What it holds is
+    /// [installed](super::install) afterwards.
+    pub fn begin_replica(
+        dir: &Path,
+        identity: Identity,
+        disk_id: Uuid,
+    ) -> Result<Self, RestoreError> {
+        let incoming = super::incoming(dir);
+        // One that came before and was not wanted after all.
+        if incoming.is_dir() && !progress::is_half(&incoming)? {
+            fs::remove_dir_all(&incoming).map_err(OpenError::io(&incoming))?;
+        }
+        let mut restore = Self::begin(&incoming, identity)?;
+        restore.disk_id = Some(disk_id);
+        restore.progress.take_if(|progress| progress.disk_id != disk_id);
         Ok(restore)
     }
 
@@ -142,9 +173,23 @@ impl Restore {
             Progress { files: Vec::new(), ..progress }.write(&self.dir)?;
             return Err(error.into());
         }
+        let epoch = self.last_epoch(disk_id)?;
+        // All that a snapshot holds is committed.
+        journal::write_commit(&self.dir, disk_id, seq).map_err(OpenError::io(&self.dir))?;
         identity::write(&self.dir, disk_id, &self.identity)?;
         Progress::finish(&self.dir)?;
-        Ok(Restored { seq, disk_id })
+        Ok(Restored { seq, disk_id, epoch })
+    }
+
+    /// Of the last entry.
+    fn last_epoch(&self, disk_id: Uuid) -> Result<Epoch, OpenError> {
+        let manifest = self.manifest(disk_id)?;
+        let mut last = manifest.log.epoch;
+        wal::replay(&self.dir.join(WAL_DIR), disk_id, manifest.flushed_seq, |_, _, record| {
+            last = Epoch { number: record.epoch, nonce: record.nonce };
+            Ok(())
+        })?;
+        Ok(last)
     }
 
     fn take(&mut self, event: Event<'_>) -> Result<(), RestoreError> {
@@ -185,7 +230,8 @@ impl Restore {
             // A crash may have come before the folders were made, or before all of them was cleared.
             return if held.files.is_empty() { Ok(clear(&self.dir)?) } else { Ok(()) };
         }
-        let (disk_id, identity) = (env::random_uuid(), self.identity.clone());
+        let disk_id = self.disk_id.unwrap_or_else(env::random_uuid);
+        let identity = self.identity.clone();
         let progress = Progress { snapshot, disk_id, start, identity, files: Vec::new() };
         // First, so that what is half there is never without it.
         progress.write(&self.dir)?;

@@ -6,7 +6,7 @@ use std::{fs, io};
 use crate::disk;
 use crate::fail::{FailPoint, reached};
 
-pub(super) const DIR: &str = "store";
+pub(crate) const DIR: &str = "store";
 /// What was moved aside, one at most: for someone who wants to know why.
 const ASIDE: &str = "store.aside";
 

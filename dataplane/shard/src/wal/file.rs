@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -24,11 +25,22 @@ pub(crate) enum AppendError {
     Broken(io::Error),
 }
 
+/// Where a record begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The seq that the file's name says.
+    pub(crate) file: u64,
+    /// Bytes before it.
+    pub(crate) offset: u64,
+}
+
 /// The log, open for appending.
 pub(crate) struct Wal {
     dir: PathBuf,
     disk_id: Uuid,
-    file: File,
+    /// First seq of the file that is written to.
+    first_seq: u64,
+    file: Arc<File>,
     good_len: u64,
     last_seq: u64,
 }
@@ -38,12 +50,27 @@ impl Wal {
     pub(super) fn resume(
         dir: &Path,
         disk_id: Uuid,
-        path: &Path,
+        first_seq: u64,
         good_len: u64,
         last_seq: u64,
     ) -> Result<Self, OpenError> {
-        let file = OpenOptions::new().write(true).open(path).map_err(OpenError::io(path))?;
-        Ok(Self { dir: dir.to_owned(), disk_id, file, good_len, last_seq })
+        let path = dir.join(file_name(first_seq));
+        let file = open(&path).map_err(OpenError::io(&path))?;
+        Ok(Self { dir: dir.to_owned(), disk_id, first_seq, file, good_len, last_seq })
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file that is written to. What was appended so far is durable once it is synced.
+    pub(crate) fn file(&self) -> Arc<File> {
+        self.file.clone()
+    }
+
+    /// Where the next record will begin.
+    pub(crate) fn end(&self) -> Place {
+        Place { file: self.first_seq, offset: self.good_len }
     }
 
     pub(crate) fn last_seq(&self) -> u64 {
@@ -86,14 +113,48 @@ impl Wal {
         }
         let next = self.dir.join(file_name(self.last_seq + 1));
         let begun = create(&self.dir, self.disk_id, self.last_seq + 1);
-        let opened = begun.and_then(|path| OpenOptions::new().write(true).open(path));
+        let opened = begun.and_then(|path| open(&path));
         self.file = opened.map_err(|error| match next.try_exists() {
             Ok(false) => AppendError::Full(error),
             Ok(true) | Err(_) => AppendError::Broken(error),
         })?;
-        self.good_len = HEADER_BYTES as u64;
+        (self.first_seq, self.good_len) = (self.last_seq + 1, HEADER_BYTES as u64);
         Ok(())
     }
+
+    /// Takes all records from a place on out of the log, durably; the last one is then `last_seq`. Files go from the last
+    /// one back, so that a crash in between leaves no gap.
+    pub(crate) fn cut(&mut self, from: Place, last_seq: u64) -> io::Result<()> {
+        let later = files(&self.dir)?.into_iter().filter(|(first, _)| *first > from.file);
+        for (_, path) in later.collect::<Vec<_>>().into_iter().rev() {
+            disk::remove_if_there(&path)?;
+            disk::sync_dir(&self.dir)?;
+        }
+        if from.file != self.first_seq {
+            self.file = open(&self.dir.join(file_name(from.file)))?;
+        }
+        self.file.set_len(from.offset)?;
+        reached(FailPoint::LogCut, &self.dir);
+        self.file.sync_all()?;
+        (self.first_seq, self.good_len, self.last_seq) = (from.file, from.offset, last_seq);
+        Ok(())
+    }
+
+    /// The bytes of all records from a place on.
+    pub(crate) fn bytes_behind(&self, from: Place) -> io::Result<Vec<u8>> {
+        let mut behind = Vec::new();
+        for (first, path) in files(&self.dir)?.into_iter().filter(|(first, _)| *first >= from.file)
+        {
+            let skip = if first == from.file { from.offset } else { HEADER_BYTES as u64 };
+            let bytes = std::fs::read(path)?;
+            behind.extend(bytes.get(skip as usize..).unwrap_or_default());
+        }
+        Ok(behind)
+    }
+}
+
+fn open(path: &Path) -> io::Result<Arc<File>> {
+    OpenOptions::new().write(true).open(path).map(Arc::new)
 }
 
 /// Makes the first file of a new log.
@@ -113,21 +174,33 @@ pub(crate) fn new_file(dir: &Path, disk_id: Uuid, first_seq: u64) -> io::Result<
     Ok(new)
 }
 
-/// Deletes files all of whose records are at or below `flushed_seq`. Never the last one, so this may run beside a
-/// writer.
-pub(crate) fn trim(dir: &Path, flushed_seq: u64) -> io::Result<()> {
+/// Deletes files all of whose records are at or below `flushed_seq`, the oldest first, but keeps the newest of them as far as
+/// all files that stay have at most `keep` bytes. Never the last one, so this may run beside a writer. The seq that the log
+/// begins with then.
+pub(crate) fn trim(dir: &Path, flushed_seq: u64, keep: u64) -> io::Result<u64> {
     let files = files(dir)?;
-    let mut dropped = false;
-    for pair in files.windows(2) {
+    let mut sizes = Vec::new();
+    for (_, path) in &files {
+        sizes.push(std::fs::metadata(path)?.len());
+    }
+    let mut left: u64 = sizes.iter().sum();
+    let mut begins = files.first().map_or(1, |(first, _)| *first);
+    for (pair, size) in files.windows(2).zip(sizes) {
         if let [(_, path), (next_first, _)] = pair
             && *next_first <= flushed_seq + 1
+            && left > keep
         {
             disk::remove_if_there(path)?;
             reached(FailPoint::LogTrimmed, path);
-            dropped = true;
+            (left, begins) = (left - size, *next_first);
+        } else {
+            break;
         }
     }
-    if dropped { disk::sync_dir(dir) } else { Ok(()) }
+    if files.first().is_some_and(|(first, _)| *first < begins) {
+        disk::sync_dir(dir)?;
+    }
+    Ok(begins)
 }
 
 fn file_name(first_seq: u64) -> String {

@@ -4,8 +4,9 @@
 //! u64 · nonce u64 · seq u64 · client id u64 · op id u64 · body. The checksum covers the disk's id, the length, and
 //! all after it. The disk's id is in it so that no client can place bytes in a payload that pass for a record.
 //!
-//! The place in the group (0 for the first record of one write and sync) is what tells a torn write from damage: after
-//! a record that does not read, one of a later group proves that the bad one had been synced.
+//! The place in the group (how many records before it were not known to be durable when it was written) is what tells a
+//! torn write from damage: after a record that does not read, one whose group begins later proves that the bad one had been
+//! synced. So a group may be written while the one before it is being synced.
 
 use uuid::Uuid;
 
@@ -59,7 +60,12 @@ impl<'a> Record<'a> {
         Kind::from_number(self.kind_number)
     }
 
-    /// Seq of the first record that was written and synced together with this one.
+    /// Bytes of it in a file.
+    pub(crate) fn len(&self) -> usize {
+        PREFIX + FIXED + self.body.len()
+    }
+
+    /// Seq of the first record that was not known to be durable when this one was written.
     pub(crate) fn group_first(&self) -> u64 {
         self.seq.saturating_sub(u64::from(self.place_in_group))
     }

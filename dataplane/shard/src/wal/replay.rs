@@ -1,16 +1,16 @@
 //! Reading the log back, and telling a torn write from damage.
 //!
-//! A write that a crash cut short can leave any part of its group on disk, in any order, but nothing of a later group,
-//! because a group is synced before the next is written. So: bad bytes at the end of the last file, with at most
-//! records of the same group behind them, were never acknowledged and are cut. Anything else is damage, and the shard
-//! does not open.
+//! A write that a crash cut short can leave any part of what was not synced on disk, in any order. Each record says which
+//! was the first that was not known to be synced when it was written. So: bad bytes at the end of the last file, with behind
+//! them only records that were written before those bytes were known to be synced, were never acknowledged and are cut.
+//! Anything else is damage, and the shard does not open.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use uuid::Uuid;
 
-use super::file::{Wal, files, trim};
+use super::file::{Place, Wal, files, trim};
 use super::record::Record;
 use crate::error::OpenError;
 use crate::fail::{FailPoint, reached};
@@ -21,7 +21,7 @@ pub(crate) fn replay(
     dir: &Path,
     disk_id: Uuid,
     flushed_seq: u64,
-    mut visit: impl FnMut(&Path, &Record<'_>) -> Result<(), OpenError>,
+    mut visit: impl FnMut(&Path, Place, &Record<'_>) -> Result<(), OpenError>,
 ) -> Result<Wal, OpenError> {
     let all = files(dir).map_err(OpenError::io(dir))?;
     let Some((last_first, last_path)) = all.last() else {
@@ -52,9 +52,11 @@ pub(crate) fn replay(
         let bytes = fs::read(path).map_err(OpenError::io(path))?;
         check_header(path, &bytes, disk_id, *first)?;
         let mut reader = Reader { disk_id, path, bytes: &bytes, at: HEADER_BYTES, next_seq };
-        while let Some(record) = reader.next()? {
+        loop {
+            let place = Place { file: *first, offset: reader.at as u64 };
+            let Some(record) = reader.next()? else { break };
             if record.seq > flushed_seq {
-                visit(path, &record)?;
+                visit(path, place, &record)?;
             }
         }
         if reader.at < bytes.len() {
@@ -69,8 +71,8 @@ pub(crate) fn replay(
             format!("the log ends at seq {last_seq}, but segments hold ops up to {flushed_seq}");
         return Err(OpenError::corrupt(last_path, detail));
     }
-    trim(dir, flushed_seq).map_err(OpenError::io(dir))?;
-    Wal::resume(dir, disk_id, last_path, good_len, last_seq)
+    trim(dir, flushed_seq, 0).map_err(OpenError::io(dir))?;
+    Wal::resume(dir, disk_id, *last_first, good_len, last_seq)
 }
 
 fn check_header(path: &Path, bytes: &[u8], disk_id: Uuid, first_seq: u64) -> Result<(), OpenError> {

@@ -50,7 +50,7 @@ fn append_group(wal: &mut Wal, count: u32) {
 
 fn read(log: &Log, flushed_seq: u64) -> Result<(Vec<u64>, Wal), OpenError> {
     let mut seqs = vec![];
-    let wal = replay(&log.dir, DISK, flushed_seq, |_, record| {
+    let wal = replay(&log.dir, DISK, flushed_seq, |_, _, record| {
         assert_eq!(record.body, body(record.seq));
         seqs.push(record.seq);
         Ok(())
@@ -184,7 +184,7 @@ fn seqs_at_the_ends_of_the_numbers_are_corruption_and_no_overflow() {
                 .encode(DISK, &mut bytes);
         }
         fs::write(keep.path().join(format!("{seq:020}.wal")), &bytes).unwrap();
-        let read = replay(keep.path(), DISK, seq.saturating_sub(1), |_, _| Ok(()));
+        let read = replay(keep.path(), DISK, seq.saturating_sub(1), |_, _, _| Ok(()));
         assert!(matches!(read, Err(OpenError::Corrupt { .. })), "seq {seq}");
     }
 }
@@ -220,9 +220,9 @@ fn trimming_drops_whole_files_below_the_flushed_seq_and_never_the_last() {
     let firsts =
         || files(&log.dir).unwrap().into_iter().map(|(first, _)| first).collect::<Vec<_>>();
     assert_eq!(firsts(), [1, 3, 5, 7]);
-    trim(&log.dir, 3).unwrap();
+    trim(&log.dir, 3, 0).unwrap();
     assert_eq!(firsts(), [3, 5, 7], "seq 4 is still needed");
-    trim(&log.dir, 6).unwrap();
+    trim(&log.dir, 6, 0).unwrap();
     assert_eq!(firsts(), [7]);
     assert_eq!(read(&log, 6).unwrap().0, [] as [u64; 0]);
 }
