@@ -11,6 +11,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::replication::{Acks, Failover, Replication};
+
 /// A collection of points with vectors and payloads, run as shards on pods of their own.
 ///
 /// Only `vectors` is required; every other field has a default, told in its description.
@@ -103,6 +105,10 @@ pub struct VectorCollectionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<Replication>,
 
+    /// What happens when a replica, or its node, is gone. Matters where there is more than one copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover: Option<Failover>,
+
     /// The disk of each shard pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
@@ -115,8 +121,8 @@ pub struct VectorCollectionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Router>,
 
-    /// What happens to the disks when the object is deleted. Default: Retain. Retained disks are found again when the
-    /// collection is applied again.
+    /// What happens to the disks when the object is deleted, and to that of a replica that is no longer asked for. Default:
+    /// Retain. Retained disks are found again when the collection is applied again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
 }
@@ -293,17 +299,6 @@ pub struct Sharding {
     pub initial_shards: Option<u32>,
 }
 
-/// How many copies there are of each shard.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Replication {
-    /// Copies of each shard: 1, 3 or 5. Default: 1. More than 1 is not built yet: a condition says so, and nothing is
-    /// started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 5))]
-    pub replicas: Option<u32>,
-}
-
 /// The disk of each shard pod.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -355,8 +350,8 @@ pub struct Router {
     pub resources: Option<ResourceRequirements>,
 }
 
-/// What happens to the disks when the object is deleted. Default: Retain. Retained disks are found again when the
-/// collection is applied again.
+/// What happens to the disks when the object is deleted, and to that of a replica that is no longer asked for. Default:
+/// Retain. Retained disks are found again when the collection is applied again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// Keep the PersistentVolumeClaims.
@@ -406,7 +401,7 @@ pub struct VectorCollectionStatus {
 pub struct ShardCounts {
     /// Shards the collection has.
     pub total: i32,
-    /// Shards whose pod is ready.
+    /// Shards that serve: whose pod is ready, or the pods of a majority of whose replicas are.
     pub ready: i32,
 }
 

@@ -27,7 +27,11 @@ pub mod reason {
         PAUSED = "Paused": "Reconciling is paused by annotation.";
         INVALID_SPEC = "InvalidSpec": "The spec asks for something that cannot work; the message says what to change.";
         REPLICATION_UNSUPPORTED = "ReplicationUnsupported":
-            "More than one replica was asked for, and replication is not built yet.";
+            "`replicas` was changed from one to several or back, which is not built yet.";
+        REPLICAS_UNAVAILABLE = "ReplicasUnavailable":
+            "Every shard serves, and some of their replicas do not.";
+        NODE_LOSS_GRACE_UNSUPPORTED = "NodeLossGraceUnsupported":
+            "`failover.nodeLossGrace` was set, and moving replicas from lost nodes is not built yet.";
         RESHARDING_UNSUPPORTED = "ReshardingUnsupported":
             "`initialShards` was changed, and splitting is not built yet.";
         NAME_CONFLICT = "NameConflict":

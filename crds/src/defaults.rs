@@ -1,11 +1,17 @@
 //! What absent fields mean. The descriptions in the schema tell the same; a test holds them together.
 
-use crate::collection::{Datatype, DeletionPolicy, Quantization, VectorCollection, VectorSpec};
+use crate::collection::{
+    Acks, Datatype, DeletionPolicy, Quantization, VectorCollection, VectorSpec,
+};
 
 /// Default of `sharding.initialShards`.
 pub const INITIAL_SHARDS: u32 = 1;
 /// Default of `replication.replicas`.
 pub const REPLICAS: u32 = 1;
+/// Default of `failover.budget`.
+pub const FAILOVER_BUDGET: &str = "5s";
+/// Default of `failover.nodeLossGrace`.
+pub const NODE_LOSS_GRACE: &str = "5m";
 /// Default of `storage.size`.
 pub const STORAGE_SIZE: &str = "10Gi";
 /// Default of `vectors[].index.efConstruct`.
@@ -29,6 +35,23 @@ impl VectorCollection {
     /// `replication.replicas`, or its default.
     pub fn replicas(&self) -> u32 {
         self.spec.replication.as_ref().and_then(|r| r.replicas).unwrap_or(REPLICAS)
+    }
+
+    /// `replication.acks`, or its default.
+    pub fn acks(&self) -> Acks {
+        self.spec.replication.as_ref().and_then(|r| r.acks).unwrap_or_default()
+    }
+
+    /// `failover.budget`, or its default.
+    pub fn failover_budget(&self) -> &str {
+        let given = self.spec.failover.as_ref().and_then(|f| f.budget.as_deref());
+        given.unwrap_or(FAILOVER_BUDGET)
+    }
+
+    /// `failover.nodeLossGrace`, or its default.
+    pub fn node_loss_grace(&self) -> &str {
+        let given = self.spec.failover.as_ref().and_then(|f| f.node_loss_grace.as_deref());
+        given.unwrap_or(NODE_LOSS_GRACE)
     }
 
     /// `deletionPolicy`, or its default.

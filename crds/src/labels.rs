@@ -6,6 +6,10 @@ pub const COLLECTION: &str = "shoal.dev/collection";
 pub const SHARD: &str = "shoal.dev/shard";
 /// Label: number of a shard's replica.
 pub const REPLICA: &str = "shoal.dev/replica";
+/// Label on a pod and annotation on a claim, "true": it is of one of several replicas, which agree through a register.
+pub const REPLICATED: &str = "shoal.dev/replicated";
+/// Annotation on a claim, "true": its replica was taken out of the shard, so that nothing rests on this disk.
+pub const LEFT: &str = "shoal.dev/left";
 /// Annotation on a pod: hash of what its collection asks of it; a pod is replaced only when that changed.
 pub const POD_INPUTS: &str = "shoal.dev/pod-inputs";
 /// Annotation on a claim: the slots its shard holds.
@@ -53,6 +57,21 @@ pub fn shard_name(collection: &str, index: u32) -> String {
 /// Name of the StatefulSet of a shard's replica `n`.
 pub fn replica_name(shard: &str, n: u32) -> String {
     format!("{shard}-r{n}")
+}
+
+/// Name of a shard's replica `n` within the shard.
+pub fn replica(n: u32) -> String {
+    format!("r{n}")
+}
+
+/// The number in the name of a shard's replica.
+pub fn replica_number(name: &str) -> Option<u32> {
+    name.strip_prefix('r')?.parse().ok()
+}
+
+/// Name of the account, Role and binding of a shard's replicas.
+pub fn shard_account(shard: &str) -> String {
+    format!("shoal-shard-{shard}")
 }
 
 /// Name of the headless Service that gives a collection's shard pods their names.

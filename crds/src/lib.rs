@@ -11,6 +11,7 @@ pub mod defaults;
 pub mod generated;
 pub mod labels;
 mod reference;
+pub mod replication;
 mod rules;
 pub mod shard;
 

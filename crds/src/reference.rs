@@ -172,6 +172,7 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collection::Acks;
     use crate::{crd, defaults};
 
     #[test]
@@ -196,6 +197,9 @@ mod tests {
         for (pointer, default) in [
             ("/properties/sharding/properties/initialShards", defaults::INITIAL_SHARDS.to_string()),
             ("/properties/replication/properties/replicas", defaults::REPLICAS.to_string()),
+            ("/properties/replication/properties/acks", format!("{:?}", Acks::default())),
+            ("/properties/failover/properties/budget", defaults::FAILOVER_BUDGET.to_owned()),
+            ("/properties/failover/properties/nodeLossGrace", defaults::NODE_LOSS_GRACE.to_owned()),
             ("/properties/storage/properties/size", defaults::STORAGE_SIZE.to_owned()),
             (
                 "/properties/vectors/items/properties/index/properties/efConstruct",

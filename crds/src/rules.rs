@@ -193,6 +193,21 @@ pub(crate) const VECTOR_COLLECTION: &[Rule] = &[
     },
     Rule {
         place: Place::Spec,
+        field: ".failover.budget",
+        rule: "!has(self.failover) || !has(self.failover.budget) || (duration(self.failover.budget) >= duration('3s') && \
+               duration(self.failover.budget) <= duration('10m'))",
+        message: "use a failover budget from 3s to 10m: below that a disk that is merely slow would be taken for a lost one",
+    },
+    Rule {
+        place: Place::Spec,
+        field: ".failover.nodeLossGrace",
+        rule: "!has(self.failover) || !has(self.failover.nodeLossGrace) || \
+               (duration(self.failover.nodeLossGrace) >= duration('1m') && \
+               duration(self.failover.nodeLossGrace) <= duration('24h'))",
+        message: "use a grace from 1m to 24h: below that a node that merely restarts would have its replicas moved",
+    },
+    Rule {
+        place: Place::Spec,
         field: ".storage.size",
         rule: concat!("!", has_size!("self"), " || ", is_size!("self")),
         message: "spec.storage.size is no quantity: use one such as 10Gi",
@@ -227,9 +242,27 @@ pub(crate) const VECTOR_COLLECTION: &[Rule] = &[
 ];
 
 /// Rules of a Shard.
-pub(crate) const SHARD: &[Rule] = &[Rule {
-    place: Place::Spec,
-    field: ".collection",
-    rule: "self.collection == oldSelf.collection",
-    message: "a shard stays with its collection: spec.collection cannot change",
-}];
+pub(crate) const SHARD: &[Rule] = &[
+    Rule {
+        place: Place::Spec,
+        field: ".collection",
+        rule: "self.collection == oldSelf.collection",
+        message: "a shard stays with its collection: spec.collection cannot change",
+    },
+    Rule {
+        place: Place::Root,
+        field: ".status.replicas",
+        // What a replica said before it wrote may arrive after what it said then.
+        rule: "!has(self.status) || !has(self.status.replicas) || !has(oldSelf.status) || !has(oldSelf.status.replicas) || \
+               self.status.replicas.all(r, !r.blank || oldSelf.status.replicas.all(o, \
+               o.blank || o.name != r.name || o.diskId != r.diskId))",
+        message: "a disk that was not blank is not blank again: it has another diskId once it was wiped",
+    },
+    Rule {
+        place: Place::Spec,
+        field: ".replicaNames",
+        rule: "!has(self.replicaNames) || \
+               self.replicaNames.all(n, self.replicaNames.exists_one(m, m == n))",
+        message: "two replicas have one name: leave one of them out",
+    },
+];

@@ -14,6 +14,31 @@ pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+/// Waits on this thread.
+pub fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+/// Starts a thread whose panic ends the process: what it was doing is unknown then, and others wait for it.
+pub fn spawn_vital(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let named = name.to_owned();
+    std::thread::Builder::new().name(named.clone()).spawn(move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
+            tracing::error!(thread = named, "the process ends, because a thread panicked");
+            std::process::abort();
+        }
+    })
+}
+
+/// Ends the process at once: only a start finds out what is so.
+pub fn fatal(reason: &str) -> ! {
+    tracing::error!(reason, "the process ends");
+    std::process::abort()
+}
+
 /// A random number, such as the id a client of the log draws when it starts.
 pub fn random_u64() -> u64 {
     rand::random()

@@ -3,6 +3,7 @@
 //! Invariant: reads run on the read pool and end when they are dropped; only searches that will be short run on the thread
 //! that asks, which drives the network, because to hand them over would cost as much as they take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,45 +15,88 @@ use shoal_shard::{Shard, WantedIndexes};
 use shoal_vector::{Filter, PointId};
 
 use crate::reads::{ReadError, ReadPool};
+use crate::replica::ReplicaHandle;
+use crate::shard_cell::ShardCell;
+
+/// How long a read waits for what it must see: the next sign of life of a primary tells of it.
+const BEHIND: Duration = Duration::from_millis(300);
 
 /// A shard and the pool its reads run on. Clones are the same shard.
 #[derive(Clone)]
 pub struct LocalShard {
-    name: String,
-    shard: Shard,
+    cell: Arc<ShardCell>,
     reads: ReadPool,
+    /// Who decides about its log, if it is not alone.
+    replica: Option<ReplicaHandle>,
 }
 
 impl std::fmt::Debug for LocalShard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LocalShard").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("LocalShard").field("name", &self.cell.name()).finish_non_exhaustive()
     }
 }
 
 impl LocalShard {
-    /// An open shard.
+    /// An open shard without replicas.
     pub fn new(name: String, shard: Shard, reads: ReadPool) -> Self {
-        Self { name, shard, reads }
+        Self { cell: Arc::new(ShardCell::new(name, shard)), reads, replica: None }
+    }
+
+    /// One of several replicas.
+    pub fn replica(cell: Arc<ShardCell>, reads: ReadPool, replica: ReplicaHandle) -> Self {
+        Self { cell, reads, replica: Some(replica) }
     }
 
     /// The shard's name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.cell.name()
     }
 
-    /// The shard itself.
-    pub fn shard(&self) -> &Shard {
-        &self.shard
+    /// The shard itself, while it is open.
+    pub fn shard(&self) -> Result<Arc<Shard>, ShardError> {
+        self.cell.get()
     }
 
-    /// Writes an encoded op; returns once it is durable, or visible if `wait`.
+    /// Writes an encoded op; returns once it is committed, or visible if `wait`.
     pub async fn write(
         &self,
         op: Bytes,
         origin: OpOrigin,
         wait: bool,
     ) -> Result<WriteAck, ShardError> {
-        self.shard.write(op, origin, wait).await
+        let shard = self.shard()?;
+        match &self.replica {
+            None => shard.write(op, origin, wait).await,
+            Some(replica) => {
+                shard.check_op(&op)?;
+                // It may be closed before the write is done.
+                drop(shard);
+                replica.write(op, origin, wait).await
+            }
+        }
+    }
+
+    /// Returns once what is read here has all that was acknowledged before.
+    pub async fn catch_up(&self) -> Result<(), ShardError> {
+        match &self.replica {
+            // What is acknowledged and not visible yet is behind the read in no order that anybody knows of.
+            None => Ok(()),
+            Some(replica) => replica.catch_up().await,
+        }
+    }
+
+    /// Returns once what is read here has all up to a seq; fails if that takes too long, for another replica has it.
+    pub async fn show(&self, seq: u64) -> Result<(), ShardError> {
+        let Some(replica) = &self.replica else { return Ok(()) };
+        let mut statuses = replica.statuses();
+        let shown = statuses.wait_for(|status| status.applied >= seq);
+        match tokio::time::timeout(BEHIND, shown).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(ShardError::NotReady {
+                shard: self.name().to_owned(),
+                detail: format!("it does not show seq {seq} yet; ask another replica"),
+            }),
+        }
     }
 
     /// The nearest points. A search that will take no longer than `in_place` runs on the calling thread.
@@ -61,8 +105,9 @@ impl LocalShard {
         request: SearchRequest,
         in_place: Duration,
     ) -> Result<Vec<FoundPoint>, ShardError> {
-        if self.shard.guess(&request) <= in_place
-            && let Some(found) = self.reads.in_place(|| self.shard.search(&request))
+        let shard = self.shard()?;
+        if shard.guess(&request) <= in_place
+            && let Some(found) = self.reads.in_place(|| shard.search(&request))
         {
             return found.map_err(|error| self.unavailable(error))?;
         }
@@ -99,12 +144,13 @@ impl LocalShard {
         &self,
         read: impl FnOnce(&Shard) -> Result<T, ShardError> + Send + 'static,
     ) -> Result<T, ShardError> {
-        let shard = self.shard.clone();
-        let answer = self.reads.run(move |cancel| read(&shard.with_cancel(cancel))).await;
+        let cell = self.cell.clone();
+        let read = move |cancel| read(&cell.get()?.with_cancel(cancel));
+        let answer = self.reads.run(read).await;
         answer.map_err(|error| self.unavailable(error))?
     }
 
     fn unavailable(&self, error: ReadError) -> ShardError {
-        ShardError::Unavailable { shard: self.name.clone(), detail: error.to_string() }
+        ShardError::Unavailable { shard: self.name().to_owned(), detail: error.to_string() }
     }
 }

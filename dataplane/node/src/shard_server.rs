@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use shoal_proto::convert::{DecodeError, decode_id};
 use shoal_proto::pb::shard_service_server::{ShardService, ShardServiceServer};
-use shoal_proto::{MAX_MESSAGE_BYTES, pb, version};
+use shoal_proto::{MAX_MESSAGE_BYTES, pb};
 use shoal_shard::api::{OpOrigin, Record, ShardError};
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
@@ -22,7 +22,9 @@ use crate::drain::Stop;
 use crate::listen;
 use crate::local_shard::LocalShard;
 use crate::reads::IN_PLACE;
+use crate::replica::receive::Guarded;
 use crate::status::{not_ready, to_status};
+use crate::target::Addressee;
 use crate::telemetry::Telemetry;
 use crate::token::{RequireToken, SharedToken};
 
@@ -35,8 +37,7 @@ pub type ShardSlot = Arc<OnceLock<LocalShard>>;
 
 /// The service of one shard.
 pub struct ShardServer {
-    collection: String,
-    shard: String,
+    addressee: Addressee,
     slot: ShardSlot,
     telemetry: Arc<Telemetry>,
 }
@@ -44,15 +45,17 @@ pub struct ShardServer {
 impl ShardServer {
     /// A server for the shard of this name, which may still be opening.
     pub fn new(collection: &str, shard: &str, slot: ShardSlot, telemetry: Arc<Telemetry>) -> Self {
-        Self { collection: collection.to_owned(), shard: shard.to_owned(), slot, telemetry }
+        let addressee = Addressee { collection: collection.to_owned(), shard: shard.to_owned() };
+        Self { addressee, slot, telemetry }
     }
 
-    /// Serves until told to stop and all calls have ended.
+    /// Serves until told to stop and all calls have ended; on the same port, what other replicas ask of this one.
     pub async fn serve(
         self,
         listener: TcpListener,
         token: SharedToken,
         stop: Stop,
+        replicas: Option<Guarded>,
     ) -> Result<(), tonic::transport::Error> {
         let service = ShardServiceServer::new(self)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -60,22 +63,28 @@ impl ShardServer {
         tonic::transport::Server::builder()
             .max_concurrent_streams(CALLS_PER_CONNECTION)
             .add_service(InterceptedService::new(service, RequireToken(token)))
+            .add_optional_service(replicas)
             // The end of the connections is what stops the server; a signal of its own would drop those it has not seen.
             .serve_with_incoming_shutdown(listen::connections(listener, stop), pending())
             .await
     }
 
+    /// The shard, for a read: once it has all that the read must see.
+    async fn admit_read(&self, target: Option<&pb::Target>) -> Result<&LocalShard, Status> {
+        let shard = self.admit(target)?;
+        let min_seq = target.map_or(0, |target| target.min_seq);
+        if min_seq > 0 {
+            shard.show(min_seq).await.map_err(failed)?;
+        }
+        if target.is_some_and(|target| target.consistency() == pb::Consistency::Strong) {
+            shard.catch_up().await.map_err(failed)?;
+        }
+        Ok(shard)
+    }
+
     /// The shard, for a call that may have it.
     fn admit(&self, target: Option<&pb::Target>) -> Result<&LocalShard, Status> {
-        let target =
-            target.ok_or_else(|| Status::invalid_argument("the request names no target"))?;
-        version::check(target.version).map_err(|status| *status)?;
-        if target.shard != self.shard || target.collection != self.collection {
-            return Err(Status::failed_precondition(format!(
-                "this is shard {} of collection {}, not shard {} of collection {}: the caller's routing is out of date",
-                self.shard, self.collection, target.shard, target.collection
-            )));
-        }
+        self.addressee.check(target).map_err(|status| *status)?;
         self.slot.get().ok_or_else(|| not_ready("it is starting; retry"))
     }
 
@@ -145,7 +154,7 @@ impl ShardService for ShardServer {
     ) -> Result<Response<pb::SearchReply>, Status> {
         self.measured("search", async {
             let message = request.into_inner();
-            let shard = self.admit(message.target.as_ref())?;
+            let shard = self.admit_read(message.target.as_ref()).await?;
             let request = to::search_from_pb(message).map_err(unreadable)?;
             let found = shard.search(request, IN_PLACE).await.map_err(failed)?;
             let bytes = found.iter().map(|found| found.parts.bytes()).sum();
@@ -160,7 +169,7 @@ impl ShardService for ShardServer {
     ) -> Result<Response<pb::RecordsReply>, Status> {
         self.measured("retrieve", async {
             let message = request.into_inner();
-            let shard = self.admit(message.target.as_ref())?;
+            let shard = self.admit_read(message.target.as_ref()).await?;
             let ids: Result<Vec<_>, _> = message.ids.iter().map(|id| decode_id(id)).collect();
             let want = to::want_from_pb(message.want).map_err(unreadable)?;
             let records = shard.retrieve(ids.map_err(unreadable)?, want).await.map_err(failed)?;
@@ -175,7 +184,7 @@ impl ShardService for ShardServer {
     ) -> Result<Response<pb::RecordsReply>, Status> {
         self.measured("scroll", async {
             let message = request.into_inner();
-            let shard = self.admit(message.target.as_ref())?;
+            let shard = self.admit_read(message.target.as_ref()).await?;
             let request = to::scroll_from_pb(message).map_err(unreadable)?;
             records_reply(shard.scroll(request).await.map_err(failed)?)
         })
@@ -188,7 +197,7 @@ impl ShardService for ShardServer {
     ) -> Result<Response<pb::CountReply>, Status> {
         self.measured("count", async {
             let message = request.into_inner();
-            let shard = self.admit(message.target.as_ref())?;
+            let shard = self.admit_read(message.target.as_ref()).await?;
             let filter = to::filter_from_pb(message.filter).map_err(unreadable)?;
             Ok(pb::CountReply { count: shard.count(filter).await.map_err(failed)? })
         })

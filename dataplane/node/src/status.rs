@@ -25,6 +25,12 @@ const CORRUPT: &str = "corrupt";
 const CANCELLED: &str = "cancelled";
 /// The shard has not looked at the request, so that it is safe to send it again.
 const NOT_READY: &str = "not-ready";
+/// Another replica is to be asked; the shard has not looked at the request either.
+const NOT_PRIMARY: &str = "not-primary";
+/// A write may or may not be done.
+const UNCERTAIN: &str = "uncertain";
+/// Metadata key of where the primary is reached.
+const PRIMARY: &str = "x-shoal-primary";
 
 fn with_kind(code: Code, kind: &'static str, message: &str) -> Status {
     let mut end = message.len().min(MAX_MESSAGE);
@@ -46,6 +52,15 @@ pub fn to_status(error: &ShardError) -> Status {
         ShardError::Unavailable { detail, .. } => with_kind(Code::Unavailable, UNAVAILABLE, detail),
         ShardError::Cancelled { .. } => with_kind(Code::Cancelled, CANCELLED, ""),
         ShardError::Corrupt { detail, .. } => with_kind(Code::DataLoss, CORRUPT, detail),
+        ShardError::NotReady { detail, .. } => not_ready(detail),
+        ShardError::NotPrimary { primary, .. } => {
+            let mut status = with_kind(Code::Unavailable, NOT_PRIMARY, "");
+            if let Some(Ok(primary)) = primary.as_ref().map(|primary| primary.parse()) {
+                status.metadata_mut().insert(PRIMARY, primary);
+            }
+            status
+        }
+        ShardError::Uncertain { detail, .. } => with_kind(Code::Unavailable, UNCERTAIN, detail),
     }
 }
 
@@ -66,6 +81,11 @@ pub fn from_status(shard: &str, status: &Status) -> CallError {
         Some(CANCELLED) => ShardError::Cancelled { shard }.into(),
         Some(CORRUPT) => ShardError::Corrupt { shard, detail }.into(),
         Some(NOT_READY) => CallError::NotSent { shard, detail },
+        Some(NOT_PRIMARY) => {
+            let primary = status.metadata().get(PRIMARY).and_then(|at| at.to_str().ok());
+            ShardError::NotPrimary { shard, primary: primary.map(str::to_owned) }.into()
+        }
+        Some(UNCERTAIN) => ShardError::Uncertain { shard, detail }.into(),
         _ => match transport(status) {
             Transport::NotSent => CallError::NotSent { shard, detail: innermost(status) },
             Transport::Late => CallError::Timeout { shard },
@@ -160,6 +180,9 @@ mod tests {
             ShardError::DiskFull { shard: shard.clone(), detail: detail.clone() },
             ShardError::Unavailable { shard: shard.clone(), detail: detail.clone() },
             ShardError::Cancelled { shard: shard.clone() },
+            ShardError::NotPrimary { shard: shard.clone(), primary: Some("10.0.0.1:6335".into()) },
+            ShardError::NotPrimary { shard: shard.clone(), primary: None },
+            ShardError::Uncertain { shard: shard.clone(), detail: detail.clone() },
             ShardError::Corrupt { shard, detail },
         ];
         for error in errors {

@@ -325,10 +325,10 @@ async fn callers_without_the_token_or_at_the_wrong_address_get_nothing() {
     c.fill(10).await;
     let deadline = Duration::from_secs(10);
     let stranger = c.places[0].client("c", "fedcba9876543210fedcba9876543210");
-    let error = stranger.count(None, deadline).await.unwrap_err().to_string();
+    let error = stranger.count(None, deadline.into()).await.unwrap_err().to_string();
     assert!(error.contains("x-shoal-token") && !error.contains(TOKEN), "{error}");
     let lost = c.places[0].client("another", TOKEN);
-    let error = lost.count(None, deadline).await.unwrap_err().to_string();
+    let error = lost.count(None, deadline.into()).await.unwrap_err().to_string();
     assert!(error.contains("this is shard c-0 of collection c"), "{error}");
     let moved = RemoteShard::new(
         "c",
@@ -338,7 +338,9 @@ async fn callers_without_the_token_or_at_the_wrong_address_get_nothing() {
         Token::parse(TOKEN).unwrap(),
     )
     .unwrap();
-    assert!(ShardClient::Remote(moved).search(nearest(1), deadline, deadline).await.is_err());
+    assert!(
+        ShardClient::Remote(moved).search(nearest(1), deadline.into(), deadline).await.is_err()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,7 +102,9 @@ stamped!(
     pb::ScrollRequest,
     pb::CountRequest,
     pb::InfoRequest,
-    pb::SetIndexesRequest
+    pb::SetIndexesRequest,
+    pb::ReplicaMessage,
+    pb::SnapshotRequest
 );
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ impl LimitArgs {
             mutable_bytes: self.flush_bytes as usize,
             mutable_log_bytes: self.flush_log_bytes,
             wal_file_bytes: self.wal_file_bytes,
+            ..Limits::default()
         }
     }
 }

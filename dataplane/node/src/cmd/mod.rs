@@ -3,6 +3,7 @@
 mod client_args;
 mod limit_args;
 mod open_files;
+mod replica_args;
 pub mod router;
 mod secrets;
 pub mod serve;
@@ -30,7 +31,7 @@ pub enum Command {
     /// Serve collections from a folder on this machine; no Kubernetes needed.
     Serve(serve::ServeArgs),
     /// Serve one shard to routers. The operator starts this.
-    Shard(shard::ShardArgs),
+    Shard(Box<shard::ShardArgs>),
     /// Serve a namespace's collections to clients. The operator starts this.
     Router(router::RouterArgs),
     /// Load a sample into a server and search it.
@@ -41,7 +42,7 @@ pub enum Command {
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => serve::run(args).await,
-        Command::Shard(args) => shard::run(args).await,
+        Command::Shard(args) => shard::run(*args).await,
         Command::Router(args) => router::run(args).await,
         Command::Sample(args) => crate::http::sample::run(args).await,
     }

@@ -5,22 +5,41 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use shoal_shard::Shard;
 use shoal_shard::api::{Identity, Tuning, Tunings};
+use shoal_shard::{Limits, Shard};
 use shoal_vector::{Quantization, SparseVectorConfig, VectorConfig};
 
 use super::limit_args::LimitArgs;
+use super::replica_args::{Among, ReplicaArgs};
 use super::{open_files, secrets};
 use crate::admin;
 use crate::drain::{self, Stop};
 use crate::listen::{self, Listeners};
 use crate::local_shard::LocalShard;
 use crate::reads::ReadPool;
+use crate::replica::receive::{LocalSlot, ReplicaServer};
+use crate::replica::register::RegisterStore;
+use crate::replica::register::file::FileRegister;
+use crate::replica::register::kube::KubeRegister;
+use crate::replica::snapshots::Snapshots;
+use crate::replica::start::{self, ReplicaConfig, Started};
 use crate::shard_server::{ShardServer, ShardSlot};
+use crate::target::Addressee;
 use crate::telemetry::Telemetry;
+use crate::token::SharedToken;
+
+/// How long another replica may take to lead before this one stops all the same. Kubernetes waits for 30 s.
+const SWITCHOVER: Duration = Duration::from_secs(5);
+
+/// Bytes of the log that are kept for replicas which were away for a while.
+const KEPT_LOG_BYTES: u64 = 256 << 20;
+
+/// How fast snapshots are sent, so that they leave the disk and the network to those who search.
+const SNAPSHOT_BYTES_PER_SECOND: u64 = 100 << 20;
 
 /// What a shard must be told.
 #[derive(Args, Clone, Debug)]
@@ -65,6 +84,9 @@ pub struct ShardArgs {
     /// File with the token that routers and the operator show.
     #[arg(long, env = "SHOAL_TOKEN_FILE")]
     pub token_file: PathBuf,
+    /// What it has to know as one of several replicas.
+    #[command(flatten)]
+    pub replica: ReplicaArgs,
 }
 
 /// The vectors of a collection.
@@ -110,23 +132,47 @@ fn parse_tuning(text: &str) -> Result<VectorTunings, String> {
 /// Serves the shard until told to stop.
 pub async fn run(args: ShardArgs) -> anyhow::Result<()> {
     let token = secrets::token(&args.token_file)?;
-    let stop = drain::on_signals()?;
+    let signalled = drain::on_signals()?;
+    let (stopper, stop) = drain::manual();
     open_files::raise(1);
     let telemetry = Arc::new(Telemetry::new());
     let slot: ShardSlot = Arc::new(OnceLock::new());
     let Listeners { main, admin } = listen::both(args.listen, Some(args.admin_listen)).await?;
 
-    let readiness = readiness(slot.clone(), stop.clone());
+    let readiness = readiness(slot.clone(), signalled.clone());
     let admin =
         listen::serve(admin, admin::app(telemetry.clone(), readiness), "admin", stop.clone());
-    let server = ShardServer::new(&args.collection, &args.shard, slot.clone(), telemetry.clone());
-    let server = drain::bounded("shard", stop.clone(), server.serve(main, token, stop.clone()));
+    let (collection, name) = (args.collection.clone(), args.shard.clone());
+    let among = args.replica.among()?;
+    let others = LocalSlot::default();
+    let addressee = Addressee { collection: collection.clone(), shard: name.clone() };
+    let snapshots = Snapshots::new(SNAPSHOT_BYTES_PER_SECOND, telemetry.clone());
+    let service =
+        ReplicaServer::new(addressee, others.clone(), snapshots, telemetry.clone(), stop.clone());
+    let service = among.is_some().then(|| service.guarded(token.clone()));
+    let server = ShardServer::new(&collection, &name, slot.clone(), telemetry.clone());
+    let server = server.serve(main, token.clone(), stop.clone(), service);
+    let server = drain::bounded("shard", stop.clone(), server);
+    let replica: OnceLock<Started> = OnceLock::new();
     let open = async {
-        let shard = open(args).await?;
-        telemetry.watch_shard(&shard.0, &shard.1);
-        tracing::info!(collection = %shard.0, shard = %shard.1.name(), "open: serving");
+        let shard = match among {
+            None => open(args).await?,
+            Some(among) => {
+                let started =
+                    start::start(config(args, among, token, telemetry.clone()).await?).await?;
+                let _ = others.set(started.local.clone());
+                telemetry.watch_replica(&collection, &name, started.handle.statuses());
+                let reads = ReadPool::for_this_machine();
+                let shard =
+                    LocalShard::replica(started.cell.clone(), reads, started.handle.clone());
+                let _ = replica.set(started);
+                shard
+            }
+        };
+        telemetry.watch_shard(&collection, &shard);
+        tracing::info!(collection, shard = %shard.name(), "open: serving");
         // The slot is set here alone.
-        let _ = slot.set(shard.1);
+        let _ = slot.set(shard);
         Ok(())
     };
     let opened = async {
@@ -136,39 +182,88 @@ pub async fn run(args: ShardArgs) -> anyhow::Result<()> {
             () = stop.clone().wait() => Ok(()),
         }
     };
-    let served = tokio::try_join!(opened, server, admin);
-    if let Some(shard) = slot.get().cloned() {
-        tokio::task::spawn_blocking(move || shard.shard().clone().close()).await?;
-        tracing::info!("closed");
+    let leave = async {
+        signalled.clone().wait().await;
+        if let Some(replica) = replica.get() {
+            replica.handle.step_aside(SWITCHOVER).await;
+        }
+        stopper.stop();
+        Ok(())
+    };
+    let served = tokio::try_join!(opened, server, admin, leave);
+    if let Some(replica) = replica.into_inner() {
+        replica.close().await?;
+    } else if let Some(shard) = slot.get().and_then(|shard| shard.shard().ok()) {
+        tokio::task::spawn_blocking(move || Shard::clone(&shard).close()).await?;
     }
+    tracing::info!("closed");
     served.map(|_| ())
 }
 
-async fn open(args: ShardArgs) -> anyhow::Result<(String, LocalShard)> {
-    let (name, collection) = (args.shard.clone(), args.collection.clone());
+fn identity_and_tunings(args: &ShardArgs) -> (Identity, Tunings) {
     let identity = Identity {
-        collection: args.collection,
-        shard: args.shard,
-        vectors: args.vectors.0,
-        sparse: args.sparse_vectors.unwrap_or_default().0,
+        collection: args.collection.clone(),
+        shard: args.shard.clone(),
+        vectors: args.vectors.0.clone(),
+        sparse: args.sparse_vectors.clone().unwrap_or_default().0,
     };
     let tuning = |ef_construct: u32, ef: u32, quantization| Tuning {
         ef_construct: ef_construct as usize,
         ef: ef as usize,
         quantization,
     };
-    let own = args.tuning.unwrap_or_default().0.into_iter();
-    let tuning = Tunings {
+    let own = args.tuning.clone().unwrap_or_default().0.into_iter();
+    let tunings = Tunings {
         default: tuning(args.ef_construct, args.ef, args.quantization),
         named: own
             .map(|own| (own.name, tuning(own.ef_construct, own.ef, own.quantization)))
             .collect(),
     };
-    let limits = args.limits.limits();
-    let data = args.data;
-    let opened = tokio::task::spawn_blocking(move || Shard::open(&data, identity, tuning, limits));
+    (identity, tunings)
+}
+
+async fn open(args: ShardArgs) -> anyhow::Result<LocalShard> {
+    let (identity, tunings) = identity_and_tunings(&args);
+    let (name, limits, data) = (args.shard, args.limits.limits(), args.data);
+    let opened = tokio::task::spawn_blocking(move || Shard::open(&data, identity, tunings, limits));
     let shard = opened.await?.with_context(|| format!("shard {name} cannot be opened"))?;
-    Ok((collection, LocalShard::new(name, shard, ReadPool::for_this_machine())))
+    Ok(LocalShard::new(name, shard, ReadPool::for_this_machine()))
+}
+
+async fn config(
+    args: ShardArgs,
+    among: Among,
+    token: SharedToken,
+    telemetry: Arc<Telemetry>,
+) -> anyhow::Result<ReplicaConfig> {
+    let (identity, tunings) = identity_and_tunings(&args);
+    let limits = Limits { kept_log_bytes: KEPT_LOG_BYTES, ..args.limits.limits() };
+    let (register, replicas): (Arc<dyn RegisterStore>, _) = match &among.register {
+        Some(path) => {
+            let (names, replicas) = tokio::sync::watch::channel(among.replicas);
+            drop(names);
+            (Arc::new(FileRegister::open(path)), replicas)
+        }
+        None => {
+            let register = KubeRegister::start(None, &args.shard).await?;
+            let replicas = register.replicas();
+            (Arc::new(register), replicas)
+        }
+    };
+    Ok(ReplicaConfig {
+        name: among.name,
+        replicas,
+        address: among.address,
+        via: among.via,
+        settings: among.settings,
+        dir: args.data,
+        identity,
+        tunings,
+        limits,
+        register,
+        token,
+        telemetry,
+    })
 }
 
 fn readiness(slot: ShardSlot, stop: Stop) -> admin::Readiness {
@@ -176,7 +271,10 @@ fn readiness(slot: ShardSlot, stop: Stop) -> admin::Readiness {
         (_, true) => Err("stopping".to_owned()),
         (None, false) => Err("the shard is being opened".to_owned()),
         // Until someone restored the files, requests would only be answered with the damage.
-        (Some(shard), false) => shard.shard().check().map_err(|error| error.to_string()),
+        (Some(shard), false) => {
+            let checked = shard.shard().and_then(|shard| shard.check());
+            checked.map_err(|error| error.to_string())
+        }
     })
 }
 
@@ -186,7 +284,6 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use shoal_shard::Limits;
     use shoal_shard::api::OpOrigin;
     use shoal_vector::{Metric, Op, Point, PointId};
 
@@ -227,7 +324,8 @@ mod tests {
         while shard.info().await.unwrap().segments == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::task::spawn_blocking(move || shard.shard().clone().close()).await.unwrap();
+        let shard = shard.shard().unwrap();
+        tokio::task::spawn_blocking(move || Shard::clone(&shard).close()).await.unwrap();
         let path = fs::read_dir(dir.join("segments")).unwrap().next().unwrap().unwrap().path();
         let mut bytes = fs::read(&path).unwrap();
         let vector = [VALUE.to_le_bytes(); 2].concat();

@@ -1,4 +1,5 @@
-//! Query parameters: `wait`, `timeout`, and the wishes about consistency that a single copy satisfies by itself.
+//! Query parameters: `wait`, `timeout`, and wishes about consistency: whoever asks for more than one replica gets a read that
+//! sees all that was acknowledged.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use serde::Deserialize;
 use super::error::Failure;
 use crate::clock;
 use crate::router::Deadlines;
+use crate::router::api::{Consistency, ReadOptions};
 
 /// Longest `timeout` a client may ask for: an hour. Longer waits are a client that went away.
 const MAX_TIMEOUT_SECONDS: u64 = 3600;
@@ -21,12 +23,19 @@ const KEPT_MOST: Duration = Duration::from_millis(500);
 pub(super) struct Time {
     deadlines: Deadlines,
     until: Option<Instant>,
+    consistency: Consistency,
 }
 
 impl Time {
     fn new(deadlines: Deadlines, client: Option<Duration>) -> Self {
         let shards = |time: Duration| time - (time / 10).min(KEPT_MOST);
-        Self { deadlines, until: client.map(|time| clock::now() + shards(time)) }
+        let until = client.map(|time| clock::now() + shards(time));
+        Self { deadlines, until, consistency: Consistency::Any }
+    }
+
+    /// How searches are to be made that have so long.
+    pub(super) fn search(&self, deadline: Duration) -> ReadOptions {
+        ReadOptions { deadline, consistency: self.consistency }
     }
 
     /// When a search that begins now has to answer with what it has.
@@ -35,8 +44,8 @@ impl Time {
     }
 
     /// What a read has that begins now and needs every shard.
-    pub(super) fn read(&self) -> Duration {
-        self.left(self.deadlines.read)
+    pub(super) fn read(&self) -> ReadOptions {
+        ReadOptions { deadline: self.left(self.deadlines.read), consistency: self.consistency }
     }
 
     /// What a write has that begins now.
@@ -85,9 +94,10 @@ impl ReadParams {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        match self.consistency.as_deref() {
-            // There is one copy of each shard: it is a majority, a quorum, and all of them.
-            None | Some("1" | "majority" | "quorum" | "all") => {}
+        let consistency = match self.consistency.as_deref() {
+            None | Some("1") => Consistency::Any,
+            // All that was acknowledged is on a majority, so whoever sees that sees what any number of replicas would tell.
+            Some("majority" | "quorum" | "all") => Consistency::Strong,
             Some(text) => match text.parse::<u64>() {
                 Ok(0) => {
                     return Err(Failure::query(
@@ -95,9 +105,7 @@ impl ReadParams {
                         "value 0 invalid, must be 1 or larger",
                     ));
                 }
-                Ok(_) => {
-                    return Err(Failure::unsupported("`consistency` over more than one replica"));
-                }
+                Ok(_) => Consistency::Strong,
                 Err(_) => {
                     let why = format!(
                         "unknown value `{text}`, expected a number, `majority`, `quorum` or `all`"
@@ -105,7 +113,8 @@ impl ReadParams {
                     return Err(Failure::query("consistency", why));
                 }
             },
-        }
+        };
+        let read = |time| read(Time { consistency, ..time });
         within(self.timeout, deadlines, read).await
     }
 }
@@ -185,11 +194,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wishes_that_one_copy_satisfies_are_granted_and_others_are_named() {
-        for granted in [None, Some("1"), Some("majority"), Some("quorum"), Some("all")] {
-            assert_eq!(read(granted, None).run(Deadlines::default(), async |_| Ok(7)).await, Ok(7));
+    async fn who_asks_for_more_than_one_replica_reads_all_that_was_acknowledged() {
+        let any = [None, Some("1")].map(|wish| (wish, Consistency::Any));
+        let strong = ["2", "majority", "quorum", "all"].map(|w| (Some(w), Consistency::Strong));
+        for (wish, expected) in any.into_iter().chain(strong) {
+            let seen = async |time: Time| Ok(time.read().consistency);
+            assert_eq!(read(wish, None).run(Deadlines::default(), seen).await, Ok(expected));
         }
-        for (refused, status) in [("0", 400), ("2", 501), ("most", 400)] {
+        for (refused, status) in [("0", 400), ("most", 400)] {
             let failure = read(Some(refused), None)
                 .run(Deadlines::default(), async |_| Ok(7))
                 .await
@@ -231,16 +243,16 @@ mod tests {
         let seconds = Duration::from_secs;
         let deadlines = Deadlines { search: seconds(4), read: seconds(30), write: seconds(60) };
         let own = Time::new(deadlines, None);
-        assert_eq!((own.read(), own.write()), (seconds(30), seconds(60)));
+        assert_eq!((own.read().deadline, own.write()), (seconds(30), seconds(60)));
         let short = Time::new(deadlines, Some(seconds(1)));
         assert!(
-            short.read() <= Duration::from_millis(900)
-                && short.write() <= short.read() + seconds(1)
+            short.read().deadline <= Duration::from_millis(900)
+                && short.write() <= short.read().deadline + seconds(1)
         );
         assert!(left_until(short.search_until()) <= Duration::from_millis(900));
         let long = Time::new(deadlines, Some(seconds(40)));
         assert!(left_until(long.search_until()) <= seconds(4));
-        assert_eq!(long.read(), seconds(30));
+        assert_eq!(long.read().deadline, seconds(30));
         assert!(long.write() < seconds(40));
     }
 }

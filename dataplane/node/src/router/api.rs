@@ -56,6 +56,31 @@ impl IndexChange {
     }
 }
 
+/// How much of what was written a read must see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// All that this router was told to be visible, and what else the replica has that answers.
+    #[default]
+    Any,
+    /// All that was acknowledged to anybody before the read.
+    Strong,
+}
+
+/// How a read is to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions {
+    /// How long it may take.
+    pub deadline: Duration,
+    /// What it must see.
+    pub consistency: Consistency,
+}
+
+impl From<Duration> for ReadOptions {
+    fn from(deadline: Duration) -> Self {
+        Self { deadline, consistency: Consistency::Any }
+    }
+}
+
 /// An answer and the shards that had no part in it.
 #[derive(Clone, Debug)]
 pub struct Answer<T> {
@@ -129,7 +154,10 @@ impl From<ShardError> for RouteError {
         match error {
             ShardError::Invalid(text) => RouteError::Invalid(text),
             ShardError::DiskFull { .. } => RouteError::DiskFull(text),
-            ShardError::Unavailable { .. } => RouteError::Unavailable(text),
+            ShardError::Unavailable { .. }
+            | ShardError::NotReady { .. }
+            | ShardError::NotPrimary { .. }
+            | ShardError::Uncertain { .. } => RouteError::Unavailable(text),
             ShardError::Cancelled { .. } => RouteError::Timeout(text),
             ShardError::Corrupt { .. } => RouteError::Internal(text),
         }

@@ -57,8 +57,13 @@ impl CallError {
             CallError::Shard(ShardError::Corrupt { .. }) | CallError::Internal { .. } => 4,
             CallError::Shard(ShardError::DiskFull { .. }) => 3,
             CallError::Timeout { .. } | CallError::Shard(ShardError::Cancelled { .. }) => 2,
-            CallError::Broken { .. } => 1,
-            CallError::Shard(ShardError::Unavailable { .. }) | CallError::NotSent { .. } => 0,
+            CallError::Broken { .. } | CallError::Shard(ShardError::Uncertain { .. }) => 1,
+            CallError::Shard(
+                ShardError::Unavailable { .. }
+                | ShardError::NotReady { .. }
+                | ShardError::NotPrimary { .. },
+            )
+            | CallError::NotSent { .. } => 0,
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod call;
 mod limits;
 mod place;
 mod remote;
+mod replica_set;
 mod scatter;
 pub mod shard_client;
 
@@ -23,9 +24,10 @@ use shoal_shard::api::{
 };
 use shoal_vector::{Filter, Metric, Op, PointId, Quantization, SparseVectorConfig, VectorConfig};
 
-use api::{Answer, CollectionInfo, CreateCollection, IndexChange, Page, RouteError};
+use api::{Answer, CollectionInfo, CreateCollection, IndexChange, Page, ReadOptions, RouteError};
 pub use limits::Deadlines;
 pub use remote::RemoteShard;
+pub use replica_set::ReplicaSet;
 use shard_client::ShardClient;
 
 use crate::clock;
@@ -161,9 +163,9 @@ impl Router {
         &self,
         c: &Collection,
         r: SearchRequest,
-        deadline: Duration,
+        options: impl Into<ReadOptions>,
     ) -> Result<Answer<Vec<FoundPoint>>, RouteError> {
-        self.search_one_of(1, c, r, deadline).await
+        self.search_one_of(1, c, r, options).await
     }
 
     /// The same, for one of so many searches that a client wants at once: those that run on the calling thread share the
@@ -173,8 +175,9 @@ impl Router {
         together: usize,
         c: &Collection,
         r: SearchRequest,
-        deadline: Duration,
+        options: impl Into<ReadOptions>,
     ) -> Result<Answer<Vec<FoundPoint>>, RouteError> {
+        let options = options.into();
         let timer = self.telemetry.search_started();
         let metric = metric(c, &r.using)?;
         let k = r.k;
@@ -182,12 +185,12 @@ impl Router {
         let in_place = IN_PLACE / u32::try_from(shares).unwrap_or(u32::MAX);
         if let [only] = c.shards.as_slice() {
             // Nothing to copy for others, and nothing to merge.
-            let value = only.search(r, deadline, in_place).await?;
+            let value = only.search(r, options, in_place).await?;
             timer.done(false);
             return Ok(Answer { value, missing: Vec::new() });
         }
         let calls =
-            c.shards.iter().map(|s| (s.name().to_owned(), s.search(r.clone(), deadline, in_place)));
+            c.shards.iter().map(|s| (s.name().to_owned(), s.search(r.clone(), options, in_place)));
         let Answer { value, missing } = scatter::gather(calls).await.some()?;
         timer.done(!missing.is_empty());
         Ok(Answer { value: merge(value, metric, k), missing })
@@ -199,12 +202,12 @@ impl Router {
         c: &Collection,
         ids: &[PointId],
         want: &Want,
-        deadline: Duration,
+        options: impl Into<ReadOptions>,
     ) -> Result<Vec<Record>, RouteError> {
-        let mut calls = Vec::new();
+        let (options, mut calls) = (options.into(), Vec::new());
         for (position, ids) in place::by_shard(ids.to_vec(), &c.routing, |id| *id) {
             let shard = shard(c, position)?;
-            calls.push((shard.name().to_owned(), shard.retrieve(ids, want.clone(), deadline)));
+            calls.push((shard.name().to_owned(), shard.retrieve(ids, want.clone(), options)));
         }
         let records = scatter::gather(calls).await.all()?.into_iter().flatten();
         let mut by_id: HashMap<PointId, Record> =
@@ -217,12 +220,12 @@ impl Router {
         &self,
         c: &Collection,
         r: ScrollRequest,
-        deadline: Duration,
+        options: impl Into<ReadOptions>,
     ) -> Result<Page, RouteError> {
+        let options = options.into();
         // One more than asked tells where the next page begins.
         let more = ScrollRequest { limit: r.limit.saturating_add(1), ..r };
-        let calls =
-            c.shards.iter().map(|s| (s.name().to_owned(), s.scroll(more.clone(), deadline)));
+        let calls = c.shards.iter().map(|s| (s.name().to_owned(), s.scroll(more.clone(), options)));
         let mut records: Vec<Record> =
             scatter::gather(calls).await.all()?.into_iter().flatten().collect();
         records.sort_unstable_by_key(|record| record.id);
@@ -237,10 +240,11 @@ impl Router {
         &self,
         c: &Collection,
         filter: Option<Filter>,
-        deadline: Duration,
+        options: impl Into<ReadOptions>,
     ) -> Result<u64, RouteError> {
+        let options = options.into();
         let calls =
-            c.shards.iter().map(|s| (s.name().to_owned(), s.count(filter.clone(), deadline)));
+            c.shards.iter().map(|s| (s.name().to_owned(), s.count(filter.clone(), options)));
         Ok(scatter::gather(calls).await.all()?.into_iter().sum())
     }
 

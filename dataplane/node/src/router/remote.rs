@@ -24,6 +24,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
+use super::api::Consistency;
 use super::call::CallError;
 use crate::clock;
 use crate::convert as to;
@@ -45,6 +46,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// A shard on the network. Clones share its connection.
 #[derive(Clone)]
 pub struct RemoteShard {
+    address: String,
     target: pb::Target,
     client: Client,
     versions: Versions,
@@ -84,9 +86,11 @@ impl RemoteShard {
             collection: collection.to_owned(),
             shard: shard.to_owned(),
             r#gen: generation,
+            ..pb::Target::default()
         };
         let spoken = Arc::new(AtomicU32::new(target.version));
-        Ok(Self { target, client, versions: version::HERE, spoken })
+        let address = address.to_owned();
+        Ok(Self { address, target, client, versions: version::HERE, spoken })
     }
 
     /// The same shard, asked as a build that speaks these versions asks it.
@@ -98,6 +102,22 @@ impl RemoteShard {
     /// The shard's name.
     pub fn name(&self) -> &str {
         &self.target.shard
+    }
+
+    /// Where it is reached.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The same shard and connection, for a read that must see something: all that was acknowledged, or all up to a seq.
+    #[must_use]
+    pub fn reading(&self, consistency: Consistency, min_seq: u64) -> Self {
+        let consistency = match consistency {
+            Consistency::Any => pb::Consistency::Any,
+            Consistency::Strong => pb::Consistency::Strong,
+        };
+        let target = pb::Target { consistency: consistency.into(), min_seq, ..self.target.clone() };
+        Self { target, ..self.clone() }
     }
 
     /// The same shard and connection, asked by another version of the routing table.
@@ -114,20 +134,33 @@ impl RemoteShard {
         wait: bool,
         deadline: Duration,
     ) -> Result<WriteAck, CallError> {
-        let message = pb::WriteRequest {
-            target: Some(self.target.clone()),
-            op,
-            client_id: origin.client_id,
-            op_id: origin.op_id,
-            wait,
-        };
+        let message = self.write_request(op, origin, wait);
         let attempt = |left: Duration| {
-            let call = |mut client: Client, m| async move { client.write(m).await };
             let message = message.clone();
-            async move { self.asked(left, message, &call).await }
+            async move { self.asked(left, message, &call_write).await }
         };
         let reply = self.until_sent(deadline, attempt).await?;
         Ok(WriteAck { seq: reply.seq, visible: reply.visible })
+    }
+
+    /// The same, once.
+    pub async fn write_once(
+        &self,
+        op: Bytes,
+        origin: OpOrigin,
+        wait: bool,
+        deadline: Duration,
+    ) -> Result<WriteAck, CallError> {
+        let message = self.write_request(op, origin, wait);
+        let asked = tokio::time::timeout(deadline, self.asked(deadline, message, &call_write));
+        let reply = asked.await.map_or_else(|_| self.late(), |outcome| self.outcome(outcome))?;
+        Ok(WriteAck { seq: reply.seq, visible: reply.visible })
+    }
+
+    fn write_request(&self, op: Bytes, origin: OpOrigin, wait: bool) -> pb::WriteRequest {
+        let target = Some(self.target.clone());
+        let OpOrigin { client_id, op_id } = origin;
+        pb::WriteRequest { target, op, client_id, op_id, wait }
     }
 
     /// The nearest points.
@@ -304,6 +337,13 @@ impl RemoteShard {
             detail: error.to_string(),
         })
     }
+}
+
+async fn call_write(
+    mut client: Client,
+    request: Request<pb::WriteRequest>,
+) -> Result<Response<pb::WriteReply>, Status> {
+    client.write(request).await
 }
 
 /// A request that tells the shard how long its caller will wait.

@@ -13,8 +13,10 @@ use shoal_shard::api::{
 };
 use shoal_vector::{Filter, PointId};
 
+use super::api::ReadOptions;
 use super::call::CallError;
 use super::remote::RemoteShard;
+use super::replica_set::ReplicaSet;
 use crate::local_shard::LocalShard;
 
 /// A shard that can be asked.
@@ -22,8 +24,10 @@ use crate::local_shard::LocalShard;
 pub enum ShardClient {
     /// In this process.
     Local(LocalShard),
-    /// Over gRPC.
+    /// Over gRPC, alone.
     Remote(RemoteShard),
+    /// Over gRPC, one of several replicas.
+    Replicas(ReplicaSet),
     /// Could not be opened; answers why, so that its neighbours still serve.
     Down {
         /// The shard.
@@ -39,6 +43,7 @@ impl ShardClient {
         match self {
             ShardClient::Local(shard) => shard.name(),
             ShardClient::Remote(shard) => shard.name(),
+            ShardClient::Replicas(shard) => shard.name(),
             ShardClient::Down { name, .. } => name,
         }
     }
@@ -56,6 +61,7 @@ impl ShardClient {
                 self.bounded(deadline, shard.write(op, origin, wait)).await
             }
             ShardClient::Remote(shard) => shard.write(op, origin, wait, deadline).await,
+            ShardClient::Replicas(shard) => shard.write(op, origin, wait, deadline).await,
             ShardClient::Down { error, .. } => Err(error.clone().into()),
         }
     }
@@ -64,14 +70,21 @@ impl ShardClient {
     pub async fn search(
         &self,
         request: SearchRequest,
-        deadline: Duration,
+        options: ReadOptions,
         in_place: Duration,
     ) -> Result<Vec<FoundPoint>, CallError> {
         match self {
             ShardClient::Local(shard) => {
-                self.bounded(deadline, shard.search(request, in_place)).await
+                self.bounded(options.deadline, shard.search(request, in_place)).await
             }
-            ShardClient::Remote(shard) => shard.search(request, deadline).await,
+            ShardClient::Remote(shard) => shard.search(request, options.deadline).await,
+            ShardClient::Replicas(shard) => {
+                let call = |replica: RemoteShard, left| {
+                    let request = request.clone();
+                    async move { replica.search(request, left).await }
+                };
+                shard.read(options, call).await
+            }
             ShardClient::Down { error, .. } => Err(error.clone().into()),
         }
     }
@@ -81,11 +94,18 @@ impl ShardClient {
         &self,
         ids: Vec<PointId>,
         want: Want,
-        deadline: Duration,
+        options: ReadOptions,
     ) -> Result<Vec<Record>, CallError> {
         match self {
-            ShardClient::Local(shard) => self.bounded(deadline, shard.retrieve(ids, want)).await,
-            ShardClient::Remote(shard) => shard.retrieve(&ids, &want, deadline).await,
+            ShardClient::Local(shard) => {
+                self.bounded(options.deadline, shard.retrieve(ids, want)).await
+            }
+            ShardClient::Remote(shard) => shard.retrieve(&ids, &want, options.deadline).await,
+            ShardClient::Replicas(shard) => {
+                let (ids, want) = (&ids, &want);
+                let call = |r: RemoteShard, left| async move { r.retrieve(ids, want, left).await };
+                shard.read(options, call).await
+            }
             ShardClient::Down { error, .. } => Err(error.clone().into()),
         }
     }
@@ -94,11 +114,18 @@ impl ShardClient {
     pub async fn scroll(
         &self,
         request: ScrollRequest,
-        deadline: Duration,
+        options: ReadOptions,
     ) -> Result<Vec<Record>, CallError> {
         match self {
-            ShardClient::Local(shard) => self.bounded(deadline, shard.scroll(request)).await,
-            ShardClient::Remote(shard) => shard.scroll(&request, deadline).await,
+            ShardClient::Local(shard) => {
+                self.bounded(options.deadline, shard.scroll(request)).await
+            }
+            ShardClient::Remote(shard) => shard.scroll(&request, options.deadline).await,
+            ShardClient::Replicas(shard) => {
+                let request = &request;
+                let call = |r: RemoteShard, left| async move { r.scroll(request, left).await };
+                shard.read(options, call).await
+            }
             ShardClient::Down { error, .. } => Err(error.clone().into()),
         }
     }
@@ -107,11 +134,16 @@ impl ShardClient {
     pub async fn count(
         &self,
         filter: Option<Filter>,
-        deadline: Duration,
+        options: ReadOptions,
     ) -> Result<u64, CallError> {
         match self {
-            ShardClient::Local(shard) => self.bounded(deadline, shard.count(filter)).await,
-            ShardClient::Remote(shard) => shard.count(filter.as_ref(), deadline).await,
+            ShardClient::Local(shard) => self.bounded(options.deadline, shard.count(filter)).await,
+            ShardClient::Remote(shard) => shard.count(filter.as_ref(), options.deadline).await,
+            ShardClient::Replicas(shard) => {
+                let filter = filter.as_ref();
+                let call = |r: RemoteShard, left| async move { r.count(filter, left).await };
+                shard.read(options, call).await
+            }
             ShardClient::Down { error, .. } => Err(error.clone().into()),
         }
     }
@@ -121,6 +153,10 @@ impl ShardClient {
         match self {
             ShardClient::Local(shard) => self.bounded(deadline, shard.info()).await,
             ShardClient::Remote(shard) => shard.info(deadline).await,
+            ShardClient::Replicas(shard) => {
+                let call = |r: RemoteShard, left| async move { r.info(left).await };
+                shard.read(deadline.into(), call).await
+            }
             ShardClient::Down { error, .. } => Err(error.clone().into()),
         }
     }
@@ -136,6 +172,11 @@ impl ShardClient {
                 self.bounded(deadline, shard.set_indexes(wanted.clone())).await
             }
             ShardClient::Remote(shard) => shard.set_indexes(wanted, deadline).await,
+            // Each replica makes its own.
+            ShardClient::Replicas(shard) => {
+                let told = shard.replicas().iter().map(|r| r.set_indexes(wanted, deadline));
+                futures::future::try_join_all(told).await.map(drop)
+            }
             ShardClient::Down { error, .. } => Err(error.clone().into()),
         }
     }

@@ -3,6 +3,8 @@
 //! Labels have few values: routes as patterns, kinds of ops, names of shards; never ids or what a client typed.
 
 mod http;
+mod replica;
+mod replicas;
 mod rpc;
 mod shards;
 
@@ -19,7 +21,9 @@ use shoal_vector::Op;
 
 use crate::clock;
 use crate::local_shard::LocalShard;
+use crate::replica::ReplicaStatus;
 pub use http::HttpMetrics;
+pub use replica::{Dropped, ReplicaMetrics};
 pub use rpc::RpcMetrics;
 
 /// Every metric of this process.
@@ -29,11 +33,14 @@ pub struct Telemetry {
     pub http: HttpMetrics,
     /// Calls of routers to this shard.
     pub rpc: RpcMetrics,
+    /// What replicas send each other.
+    pub replica: ReplicaMetrics,
     writes: Family<OpLabels, Counter>,
     write_seconds: Histogram,
     search_seconds: Histogram,
     partial: Counter,
     shards: Arc<Mutex<Vec<shards::Source>>>,
+    replicas: Arc<Mutex<Vec<replicas::Source>>>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -77,14 +84,39 @@ impl Telemetry {
         );
         let shards = Arc::new(Mutex::new(Vec::new()));
         registry.register_collector(Box::new(shards::ShardCollector::new(shards.clone())));
+        let replicas = Arc::new(Mutex::new(Vec::new()));
+        registry.register_collector(Box::new(replicas::ReplicaCollector(replicas.clone())));
         let (http, rpc) =
             (HttpMetrics::register(&mut registry), RpcMetrics::register(&mut registry));
-        Self { http, rpc, writes, write_seconds, search_seconds, partial, shards, registry }
+        let replica = ReplicaMetrics::register(&mut registry);
+        Self {
+            http,
+            rpc,
+            replica,
+            writes,
+            write_seconds,
+            search_seconds,
+            partial,
+            shards,
+            replicas,
+            registry,
+        }
     }
 
     /// Shows a shard's figures from now on.
     pub fn watch_shard(&self, collection: &str, shard: &LocalShard) {
         self.sources().push(shards::Source::new(collection, shard));
+    }
+
+    /// Shows from now on what a replica is.
+    pub fn watch_replica(
+        &self,
+        collection: &str,
+        shard: &str,
+        status: tokio::sync::watch::Receiver<ReplicaStatus>,
+    ) {
+        let source = replicas::Source::new(collection, shard, status);
+        self.replicas.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(source);
     }
 
     /// Shows a shard's figures no longer, and lets go of it.

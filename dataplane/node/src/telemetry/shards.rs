@@ -97,7 +97,7 @@ impl Collector for ShardCollector {
         }
         let infos: Vec<(&Labels, ShardInfo)> = sources
             .iter()
-            .filter_map(|s| Some((&s.labels, s.shard.shard().info().ok()?)))
+            .filter_map(|s| Some((&s.labels, s.shard.shard().ok()?.info().ok()?)))
             .collect();
         for (name, help, value) in FIGURES {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -124,7 +124,8 @@ impl Collector for ShardCollector {
         let mut syncs =
             encoder.encode_descriptor("shard_fsync_seconds", help, None, MetricType::Histogram)?;
         for source in &sources {
-            let times = source.shard.shard().sync_times();
+            let Ok(shard) = source.shard.shard() else { continue };
+            let times = shard.sync_times();
             let bucket = |(bound, count): &(Duration, u64)| (bound.as_secs_f64(), *count);
             let mut buckets: Vec<(f64, u64)> = times.at_most.iter().map(bucket).collect();
             let within: u64 = times.at_most.iter().map(|(_, count)| count).sum();

@@ -1,6 +1,6 @@
 //! The topology of a cluster: VectorCollection objects of one namespace, through the Kubernetes API.
 //!
-//! The one file of the data plane that speaks to Kubernetes. It watches the objects and asks the API for nothing else
+//! One of the two files of the data plane that speak to Kubernetes. It watches the objects and asks the API for nothing else
 //! in a steady state, so searches and writes go on while the API is gone; only creating and deleting need it.
 //!
 //! Invariant: objects are only made and only deleted over HTTP if HTTP made them; what `kubectl apply` made, only
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::utils::Backoff;
@@ -21,11 +21,11 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use shoal_crds::collection::{
     DeletionPolicy, Index, PayloadIndexSpec, Sharding, SparseVectorSpec, VectorSpec,
 };
-use shoal_crds::{VectorCollection, VectorCollectionSpec, labels};
+use shoal_crds::{Shard, VectorCollection, VectorCollectionSpec, labels};
 
 use super::objects::{
-    Objects, Progress, Reach, distance, indexes, owners, progress, spec_of, spec_of_datatype,
-    spec_of_quantization,
+    Objects, Progress, Reach, Replicas, distance, indexes, owners, progress, spec_of,
+    spec_of_datatype, spec_of_quantization,
 };
 use super::{Snapshot, Topology, names, tell};
 use crate::clock;
@@ -83,7 +83,8 @@ impl KubeTopology {
         shard_port: u16,
         token: impl Into<SharedToken>,
     ) -> Self {
-        let api: Api<VectorCollection> = Api::namespaced(client, &namespace);
+        let api: Api<VectorCollection> = Api::namespaced(client.clone(), &namespace);
+        let shard_api: Api<Shard> = Api::namespaced(client, &namespace);
         let (store, writer) = reflector::store();
         let current = Arc::new(Current {
             snapshot: ArcSwap::default(),
@@ -93,7 +94,12 @@ impl KubeTopology {
             Objects::new(Reach { namespace: namespace.clone(), shard_port, token: token.into() });
         let events = watch(api.clone(), watcher::Config::default()).backoff(Pauses::default());
         let events = reflector::reflector(writer, events);
-        let watching = tokio::spawn(follow(events, store.clone(), objects, current.clone()));
+        let (shards, writer) = reflector::store();
+        let shard_events = watch(shard_api, watcher::Config::default()).backoff(Pauses::default());
+        let shard_events = reflector::reflector(writer, shard_events);
+        let stores = Stores { collections: store.clone(), shards };
+        let watching = follow(events, shard_events, stores, objects, current.clone());
+        let watching = tokio::spawn(watching);
         let (told, changes) = (current.clone(), current.changes.subscribe());
         let telling = tell::tell_for_ever(move || told.snapshot.load_full(), changes);
         let telling = tokio::spawn(telling);
@@ -358,31 +364,64 @@ fn object(name: &str, request: &CreateCollection) -> VectorCollection {
     object
 }
 
+/// What is watched.
+struct Stores {
+    collections: Store<VectorCollection>,
+    shards: Store<Shard>,
+}
+
+impl Stores {
+    /// Names of the replicas of each shard that has several.
+    fn replicas(&self) -> Replicas {
+        let named = |shard: &Arc<Shard>| {
+            Some((shard.metadata.name.clone()?, shard.spec.replica_names.clone()))
+        };
+        let all = self.shards.state();
+        all.iter().filter_map(named).filter(|(_, names)| !names.is_empty()).collect()
+    }
+}
+
 /// Makes a snapshot of each state of the objects. Never ends: when the API is gone, the last snapshot stays.
 async fn follow(
-    events: impl futures::Stream<Item = watcher::Result<Event<VectorCollection>>>,
-    store: Store<VectorCollection>,
+    collections: impl futures::Stream<Item = watcher::Result<Event<VectorCollection>>>,
+    shards: impl futures::Stream<Item = watcher::Result<Event<Shard>>>,
+    stores: Stores,
     mut objects: Objects,
     current: Arc<Current>,
 ) {
+    let events = futures::stream::select(
+        collections.map(|event| is_news(event, "VectorCollections")),
+        shards.map(|event| is_news(event, "Shards")),
+    );
     let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
-        match event {
-            // A list is being read; the store shows it when it is whole.
-            Ok(Event::Init | Event::InitApply(_)) => continue,
-            Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone) => {}
-            Err(error) => {
-                tracing::warn!(%error, "the Kubernetes API is not answering; serving what was known last");
-                continue;
-            }
+    let mut read = false;
+    while let Some(news) = events.next().await {
+        // Before the collections were read there is nothing to serve, and nothing to say that there is not.
+        read = read || stores.collections.wait_until_ready().now_or_never().is_some();
+        if !news || !read {
+            continue;
         }
-        current.snapshot.store(Arc::new(objects.update(&store.state())));
+        let snapshot = objects.update(&stores.collections.state(), &stores.replicas());
+        current.snapshot.store(Arc::new(snapshot));
         current.changes.send_modify(|changes| *changes += 1);
     }
 }
 
+/// Whether the store shows something new after an event.
+fn is_news<K>(event: watcher::Result<Event<K>>, what: &str) -> bool {
+    match event {
+        // A list is being read; the store shows it when it is whole.
+        Ok(Event::Init | Event::InitApply(_)) => false,
+        Ok(Event::Apply(_) | Event::Delete(_) | Event::InitDone) => true,
+        Err(error) => {
+            tracing::warn!(%error, what, "the Kubernetes API is not answering; serving what was known last");
+            false
+        }
+    }
+}
+
 /// Pauses between attempts: doubled each time, reset by a success.
-struct Pauses(Duration);
+pub(crate) struct Pauses(Duration);
 
 impl Default for Pauses {
     fn default() -> Self {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use shoal_crds::VectorCollection;
 use shoal_crds::collection::{
     Datatype as DatatypeSpec, Distance, IndexType, PayloadIndexSpec,
-    Quantization as QuantizationSpec, Routing, TextIndex, TextTokenizer, VectorSpec,
+    Quantization as QuantizationSpec, Routing, ShardSlots, TextIndex, TextTokenizer, VectorSpec,
 };
 use shoal_crds::{conditions, labels};
 use shoal_proto::routing::{RoutingError, RoutingTable};
@@ -21,7 +21,7 @@ use shoal_vector::{Datatype, Metric, Quantization, SparseVectorConfig, VectorCon
 
 use super::Snapshot;
 use crate::router::shard_client::ShardClient;
-use crate::router::{Collection, RemoteShard};
+use crate::router::{Collection, RemoteShard, ReplicaSet};
 use crate::token::SharedToken;
 
 /// How shards of a namespace are reached.
@@ -41,10 +41,15 @@ pub(super) struct Objects {
     served: BTreeMap<String, Served>,
 }
 
+/// Names of the replicas of each Shard object that has several.
+pub(super) type Replicas = BTreeMap<String, Vec<String>>;
+
 #[derive(Clone)]
 struct Served {
     uid: String,
     routing: Routing,
+    /// Of its shards, in the order of the routing table; none where each is alone.
+    replicas: Vec<Vec<String>>,
     collection: Arc<Collection>,
 }
 
@@ -64,12 +69,16 @@ impl Objects {
     }
 
     /// The snapshot after the objects became these. Needs a tokio runtime, for connections to come.
-    pub(super) fn update(&mut self, objects: &[Arc<VectorCollection>]) -> Snapshot {
+    pub(super) fn update(
+        &mut self,
+        objects: &[Arc<VectorCollection>],
+        replicas: &Replicas,
+    ) -> Snapshot {
         let mut before = std::mem::take(&mut self.served);
         for (name, object) in owners(objects) {
             let uid = object.metadata.uid.as_deref().unwrap_or_default();
             let known = before.remove(name).filter(|served| served.uid == uid);
-            if let Some(served) = self.serve(object, known) {
+            if let Some(served) = self.serve(object, known, replicas) {
                 self.served.insert(name.to_owned(), served);
             }
         }
@@ -77,10 +86,17 @@ impl Objects {
     }
 
     /// What to serve of an object, given what was served of it before.
-    fn serve(&self, object: &VectorCollection, known: Option<Served>) -> Option<Served> {
+    fn serve(
+        &self,
+        object: &VectorCollection,
+        known: Option<Served>,
+        replicas: &Replicas,
+    ) -> Option<Served> {
         let Some(routing) = object.status.as_ref().and_then(|status| status.routing.clone()) else {
             return known;
         };
+        // Where the shards' objects were not seen yet, or are gone for a moment, what is served stays.
+        let Some(replicas) = replicas_of(object, &routing, replicas) else { return known };
         if let Some(known) = &known {
             if known.routing.generation > routing.generation {
                 tracing::warn!(
@@ -88,7 +104,8 @@ impl Objects {
                     "a routing table older than the one in use; ignored"
                 );
             }
-            if known.routing.generation > routing.generation || known.routing == routing {
+            let same = known.routing == routing && known.replicas == replicas;
+            if known.routing.generation > routing.generation || same {
                 return Some(known.with_settings(object));
             }
         }
@@ -99,10 +116,10 @@ impl Objects {
                 return known;
             }
         };
-        let shard = |(shard, _): &(String, _)| {
+        let shard = |((shard, _), replicas): (&(String, _), &Vec<String>)| {
             let connected =
                 known.as_ref().and_then(|k| k.collection.shards.iter().find(|s| s.name() == shard));
-            self.reach.shard(object, shard, table.generation(), connected)
+            self.reach.shard(object, shard, table.generation(), replicas, connected)
         };
         let collection = Collection {
             name: object.client_name().to_owned(),
@@ -111,11 +128,11 @@ impl Objects {
             ef_construct: ef_construct(object),
             quantization: quantization(object),
             indexes: indexes(object),
-            shards: table.shards().iter().map(shard).collect(),
+            shards: table.shards().iter().zip(&replicas).map(shard).collect(),
             routing: table,
         };
         let uid = object.metadata.uid.clone().unwrap_or_default();
-        Some(Served { uid, routing, collection: Arc::new(collection) })
+        Some(Served { uid, routing, replicas, collection: Arc::new(collection) })
     }
 }
 
@@ -137,35 +154,74 @@ impl Served {
     }
 }
 
+/// The replicas of each of a collection's shards; `None` while those of one are not known.
+fn replicas_of(
+    object: &VectorCollection,
+    routing: &Routing,
+    replicas: &Replicas,
+) -> Option<Vec<Vec<String>>> {
+    let copies = object.spec.replication.as_ref().and_then(|r| r.replicas).unwrap_or(1);
+    let of = |slots: &ShardSlots| match copies {
+        1 => Some(Vec::new()),
+        _ => replicas.get(&slots.shard).filter(|names| !names.is_empty()).cloned(),
+    };
+    routing.table.iter().map(of).collect()
+}
+
 impl Reach {
-    /// A shard's client; the connection there is, if there is one.
+    /// A shard's client; the connections there are, as far as they are to the same replicas.
     fn shard(
         &self,
         object: &VectorCollection,
         shard: &str,
         generation: u64,
+        replicas: &[String],
         old: Option<&ShardClient>,
     ) -> ShardClient {
-        if let Some(ShardClient::Remote(remote)) = old {
-            return ShardClient::Remote(remote.at_generation(generation));
-        }
-        let collection = object.metadata.name.as_deref().unwrap_or_default();
-        let host = labels::replica_host(collection, shard, 0, &self.namespace);
-        let address = format!("{host}:{}", self.shard_port);
-        match RemoteShard::new(
-            object.client_name(),
-            shard,
-            generation,
-            &address,
-            self.token.clone(),
-        ) {
-            Ok(remote) => ShardClient::Remote(remote),
-            Err(error) => {
-                let detail = format!("{address} is no address: {error}");
-                let error = ShardError::Unavailable { shard: shard.to_owned(), detail };
-                ShardClient::Down { name: shard.to_owned(), error }
+        let before: &[RemoteShard] = match old {
+            Some(ShardClient::Remote(remote)) => std::slice::from_ref(remote),
+            Some(ShardClient::Replicas(set)) => set.replicas(),
+            Some(ShardClient::Local(_) | ShardClient::Down { .. }) | None => &[],
+        };
+        let connect = |number: u32| {
+            let address = self.address(object, shard, number);
+            match before.iter().find(|remote| remote.address() == address) {
+                Some(remote) => Ok(remote.at_generation(generation)),
+                None => self.connect(object, shard, generation, &address),
             }
-        }
+        };
+        let numbers = replicas.iter().filter_map(|name| labels::replica_number(name));
+        let connected = match replicas.is_empty() {
+            true => connect(0).map(ShardClient::Remote),
+            false => numbers.map(connect).collect::<Result<Vec<_>, _>>().map(|replicas| {
+                let before = match old {
+                    Some(ShardClient::Replicas(set)) => Some(set),
+                    _ => None,
+                };
+                ShardClient::Replicas(ReplicaSet::new(shard.to_owned(), replicas, before))
+            }),
+        };
+        connected.unwrap_or_else(|error| ShardClient::Down { name: shard.to_owned(), error })
+    }
+
+    fn address(&self, object: &VectorCollection, shard: &str, number: u32) -> String {
+        let collection = object.metadata.name.as_deref().unwrap_or_default();
+        let host = labels::replica_host(collection, shard, number, &self.namespace);
+        format!("{host}:{}", self.shard_port)
+    }
+
+    fn connect(
+        &self,
+        object: &VectorCollection,
+        shard: &str,
+        generation: u64,
+        address: &str,
+    ) -> Result<RemoteShard, ShardError> {
+        let (name, token) = (object.client_name(), self.token.clone());
+        RemoteShard::new(name, shard, generation, address, token).map_err(|error| {
+            let detail = format!("{address} is no address: {error}");
+            ShardError::Unavailable { shard: shard.to_owned(), detail }
+        })
     }
 }
 

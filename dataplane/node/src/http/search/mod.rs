@@ -4,8 +4,6 @@ pub(super) mod classic;
 mod params;
 pub(super) mod query;
 
-use std::time::Duration;
-
 use futures::{StreamExt, TryStreamExt};
 use shoal_shard::api::{FoundPoint, SearchRequest, Want, WantVectors, answer_too_long};
 use shoal_shard::limits::MAX_ANSWER_BYTES;
@@ -21,6 +19,7 @@ use super::models::output::ScoredOut;
 use super::models::vector::{self, Either, Known};
 use super::params::{Time, left_until};
 use crate::router::Collection;
+use crate::router::api::ReadOptions;
 use crate::router::api::{Answer, RouteError};
 
 /// A search, understood and checked, but for the vector of a point that is yet to be read.
@@ -88,7 +87,7 @@ async fn find(
     let until = time.search_until();
     let (to, filter) = match search.to {
         Target::Point(id) => (
-            vector_of(state, collection, id, &search.using, left_until(until)).await?,
+            vector_of(state, collection, id, &search.using, time.search(left_until(until))).await?,
             Some(without(search.filter, id)),
         ),
         Target::Vector(vector) => (Either::Dense(vector), search.filter),
@@ -110,8 +109,8 @@ async fn find(
         score_threshold: search.score_threshold,
         want: search.want,
     };
-    let left = left_until(until);
-    let mut answer = state.router.search_one_of(together, collection, request, left).await?;
+    let options = time.search(left_until(until));
+    let mut answer = state.router.search_one_of(together, collection, request, options).await?;
     answer.value.drain(..search.offset.min(answer.value.len()));
     Ok(answer)
 }
@@ -158,12 +157,12 @@ async fn vector_of(
     collection: &Collection,
     id: PointId,
     using: &str,
-    deadline: Duration,
+    options: ReadOptions,
 ) -> Result<Either, Failure> {
     let want = Want { vectors: WantVectors::Named(vec![using.to_owned()]), ..Want::default() };
     let record = state
         .router
-        .retrieve(collection, &[id], &want, deadline)
+        .retrieve(collection, &[id], &want, options)
         .await?
         .pop()
         .ok_or_else(|| Failure::no_query_point(id))?;

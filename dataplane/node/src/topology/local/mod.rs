@@ -270,7 +270,7 @@ async fn close_shards(collection: &Collection) {
 fn local(shard: &ShardClient) -> Option<&LocalShard> {
     match shard {
         ShardClient::Local(shard) => Some(shard),
-        ShardClient::Remote(_) | ShardClient::Down { .. } => None,
+        ShardClient::Remote(_) | ShardClient::Replicas(_) | ShardClient::Down { .. } => None,
     }
 }
 

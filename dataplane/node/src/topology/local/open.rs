@@ -88,13 +88,15 @@ pub(super) fn collection(
 pub(super) fn failure(shard: &ShardClient) -> Option<ShardError> {
     match shard {
         ShardClient::Down { error, .. } => Some(error.clone()),
-        ShardClient::Local(_) | ShardClient::Remote(_) => None,
+        ShardClient::Local(_) | ShardClient::Remote(_) | ShardClient::Replicas(_) => None,
     }
 }
 
 /// Finishes what a shard is doing and closes it.
 pub(super) fn close(shard: &LocalShard) {
-    shard.shard().clone().close();
+    if let Ok(shard) = shard.shard() {
+        shoal_shard::Shard::clone(&shard).close();
+    }
 }
 
 /// What requests to a shard that could not be opened are answered.

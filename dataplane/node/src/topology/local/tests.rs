@@ -39,7 +39,7 @@ async fn put(collection: &Collection, id: u64) {
 async fn has(collection: &Collection, id: u64) -> bool {
     let shard = &collection.shards[collection.routing.shard_of(PointId::Num(id))];
     let ids = vec![PointId::Num(id)];
-    !shard.retrieve(ids, Want::default(), Duration::from_secs(20)).await.unwrap().is_empty()
+    !shard.retrieve(ids, Want::default(), Duration::from_secs(20).into()).await.unwrap().is_empty()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,7 +134,8 @@ async fn a_damaged_shard_answers_with_its_error_and_others_serve() {
     let topology = open(dir.path());
     let snapshot = topology.snapshot();
     assert!(has(&snapshot["whole"], 7).await);
-    let error = snapshot["broken"].shards[0].count(None, Duration::from_secs(5)).await.unwrap_err();
+    let error =
+        snapshot["broken"].shards[0].count(None, Duration::from_secs(5).into()).await.unwrap_err();
     assert!(error.to_string().contains(snapshot["broken"].shards[0].name()), "{error}");
     drop(snapshot);
     assert!(topology.delete("broken").await.unwrap());
@@ -160,7 +161,7 @@ async fn a_shard_whose_folder_is_gone_is_not_made_anew_but_says_what_to_do() {
         let topology = open(dir.path());
         let snapshot = topology.snapshot();
         let shard = &snapshot["a"].shards[0];
-        let error = shard.count(None, Duration::from_secs(5)).await.unwrap_err().to_string();
+        let error = shard.count(None, Duration::from_secs(5).into()).await.unwrap_err().to_string();
         assert!(
             error.contains("restore the folder") && error.contains("delete the coll"),
             "{error}"

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use shoal_crds::collection::{ShardSlots, VectorSpec};
+use shoal_crds::collection::{Replication, VectorSpec};
 use shoal_crds::{VectorCollectionSpec, VectorCollectionStatus};
 
 use super::*;
@@ -54,9 +54,9 @@ async fn a_changed_quantization_is_told_without_another_routing_table() {
     let mut objects = Objects::new(reach());
     let mut own = object("a", "a", 0, whole(1));
     let of = |snapshot: &Snapshot| snapshot["a"].quantization[""];
-    assert_eq!(of(&objects.update(&[own.clone().into()])), Quantization::Bits4);
+    assert_eq!(of(&objects.update(&[own.clone().into()], &Replicas::new())), Quantization::Bits4);
     own.spec.vectors[0].quantization = Some(QuantizationSpec::Int8);
-    assert_eq!(of(&objects.update(&[own.into()])), Quantization::Int8);
+    assert_eq!(of(&objects.update(&[own.into()], &Replicas::new())), Quantization::Int8);
 }
 
 fn names_of(collection: &Collection) -> Vec<&str> {
@@ -68,21 +68,25 @@ async fn an_object_with_a_routing_table_is_served_under_its_client_name() {
     let mut objects = Objects::new(reach());
     let mut own = object("a", "my_collection", 0, whole(1));
     own.spec.vectors[0].datatype = Some(DatatypeSpec::Float16);
-    let snapshot = objects.update(&[own.into()]);
+    let snapshot = objects.update(&[own.into()], &Replicas::new());
     let collection = &snapshot["my_collection"];
     assert_eq!(names_of(collection), ["a-0", "a-1"]);
     let vector = VectorConfig::new("", 384, Metric::Cosine);
     assert_eq!(collection.vectors, [VectorConfig { datatype: Datatype::Float16, ..vector }]);
     assert_eq!(collection.routing.generation(), 1);
     // Not before it has one.
-    assert!(Objects::new(reach()).update(&[object("a", "a", 0, None).into()]).is_empty());
+    assert!(
+        Objects::new(reach())
+            .update(&[object("a", "a", 0, None).into()], &Replicas::new())
+            .is_empty()
+    );
 }
 
 #[tokio::test]
 async fn indexes_are_those_of_the_newest_spec_and_keep_the_connections() {
     let mut objects = Objects::new(reach());
     let mut first = object("a", "c", 0, whole(1));
-    let before = objects.update(&[first.clone().into()])["c"].clone();
+    let before = objects.update(&[first.clone().into()], &Replicas::new())["c"].clone();
     assert_eq!(before.indexes.fields, []);
     let texts = PayloadIndex::text(
         "t[].x",
@@ -95,7 +99,7 @@ async fn indexes_are_those_of_the_newest_spec_and_keep_the_connections() {
         .payload_indexes
         .push(PayloadIndexSpec { field: "b..c".into(), ..Default::default() });
     first.metadata.generation = Some(3);
-    let after = objects.update(&[first.into()])["c"].clone();
+    let after = objects.update(&[first.into()], &Replicas::new())["c"].clone();
     assert_eq!(after.indexes.fields, indexes);
     assert_eq!((after.indexes.owner.as_str(), after.indexes.version), ("uid-a-0", 3));
     assert_eq!(names_of(&after), names_of(&before));
@@ -107,38 +111,38 @@ async fn of_two_that_claim_a_name_the_older_has_it_until_it_goes() {
     let older = object("old", "x", 1, Some(routing(1, &[("old-0", "0-16383")])));
     let newer = object("new", "x", 2, Some(routing(1, &[("new-0", "0-16383")])));
     for order in [[&older, &newer], [&newer, &older]] {
-        let snapshot = objects.update(&order.map(|o| Arc::new(o.clone())));
+        let snapshot = objects.update(&order.map(|o| Arc::new(o.clone())), &Replicas::new());
         assert_eq!(names_of(&snapshot["x"]), ["old-0"]);
     }
     let mut going = older;
     going.metadata.deletion_timestamp = Some(time(9));
-    let snapshot = objects.update(&[going.into(), newer.into()]);
+    let snapshot = objects.update(&[going.into(), newer.into()], &Replicas::new());
     assert_eq!(names_of(&snapshot["x"]), ["new-0"]);
 }
 
 #[tokio::test]
 async fn what_was_served_stays_when_status_is_lost_damaged_or_older() {
     let mut objects = Objects::new(reach());
-    objects.update(&[object("a", "a", 0, whole(5)).into()]);
+    objects.update(&[object("a", "a", 0, whole(5)).into()], &Replicas::new());
     let gap = routing(6, &[("a-0", "0-8191"), ("a-1", "8193-16383")]);
     for broken in [None, Some(gap), whole(4)] {
-        let snapshot = objects.update(&[object("a", "a", 0, broken).into()]);
+        let snapshot = objects.update(&[object("a", "a", 0, broken).into()], &Replicas::new());
         assert_eq!(snapshot["a"].routing.generation(), 5);
     }
     // Another object of that name is another collection, however new its table is.
-    let snapshot = objects.update(&[object("a", "a", 77, whole(1)).into()]);
+    let snapshot = objects.update(&[object("a", "a", 77, whole(1)).into()], &Replicas::new());
     assert_eq!(snapshot["a"].routing.generation(), 1);
-    assert!(objects.update(&[]).is_empty());
+    assert!(objects.update(&[], &Replicas::new()).is_empty());
 }
 
 #[tokio::test]
 async fn an_unchanged_table_costs_nothing_and_a_newer_one_is_taken() {
     let mut objects = Objects::new(reach());
-    let first = objects.update(&[object("a", "a", 0, whole(1)).into()]);
-    let again = objects.update(&[object("a", "a", 0, whole(1)).into()]);
+    let first = objects.update(&[object("a", "a", 0, whole(1)).into()], &Replicas::new());
+    let again = objects.update(&[object("a", "a", 0, whole(1)).into()], &Replicas::new());
     assert!(Arc::ptr_eq(&first["a"], &again["a"]));
     let moved = Some(routing(2, &[("a-0", "0-99"), ("a-1", "100-16383")]));
-    let later = objects.update(&[object("a", "a", 0, moved).into()]);
+    let later = objects.update(&[object("a", "a", 0, moved).into()], &Replicas::new());
     assert_eq!(later["a"].routing.generation(), 2);
 }
 
@@ -169,4 +173,29 @@ fn progress_is_what_the_conditions_say_about_the_spec_as_it_is_now() {
     assert!(matches!(progress(&unseen), Progress::Waiting(_)));
     unseen.status = None;
     assert!(matches!(progress(&unseen), Progress::Waiting(_)));
+}
+
+fn replicas(shard: &str, names: &[&str]) -> Replicas {
+    Replicas::from([(shard.to_owned(), names.iter().map(|name| (*name).to_owned()).collect())])
+}
+
+fn addresses(collection: &Collection) -> Vec<&str> {
+    let ShardClient::Replicas(set) = &collection.shards[0] else { panic!("it is alone") };
+    set.replicas().iter().map(RemoteShard::address).collect()
+}
+
+#[tokio::test]
+async fn the_replicas_of_a_shard_are_those_that_its_object_names_and_are_waited_for() {
+    let mut objects = Objects::new(reach());
+    let mut own = object("a", "a", 0, Some(routing(1, &[("a-0", "0-16383")])));
+    own.spec.replication = Some(Replication { replicas: Some(3), ..Default::default() });
+    let own = [Arc::new(own)];
+    assert!(objects.update(&own, &Replicas::new()).is_empty(), "nobody knows where they are");
+    let three = objects.update(&own, &replicas("a-0", &["r0", "r1", "r2"]))["a"].clone();
+    let host = |n: u32| format!("{}:6335", labels::replica_host("a", "a-0", n, "ns"));
+    assert_eq!(addresses(&three), [host(0), host(1), host(2)]);
+    let replaced = objects.update(&own, &replicas("a-0", &["r0", "r1", "r3"]))["a"].clone();
+    assert_eq!(addresses(&replaced), [host(0), host(1), host(3)]);
+    let gone = objects.update(&own, &Replicas::new())["a"].clone();
+    assert_eq!(addresses(&gone), addresses(&replaced), "what is served stays");
 }

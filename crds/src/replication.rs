@@ -1,0 +1,48 @@
+//! What a user writes about copies of shards, and about losing one.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How many copies there are of each shard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Replication {
+    /// Copies of each shard: 1, 3 or 5. Default: 1. Of 3 one may be lost, of 5 two, without losing a write or the service.
+    /// May change between 3 and 5. A collection of one copy cannot get more yet, nor the other way round: a condition says so,
+    /// and the copies stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 5))]
+    pub replicas: Option<u32>,
+    /// When a write is answered. Default: Quorum. May change: shard pods are restarted, one at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acks: Option<Acks>,
+}
+
+/// When a write is answered. Default: Quorum. May change: shard pods are restarted, one at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Acks {
+    /// Once it is durable on so many copies that no failover loses it.
+    #[default]
+    Quorum,
+    /// Once it is durable on the primary: faster, and a failover may lose the last writes that were answered.
+    Primary,
+}
+
+/// What happens when a replica, or its node, is gone. Times are a number with a unit: ms, s, m or h.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failover {
+    /// Within what time another replica takes writes after the primary is gone, 3s to 10m. Default: 5s. Less has a slow disk
+    /// or a busy machine taken for a lost one more often. May change: shard pods are restarted, one at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10), regex(pattern = DURATION))]
+    pub budget: Option<String>,
+    /// How long a node may be away before its replicas are moved to others, 1m to 24h. Default: 5m. Replicas are not moved
+    /// yet, they wait for their node: a condition says so where this is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10), regex(pattern = DURATION))]
+    pub node_loss_grace: Option<String>,
+}
+
+/// A time as a whole number with a unit.
+const DURATION: &str = "^[0-9]{1,8}(ms|s|m|h)$";

@@ -1,0 +1,466 @@
+//! The loop that owns a replica: events go in, and what the rules say is to be done is done, in that order.
+//!
+//! One thread per replica. It reads all events that wait, carries out what comes of them, and then writes, syncs and applies
+//! once for all of them: that is the group commit. What is to be said only once it is durable is held back by the rules
+//! themselves; messages for which nothing has to be durable leave at once, so the other replicas write while this one does.
+//!
+//! Invariant: it never waits for the network or the register; only its own disk holds it up.
+
+mod clients;
+mod disk;
+mod install;
+mod members;
+
+use std::time::Instant;
+
+use shoal_consensus::{
+    Body, CasOutcome, DiskId, Effect, Input, Message, Millis, Position, Register, Replica, Role,
+    Seq, Ticket, Version,
+};
+use shoal_shard::api::ShardError;
+use shoal_shard::journal::{JournalError, Sync};
+use tokio::sync::{mpsc, watch};
+
+use self::clients::{Clients, Wording};
+use self::disk::Disk;
+pub(in crate::replica) use self::disk::sync_for_ever;
+use super::convert;
+use super::handle::{Event, ReplicaStatus, Write};
+use super::register::Seen;
+use super::start::{Home, Outside};
+use super::transport::Offer;
+use crate::clock;
+
+/// Events that are taken before their writes begin: enough for a sync to be shared, few enough for it to begin soon.
+const TURN: usize = 1024;
+
+/// Bytes of entries that may wait to be applied before further ones are not taken: they are sent again. More than a primary
+/// lets be on their way, so that only flushes that fell behind get there.
+const MAX_UNAPPLIED: u64 = 128 << 20;
+
+/// Bytes of entries that one read of the log gives.
+const READ_BACK: usize = 1 << 20;
+
+/// See the module's comment.
+pub(super) struct Driver {
+    home: Home,
+    outside: Outside,
+    events: mpsc::Receiver<Event>,
+    status: watch::Sender<ReplicaStatus>,
+    replica: Replica,
+    disk: Disk,
+    clients: Clients,
+    start: Instant,
+    commit: Seq,
+    trimmed: Seq,
+    /// Ops that wait for room.
+    held: Vec<Write>,
+    /// Whether it was said that the disk is not blank any more. Nothing is written before.
+    founded: Founded,
+    /// The newest that was heard of the register and the other replicas.
+    seen: Seen,
+    /// The snapshot that is fetched, or was and is whole.
+    fetching: bool,
+    /// When a primary was heard of last.
+    heard: Instant,
+    /// See [`ReplicaStatus::fresh`].
+    fresh: Instant,
+    ended: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Founded {
+    /// The disk is blank, and others may believe it.
+    Blank,
+    /// They are being told otherwise.
+    Telling,
+    Told,
+}
+
+impl Driver {
+    #[expect(clippy::too_many_arguments, reason = "called once, where a replica is started")]
+    pub(super) fn new(
+        home: Home,
+        outside: Outside,
+        events: mpsc::Receiver<Event>,
+        status: watch::Sender<ReplicaStatus>,
+        replica: Replica,
+        journal: shoal_shard::journal::Journal,
+        syncer: std::sync::mpsc::Sender<(Ticket, Sync)>,
+        start: Instant,
+        blank: bool,
+    ) -> Self {
+        let trimmed = journal.trimmed();
+        Self {
+            home,
+            outside,
+            events,
+            status,
+            replica,
+            disk: Disk::new(journal, syncer),
+            clients: Clients::default(),
+            start,
+            commit: 0,
+            trimmed,
+            held: Vec::new(),
+            founded: if blank { Founded::Blank } else { Founded::Told },
+            seen: Seen::default(),
+            fetching: false,
+            heard: start,
+            fresh: start,
+            ended: None,
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub(super) fn run(mut self) {
+        // What a replica wants first is told with the first step.
+        self.step(Input::Tick);
+        while let Some(first) = self.events.blocking_recv() {
+            let mut next = Some(first);
+            for _ in 0..TURN {
+                match next {
+                    None => break,
+                    Some(Event::Stop) => return,
+                    Some(event) => self.take(event),
+                }
+                next = self.events.try_recv().ok();
+            }
+            if let Some(event) = next {
+                self.take(event);
+            }
+            self.admit();
+            self.work();
+            self.show();
+        }
+    }
+
+    fn now(&self) -> Millis {
+        u64::try_from(clock::now().duration_since(self.start).as_millis()).unwrap_or(Millis::MAX)
+    }
+
+    fn take(&mut self, event: Event) {
+        if let Some(why) = &self.ended {
+            let shard = self.home.shard.clone();
+            let ended = ShardError::Unavailable { shard, detail: why.clone() };
+            return refuse(event, ended);
+        }
+        match event {
+            Event::Tick => self.tick(),
+            Event::Received(message) => self.received(message),
+            Event::Offered(offer) => self.offered(offer),
+            Event::Fetched { from, epoch, at } => {
+                self.fetching = false;
+                self.step(Input::Offered { from, epoch, at });
+            }
+            Event::NotFetched => self.fetching = false,
+            Event::Synced(ticket, synced) => {
+                let durable = self.disk.synced(ticket, synced);
+                self.step(Input::Durable(durable));
+            }
+            Event::Register(seen) => {
+                self.look(&seen);
+                let found = seen.stored.map(|stored| (stored.version, stored.register));
+                self.step(Input::Register { found, live: true });
+            }
+            Event::NoRegister => self.step(Input::NoRegister),
+            Event::Watched(seen) => {
+                self.look(&seen);
+                let found = seen.stored.map(|stored| (stored.version, stored.register));
+                self.step(Input::Register { found, live: false });
+            }
+            Event::Swapped(wanted, outcome) => self.step(Input::Swapped { wanted, outcome }),
+            Event::Announced => self.founded = Founded::Told,
+            Event::Write(write) => self.held.push(write),
+            Event::Read(reply) => {
+                let id = self.clients.reading(reply);
+                self.step(Input::Read(id));
+            }
+            Event::StepAside => self.step_aside(),
+            Event::Stop => {}
+        }
+    }
+
+    /// Steps the rules, and carries out what they say.
+    fn step(&mut self, input: Input) {
+        let (now, random) = (self.now(), clock::random_u64());
+        for effect in self.replica.step(now, random, input) {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Write(ticket, write) => self.disk.push(ticket, write),
+            Effect::Send(to, message) => self.outside.transport.send(to, message),
+            Effect::ReadLog { peer, from } => self.read_log(peer, from),
+            Effect::SendSnapshot { to, epoch } => {
+                self.outside.transport.offer(to, Offer { from: self.home.disk, epoch });
+            }
+            Effect::Install => self.install(),
+            Effect::ReadRegister => self.outside.read_register(),
+            Effect::Swap(version, register) => self.outside.swap(Some(version), register),
+            Effect::Create(register) => self.outside.swap(None, register),
+            Effect::Commit(seq) => self.commit = self.commit.max(seq),
+            Effect::Answer(id, answer) => {
+                let wording = Wording { shard: &self.home.shard, primary: self.primary() };
+                self.clients.answered(id, answer, &wording);
+            }
+            Effect::ReadAt(id, outcome) => {
+                let wording = Wording { shard: &self.home.shard, primary: self.primary() };
+                self.clients.confirmed(id, outcome, &wording);
+            }
+            Effect::Quarantine(why) => {
+                self.disk.journal().quarantine(&why);
+                self.end(format!("its log contradicts what was committed: {why}"));
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.step(Input::Tick);
+        self.reconcile_members();
+        self.disk.journal().note_commit();
+        let trimmed = self.disk.journal().trimmed();
+        if trimmed > self.trimmed
+            && let Some(epoch) = self.replica.log().epoch_at(trimmed)
+        {
+            self.trimmed = trimmed;
+            self.step(Input::Trimmed(Position { epoch, seq: trimmed }));
+        }
+    }
+
+    /// Entries for which there is no room are lost on their way: they are sent again.
+    fn received(&mut self, message: Message) {
+        let carries = match &message.body {
+            Body::Append { entries, .. } => {
+                self.heard = clock::now();
+                !entries.is_empty()
+            }
+            _ => false,
+        };
+        if carries && self.disk.journal().waiting_bytes() > MAX_UNAPPLIED {
+            return;
+        }
+        self.step(Input::Received(message));
+    }
+
+    fn read_log(&mut self, peer: DiskId, from: Seq) {
+        // What is not in a file yet is asked for again.
+        let entries = self.disk.journal().read(from, READ_BACK).unwrap_or_else(|error| {
+            tracing::warn!(shard = self.home.shard, from, %error, "the log cannot be read back");
+            Vec::new()
+        });
+        let entries = entries.into_iter().map(convert::entry_from_disk).collect::<Result<_, _>>();
+        match entries {
+            Ok(entries) => self.step(Input::LogRead { peer, entries }),
+            Err(error) => {
+                tracing::error!(shard = self.home.shard, %error, "the log cannot be read")
+            }
+        }
+    }
+
+    /// Proposes the ops that wait, if there is room for what comes of them.
+    fn admit(&mut self) {
+        if self.held.is_empty() || self.founded != Founded::Told {
+            return;
+        }
+        let full = self.disk.full().map(|detail| ShardError::DiskFull {
+            shard: self.home.shard.clone(),
+            detail: detail.to_owned(),
+        });
+        let room = match full {
+            Some(error) => Err(error),
+            None => self.disk.journal().has_room(),
+        };
+        let leads = self.replica.status().leads.is_some();
+        match room {
+            // One that does not lead says so, whatever its disk is like.
+            Err(error) if leads => {
+                for write in self.held.drain(..) {
+                    let _ = write.reply.send(Err(error.clone()));
+                }
+            }
+            Ok(false) if leads => {}
+            Ok(_) | Err(_) => {
+                for write in std::mem::take(&mut self.held) {
+                    let (body, origin) = (write.body.clone(), write.origin);
+                    let id = self.clients.proposed(write);
+                    let (client_id, op_id) = (origin.client_id, origin.op_id);
+                    self.step(Input::Propose { id, client_id, op_id, body });
+                }
+            }
+        }
+    }
+
+    /// Writes what is to be written, and applies what is committed.
+    fn work(&mut self) {
+        if self.founded == Founded::Blank && !self.disk.is_idle() {
+            self.founded = Founded::Telling;
+            self.outside.announce_not_blank();
+        }
+        if self.founded != Founded::Told || self.ended.is_some() {
+            return;
+        }
+        // What becomes durable may let go of more to be written, on one voter alone.
+        loop {
+            match self.disk.work() {
+                Ok(Some(durable)) => self.step(Input::Durable(durable)),
+                Ok(None) => break,
+                Err(error) => return self.fail(error),
+            }
+        }
+        let was_full = self.disk.full().is_some();
+        if was_full && self.replica.status().leads.is_some() {
+            self.step_aside();
+        }
+        match self.disk.journal().apply(self.commit) {
+            Ok(applied) => {
+                let seq = self.disk.journal().applied();
+                self.clients.applied(seq, applied.refused);
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn fail(&mut self, error: JournalError) {
+        if let JournalError::Contradiction(why) = &error {
+            self.disk.journal().quarantine(why);
+        }
+        self.end(error.to_string());
+    }
+
+    /// Serves nothing any more. Others go on.
+    fn end(&mut self, why: String) {
+        tracing::error!(shard = self.home.shard, why, "this replica ends");
+        drop(self.home.slot.take(&why));
+        self.ended = Some(why);
+    }
+
+    /// What a watch, or a look at the register, says of the others.
+    fn look(&mut self, seen: &Seen) {
+        if self.seen.announced != seen.announced {
+            self.outside.reach(seen);
+        }
+        self.seen = seen.clone();
+    }
+
+    /// Where whoever leads is reached, as far as that is known.
+    fn primary(&self) -> Option<String> {
+        let disk = self.replica.status().primary?;
+        self.seen.address(disk).map(str::to_owned)
+    }
+
+    /// Has the one that goes furthest lead.
+    fn step_aside(&mut self) {
+        let status = self.replica.status();
+        let config = self.replica.log().config();
+        let votes = |disk: &DiskId| config.is_some_and(|config| config.contains(*disk));
+        let others = status.matched.iter().filter(|(disk, _)| votes(disk));
+        if let Some((disk, _)) = others.max_by_key(|(_, matched)| *matched) {
+            self.step(Input::StepAside(*disk));
+        }
+    }
+
+    /// Tells what this replica is.
+    fn show(&mut self) {
+        let status = self.replica.status();
+        let behind =
+            |&(disk, matched): &(DiskId, Seq)| (disk, status.commit.saturating_sub(matched));
+        let applied = self.disk.journal().applied();
+        if applied >= status.commit {
+            self.fresh = if status.leads.is_some() { clock::now() } else { self.heard };
+        }
+        let shown = ReplicaStatus {
+            disk: self.home.disk,
+            role: if self.ended.is_some() { Role::Quarantined } else { status.role },
+            leads: status.leads,
+            primary: status.primary.and_then(|disk| self.seen.address(disk)).map(str::to_owned),
+            commit: status.commit,
+            applied,
+            short: status.short,
+            behind: status.matched.iter().map(behind).collect(),
+            fresh: self.fresh,
+            ended: self.ended.clone(),
+        };
+        self.status.send_if_modified(|before| {
+            let changed = *before != shown;
+            if before.role != shown.role || before.leads != shown.leads {
+                tracing::info!(
+                    shard = self.home.shard,
+                    role = ?shown.role,
+                    epoch = shown.leads.map(|epoch| epoch.number),
+                    commit = shown.commit,
+                    "what this replica is"
+                );
+            }
+            *before = shown;
+            changed
+        });
+    }
+}
+
+impl Outside {
+    fn reach(&self, seen: &Seen) {
+        let own = self.own.borrow().disk;
+        let others = seen.announced.iter().filter(|other| other.disk != own);
+        let address = |name: &str, announced: &str| {
+            self.via.get(name).cloned().unwrap_or_else(|| announced.to_owned())
+        };
+        let addresses =
+            others.map(|other| (other.disk, address(&other.name, &other.address))).collect();
+        let _runtime = self.runtime.enter();
+        self.transport.addresses(addresses);
+    }
+
+    fn read_register(&self) {
+        let (register, events, founding) =
+            (self.register.clone(), self.events.clone(), self.founding());
+        self.runtime.spawn(async move {
+            let event = match register.read().await {
+                Ok(seen) => match founding.found(register.as_ref(), seen).await {
+                    Ok(seen) => Event::Register(seen),
+                    Err(error) => not_read(&error),
+                },
+                Err(error) => not_read(&error),
+            };
+            let _ = events.send(event).await;
+        });
+    }
+
+    fn swap(&self, from: Option<Version>, to: Register) {
+        let (register, events) = (self.register.clone(), self.events.clone());
+        self.runtime.spawn(async move {
+            let outcome: CasOutcome = register.swap(from.as_ref(), &to).await;
+            let _ = events.send(Event::Swapped(to, outcome)).await;
+        });
+    }
+
+    /// Returns at once; the event says when it is done.
+    fn announce_not_blank(&self) {
+        self.own.send_modify(|own| own.blank = false);
+        let (register, events, own) =
+            (self.register.clone(), self.events.clone(), self.own.borrow().clone());
+        self.runtime.spawn(async move {
+            while let Err(error) = register.announce(&own).await {
+                tracing::warn!(%error, "nothing is written before the others know of this disk; trying again");
+                clock::sleep(std::time::Duration::from_millis(500)).await;
+            }
+            let _ = events.send(Event::Announced).await;
+        });
+    }
+}
+
+/// What one that has ended answers.
+fn refuse(event: Event, ended: ShardError) {
+    match event {
+        Event::Write(write) => drop(write.reply.send(Err(ended))),
+        Event::Read(reply) => drop(reply.send(Err(ended))),
+        _ => {}
+    }
+}
+
+fn not_read(error: &super::register::RegisterError) -> Event {
+    tracing::debug!(%error, "the register was not read");
+    Event::NoRegister
+}

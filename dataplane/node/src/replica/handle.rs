@@ -1,0 +1,201 @@
+//! How the rest of the process speaks to a replica's driver.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use shoal_consensus::{CasOutcome, DiskId, Epoch, Message, Position, Register, Role, Seq, Ticket};
+use shoal_shard::api::{OpOrigin, ShardError, WriteAck};
+use shoal_shard::journal::Synced;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use super::register::Seen;
+use super::transport::Offer;
+
+/// Events that may wait for the driver. Each is small, or a message whose sender waits.
+pub(crate) const QUEUE: usize = 4096;
+
+/// Bytes of ops that may wait to be committed and applied: one largest and as much again beside it.
+const QUEUE_BYTES: usize = 2 * shoal_shard::limits::MAX_OP_BYTES;
+
+/// When another is asked to lead again.
+const ASIDE_AGAIN: Duration = Duration::from_secs(1);
+
+/// A unit of that room.
+const ROOM_BYTES: usize = 1024;
+
+/// Something that happened.
+pub(crate) enum Event {
+    /// Time has passed.
+    Tick,
+    /// A message of another replica.
+    Received(Message),
+    /// A primary has a snapshot for this replica.
+    Offered(Offer),
+    /// A snapshot was fetched, and is whole.
+    Fetched { from: DiskId, epoch: Epoch, at: Position },
+    /// Fetching one failed.
+    NotFetched,
+    /// A sync ended, by which all writes up to a ticket are durable.
+    Synced(Ticket, Synced),
+    /// The register was read live.
+    Register(Seen),
+    /// It could not be.
+    NoRegister,
+    /// A watch tells what the register says.
+    Watched(Seen),
+    /// A compare-and-swap ended.
+    Swapped(Register, CasOutcome),
+    /// It was announced that the disk is not blank any more.
+    Announced,
+    /// A client's op.
+    Write(Write),
+    /// A read that must see all that was acknowledged.
+    Read(oneshot::Sender<Result<Seq, ShardError>>),
+    /// Another is to lead, for the process is about to stop.
+    StepAside,
+    /// The end.
+    Stop,
+}
+
+/// A client's op on its way.
+pub(crate) struct Write {
+    pub(crate) body: Bytes,
+    pub(crate) origin: OpOrigin,
+    pub(crate) wait: bool,
+    pub(crate) reply: oneshot::Sender<Result<WriteAck, ShardError>>,
+    pub(crate) _room: OwnedSemaphorePermit,
+}
+
+/// What a replica is, for people and for those who ask whether it is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// Its disk.
+    pub disk: DiskId,
+    /// What it is to its shard.
+    pub role: Role,
+    /// The epoch that it leads.
+    pub leads: Option<Epoch>,
+    /// Where whoever leads is reached, as far as it is known.
+    pub primary: Option<String>,
+    /// Committed up to here, as far as it knows.
+    pub commit: Seq,
+    /// Applied up to here.
+    pub applied: Seq,
+    /// Too few of the members answer for anybody to be elected.
+    pub short: bool,
+    /// On a primary: how far the others are behind, by disk.
+    pub behind: Vec<(DiskId, Seq)>,
+    /// When it last showed all that it knew to be committed, and had just heard of it.
+    pub fresh: Instant,
+    /// Why it serves nothing any more.
+    pub ended: Option<String>,
+}
+
+impl ReplicaStatus {
+    pub(crate) fn new(disk: DiskId, now: Instant) -> Self {
+        Self {
+            disk,
+            role: Role::Follower,
+            leads: None,
+            primary: None,
+            commit: 0,
+            applied: 0,
+            short: false,
+            behind: Vec::new(),
+            fresh: now,
+            ended: None,
+        }
+    }
+}
+
+/// See the file's comment. Clones speak to the same driver.
+#[derive(Clone)]
+pub struct ReplicaHandle {
+    name: String,
+    events: mpsc::Sender<Event>,
+    room: Arc<Semaphore>,
+    status: watch::Receiver<ReplicaStatus>,
+}
+
+impl std::fmt::Debug for ReplicaHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplicaHandle").field("shard", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl ReplicaHandle {
+    pub(crate) fn new(
+        name: String,
+        events: mpsc::Sender<Event>,
+        status: watch::Receiver<ReplicaStatus>,
+    ) -> Self {
+        Self { name, events, room: Arc::new(Semaphore::new(QUEUE_BYTES / ROOM_BYTES)), status }
+    }
+
+    /// Writes an op that was checked; returns once it is committed, and with `wait` once this replica shows it. Dropping the
+    /// future does not undo it.
+    pub async fn write(
+        &self,
+        body: Bytes,
+        origin: OpOrigin,
+        wait: bool,
+    ) -> Result<WriteAck, ShardError> {
+        let units = body.len().div_ceil(ROOM_BYTES) as u32;
+        let room = self.room.clone().acquire_many_owned(units).await;
+        let _room = room.map_err(|_| self.stopped())?;
+        let (reply, answer) = oneshot::channel();
+        let write = Write { body, origin, wait, reply, _room };
+        self.tell(Event::Write(write)).await?;
+        answer.await.map_err(|_| ShardError::Uncertain {
+            shard: self.name.clone(),
+            detail: "its replica stopped before it was known".into(),
+        })?
+    }
+
+    /// Returns once this replica shows all that was acknowledged before the call.
+    pub async fn catch_up(&self) -> Result<(), ShardError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Event::Read(reply)).await?;
+        answer.await.map_err(|_| self.stopped())?.map(drop)
+    }
+
+    /// What it is now.
+    pub fn status(&self) -> ReplicaStatus {
+        self.status.borrow().clone()
+    }
+
+    /// What it is, whenever that changed.
+    pub fn statuses(&self) -> watch::Receiver<ReplicaStatus> {
+        self.status.clone()
+    }
+
+    /// Has another replica lead, if this one does and another can; returns once it does not lead, or after `patience`.
+    pub async fn step_aside(&self, patience: Duration) {
+        let mut statuses = self.statuses();
+        let aside = async {
+            loop {
+                let status = statuses.borrow_and_update().clone();
+                if status.leads.is_none() || status.behind.is_empty() {
+                    return;
+                }
+                // Asked again, since whoever was to lead may not have come to it.
+                if self.tell(Event::StepAside).await.is_err() {
+                    return;
+                }
+                let changed = statuses.wait_for(|status| status.leads.is_none());
+                let _ = tokio::time::timeout(ASIDE_AGAIN, changed).await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, aside).await;
+    }
+
+    /// Tells the driver; waits while too much waits for it.
+    pub(crate) async fn tell(&self, event: Event) -> Result<(), ShardError> {
+        self.events.send(event).await.map_err(|_| self.stopped())
+    }
+
+    fn stopped(&self) -> ShardError {
+        ShardError::Unavailable { shard: self.name.clone(), detail: "it is stopping".into() }
+    }
+}
