@@ -36,7 +36,7 @@ clean: ## remove what was built here (not the cluster's cache)
 	cargo clean
 
 ## --- tests
-.PHONY: test lint unit fuzz model sim crash schema clients chart-test e2e
+.PHONY: test lint unit fuzz model sim crash chaos schema clients chart-test e2e
 test: ## run every test there is; say what this machine cannot run (CI=true: fail then)
 	@e2e/suite.sh lint unit fuzz crash schema clients chart e2e
 
@@ -58,6 +58,12 @@ sim: ## replicas, their disks and network, the register and clients from one see
 
 crash: ## kill -9 loop on `shoal serve` under writes
 	@e2e/suite.sh crash
+
+chaos: ## replicas as real processes that are killed, paused, cut off and out of disk, and a history that is checked: ROUNDS (50), SEED; WIPES=1 wipes disks too
+	@mkdir -p target/test-logs
+	@code=0; SHOAL_CHAOS_ROUNDS=$(or $(ROUNDS),50) SHOAL_CHAOS_SEED=$(SEED) SHOAL_CHAOS_WIPES=$(WIPES) \
+	  cargo test --locked -p shoal-node --test chaos -- --nocapture three_replicas 2>&1 | tee target/test-logs/chaos.log || code=$$?; \
+	  grep '^chaos: rounds' target/test-logs/chaos.log | tail -1; exit $$code
 
 schema: ## CRDs and the operator on an API server alone
 	@e2e/suite.sh schema

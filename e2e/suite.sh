@@ -65,7 +65,7 @@ check_scripts() {
 
 lint() {
   step lint fmt cargo fmt --all --check
-  step lint clippy cargo clippy --workspace --all-targets --test kube_topology --locked -- -D warnings
+  step lint clippy cargo clippy --workspace --all-targets --test kube_topology --test kube_register --locked -- -D warnings
   step lint licences e2e/licences.py
   if ! command -v shellcheck >/dev/null && root_on_linux && command -v apt-get >/dev/null; then
     { apt-get update && apt-get install -y --no-install-recommends shellcheck; } >/dev/null 2>&1 < /dev/null
@@ -145,6 +145,7 @@ schema() {
   done
   step schema api-server cargo test --locked --no-fail-fast -p shoal-e2e --lib "${tests[@]}"
   step schema topology cargo test --locked --no-fail-fast -p shoal-node --test kube_topology
+  step schema register cargo test --locked --no-fail-fast -p shoal-node --test kube_register
 }
 
 clients() {

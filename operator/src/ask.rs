@@ -12,12 +12,12 @@ use kube::{Api, Client, ResourceExt};
 use shoal_crds::{Shard, labels};
 use shoal_proto::auth::Token;
 use shoal_proto::pb::shard_service_client::ShardServiceClient;
-use shoal_proto::pb::{InfoRequest, Target};
+use shoal_proto::pb::{Consistency, InfoRequest, Target};
 use shoal_proto::version::{self, Stamped};
 use tonic::transport::Endpoint;
 
-use crate::collection::build::ONLY_REPLICA;
 use crate::collection::pods;
+use crate::collection::replicas::{Register, Replicas};
 use crate::context::Context;
 use crate::kubernetes::stores::find;
 use crate::kubernetes::triggers::Touch;
@@ -91,18 +91,25 @@ async fn round(context: &Context, client: &Client, tokens: &mut Tokens) {
     }
 }
 
-/// What to ask a shard, if its pod serves.
+/// What to ask a shard, if a pod of it serves.
 fn question(context: &Context, shard: &Shard) -> Option<Question> {
     let (namespace, name) = (shard.namespace()?, shard.name_any());
     let collection = find(&context.stores.collections, &namespace, &shard.spec.collection)?;
-    let pod_name = pods::pod_name(&labels::replica_name(&name, ONLY_REPLICA));
-    let pod =
-        find(&context.stores.pods, &namespace, &pod_name).filter(|pod| pods::is_ready(pod))?;
+    // The primary, which knows best, or else whoever serves.
+    let mut replicas = Register::of(Some(shard)).rolling_order(&Replicas::of(shard).numbers);
+    replicas.reverse();
+    let pod = |number: u32| {
+        let pod_name = pods::pod_name(&labels::replica_name(&name, number));
+        find(&context.stores.pods, &namespace, &pod_name).filter(|pod| pods::is_ready(pod))
+    };
+    let pod = replicas.into_iter().find_map(pod)?;
     let target = Target {
         version: version::HERE.newest,
         collection: collection.client_name().to_owned(),
         shard: name.clone(),
         r#gen: u64::try_from(shard.spec.placement.generation).unwrap_or_default(),
+        consistency: Consistency::Any.into(),
+        min_seq: 0,
     };
     let address = address(&pod)?;
     Some(Question {

@@ -52,6 +52,14 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// An object of ours, which never changes, was changed, and it is not ours to change it back.
+    #[error("{kind} {name} is not as Shoal made it: delete it, and Shoal will make it anew")]
+    Changed {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
     /// The API server did not answer, or is in trouble: try again later.
     #[error("the API server did not do it ({action}): {message}")]
     Unavailable {
@@ -95,7 +103,9 @@ impl Error {
     pub fn problem(&self) -> Option<Problem> {
         match self {
             Error::Refused { .. } => Some(Problem::new(reason::APPLY_FAILED, self.to_string())),
-            Error::Foreign { .. } => Some(Problem::new(reason::OBJECT_CONFLICT, self.to_string())),
+            Error::Foreign { .. } | Error::Changed { .. } => {
+                Some(Problem::new(reason::OBJECT_CONFLICT, self.to_string()))
+            }
             Error::Stuck(problem) => Some(problem.clone()),
             Error::Conflict { .. } | Error::Unavailable { .. } | Error::Encode(..) => None,
         }
@@ -107,6 +117,7 @@ impl Error {
             Error::Conflict { .. } => "conflict",
             Error::Refused { .. } => "refused",
             Error::Foreign { .. } => "foreign",
+            Error::Changed { .. } => "changed",
             Error::Unavailable { .. } => "unavailable",
             Error::Stuck(_) => "stuck",
             Error::Encode(..) => "encode",

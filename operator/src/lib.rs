@@ -15,6 +15,7 @@ pub mod backoff;
 pub mod check;
 pub mod collection;
 pub mod context;
+pub mod duration;
 pub mod env;
 pub mod error;
 pub mod events;

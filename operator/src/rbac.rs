@@ -3,13 +3,13 @@
 //! Secrets: the operator may create Secrets (RBAC cannot limit creation to a name), watch two names, and read one, the
 //! token it shows shards. It can change or delete none. It reads no other Secret of the cluster.
 //!
-//! Invariant: the operator holds every right it gives routers (`vectorcollections`), or the API server would
-//! refuse their Role; it never needs `escalate` or `bind`.
+//! Invariant: the operator holds every right it gives routers (`vectorcollections`) and replicas (`shards`), or the API
+//! server would refuse their Roles; it never needs `escalate` or `bind`.
 
 use shoal_crds::labels;
 
 use crate::collection::build::pod::SERVICE_ACCOUNT as SHARD_ACCOUNT;
-use crate::namespace::build::{ROUTER_ACCOUNT, SHARDS_POLICY};
+use crate::namespace::build::{REPLICAS_POLICY, ROUTER_ACCOUNT, SHARDS_POLICY};
 
 /// A rule of a ClusterRole or Role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,25 +49,31 @@ const MAKE: &[&str] = &["list", "watch", "create"];
 /// And changing it, by those names.
 const KEEP: &[&str] = &["get", "patch", "delete"];
 
+/// The policies of a namespace.
+const POLICIES: &[&str] = &[ROUTER_ACCOUNT, SHARDS_POLICY, REPLICAS_POLICY];
+
 /// Rights in all namespaces that hold collections: a ClusterRole.
 pub const CLUSTER: &[Rule] = &[
     // Users' objects: patched for the finalizer alone. `create` and `delete` are held to be given to routers.
     rule("shoal.dev", &["vectorcollections"], OWN),
-    rule("shoal.dev", &["vectorcollections/status", "shards/status"], &["patch"]),
-    // Owners that block deletion are only accepted from who may set their finalizers. Collections own Shards, and Shards
-    // all the rest; what a StatefulSet owns is made by others.
+    rule("shoal.dev", &["vectorcollections/status"], &["patch"]),
+    // `get` and `update` are held to be given to replicas, whose register stands there.
+    rule("shoal.dev", &["shards/status"], &["get", "update", "patch"]),
+    // Owners that block deletion are only accepted from who may set their finalizers. Collections own Shards, and one or the
+    // other all the rest; what a StatefulSet owns is made by others.
     rule("shoal.dev", &["vectorcollections/finalizers", "shards/finalizers"], &["update"]),
     rule("shoal.dev", &["shards"], OWN),
     rule("apps", &["statefulsets"], OWN),
     rule("", &["services"], OWN),
     rule("policy", &["poddisruptionbudgets"], OWN),
-    // A namespace's router and what goes with it. Nobody else's Deployment, account, policy or Role can be changed.
+    // A namespace's router and what goes with it. Nobody else's Deployment, account, policy or Role can be changed: accounts
+    // and Roles of replicas, whose names follow from users', are made and never change.
     rule("apps", &["deployments"], MAKE),
     named("apps", &["deployments"], &[labels::ROUTER], KEEP),
     rule("", &["serviceaccounts"], MAKE),
     named("", &["serviceaccounts"], &[ROUTER_ACCOUNT, SHARD_ACCOUNT], KEEP),
     rule("networking.k8s.io", &["networkpolicies"], MAKE),
-    named("networking.k8s.io", &["networkpolicies"], &[ROUTER_ACCOUNT, SHARDS_POLICY], KEEP),
+    named("networking.k8s.io", &["networkpolicies"], POLICIES, KEEP),
     rule("rbac.authorization.k8s.io", &["rolebindings", "roles"], MAKE),
     named("rbac.authorization.k8s.io", &["rolebindings", "roles"], &[ROUTER_ACCOUNT], KEEP),
     // Disks are made by the StatefulSets; the operator grows and, with deletionPolicy Delete, deletes them.
@@ -94,12 +100,20 @@ pub const OWN_NAMESPACE: &[Rule] = &[
 
 #[cfg(test)]
 mod tests {
+    use shoal_crds::{Shard, ShardSpec};
+
     use super::*;
+    use crate::collection::build::rights;
+    use crate::collection::testing::collection;
+    use crate::collection::validate;
     use crate::namespace::build::role;
 
     #[test]
-    fn the_operator_holds_what_it_gives_routers() {
-        for given in role::role("ns", true).rules.expect("rules") {
+    fn the_operator_holds_what_it_gives_routers_and_replicas() {
+        let valid = validate::validate(&collection("c")).expect("valid");
+        let replicas = rights::role(&valid, &Shard::new("c-0", ShardSpec::default()));
+        let given = [role::role("ns", true), replicas].into_iter().flat_map(|role| role.rules);
+        for given in given.flatten() {
             for verb in &given.verbs {
                 let resource = given.resources.as_ref().expect("resources")[0].as_str();
                 let holds = CLUSTER.iter().any(|rule| {

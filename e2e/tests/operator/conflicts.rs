@@ -33,8 +33,10 @@ async fn more_copies_and_other_numbers_of_shards_are_refused_and_it_keeps_servin
     let Some(world) = World::new("conflict-unsupported").await else { return };
     world.serving("c", 2, json!({})).await;
     world.change::<VectorCollection>("c", json!({"spec": {"replication": {"replicas": 3}}})).await;
-    world.condition("c", "Stalled", "True", "ReplicationUnsupported").await;
+    let stalled = world.condition("c", "Stalled", "True", "ReplicationUnsupported").await;
+    assert!(stalled.message.contains("set replicas: 1"), "{}", stalled.message);
     world.condition("c", "Ready", "True", "Available").await;
+    assert!(world.api::<StatefulSet>().get_opt("c-0-r1").await.expect("asked").is_none());
     let asked = json!({"spec": {"replication": null, "sharding": {"initialShards": 5}}});
     world.change::<VectorCollection>("c", asked).await;
     let stalled = world.condition("c", "Stalled", "True", "ReshardingUnsupported").await;
@@ -46,10 +48,6 @@ async fn more_copies_and_other_numbers_of_shards_are_refused_and_it_keeps_servin
         .change::<VectorCollection>("c", json!({"spec": {"sharding": {"initialShards": 2}}}))
         .await;
     world.until("c", "is no longer stalled", |c| !has(c, "Stalled")).await;
-
-    world.collection("new", json!({"replication": {"replicas": 3}})).await;
-    world.condition("new", "Ready", "False", "ReplicationUnsupported").await;
-    assert!(world.api::<Shard>().get_opt("new-0").await.expect("asked").is_none());
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn a_namespace_gets_a_router_with_least_rights_and_keys() {
     let role: Role = world.exists("shoal-router").await;
     let resources: Vec<_> =
         role.rules.into_iter().flatten().flat_map(|r| r.resources.unwrap_or_default()).collect();
-    assert_eq!(resources, ["vectorcollections"]);
+    assert_eq!(resources, ["vectorcollections", "shards"]);
     for (secret, key) in [("shoal-api-key", "api-key"), ("shoal-internal", "token")] {
         let secret: Secret = world.exists(secret).await;
         assert_eq!(secret.data.expect("data")[key].0.len(), 64);

@@ -12,6 +12,7 @@ mod disks;
 mod leader;
 mod lifecycle;
 mod repair;
+mod replicas;
 mod rights;
 mod rolling;
 mod sizes;

@@ -113,6 +113,7 @@ async fn write(token: &str, count: u64) {
         collection: "my shard".into(),
         shard: "c-0".into(),
         r#gen: 1,
+        ..Target::default()
     };
     let request = WriteRequest {
         target: Some(target),

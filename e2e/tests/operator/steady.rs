@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Client;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use shoal_crds::Shard;
 use shoal_e2e::apiserver::ApiServer;
 
 use crate::world::{Operator, World, eventually, prepare};
@@ -58,8 +59,9 @@ async fn nothing_is_written_while_nothing_changes_nor_when_children_report() {
             "priorityClassName": "", "tolerations": [{"key": "", "operator": "Exists", "value": "", "effect": ""}]},
         "storage": {"size": "1024Mi"}, "router": {"resources": {"requests": {"cpu": "1000m"}}}});
     world.serving("c", 2, odd).await;
-    world.collection("stuck", json!({"replication": {"replicas": 3}})).await;
-    world.condition("stuck", "Stalled", "True", "ReplicationUnsupported").await;
+    world.serving("three", 1, json!({"replication": {"replicas": 3}})).await;
+    world.collection("stuck", json!({"name": "c"})).await;
+    world.condition("stuck", "Stalled", "True", "NameConflict").await;
     // What was still on its way has arrived when two looks agree.
     eventually("the operator is at rest", || async {
         let before = writes(&world.client).await;
@@ -85,9 +87,16 @@ async fn nothing_is_written_while_nothing_changes_nor_when_children_report() {
         .patch_status("c-0-r0", &PatchParams::default(), &patch)
         .await
         .expect("a status");
+    // What replicas agree on is theirs.
+    let register = json!({"epoch": "1", "nonce": "00000000000000aa", "phase": "Electing",
+        "members": {"generation": "1", "voters": ["00000000-0000-0000-0000-000000000001"], "writeQuorum": 1}});
+    let patch = Patch::Merge(json!({"status": {"register": register}}));
+    let shards = world.api::<Shard>();
+    shards.patch_status("c-0", &PatchParams::default(), &patch).await.expect("a register");
     tokio::time::sleep(QUIET / 3).await;
     let mut expected = before.clone();
     *expected.entry("PATCH statefulsets status".into()).or_default() += 1;
+    *expected.entry("PATCH shards status".into()).or_default() += 1;
     assert_eq!(writes(&world.client).await, expected);
 
     // A new operator finds everything as it should be.

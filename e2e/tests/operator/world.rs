@@ -292,9 +292,12 @@ impl World {
     pub(crate) async fn serving(&self, name: &str, shards: u32, more: Value) -> VectorCollection {
         let mut more = more;
         more["sharding"] = json!({"initialShards": shards});
+        let replicas = more["replication"]["replicas"].as_u64().unwrap_or(1);
         self.collection(name, more).await;
         for shard in 0..shards {
-            self.start_pod(&format!("{name}-{shard}-r0")).await;
+            for replica in 0..replicas {
+                self.start_pod(&format!("{name}-{shard}-r{replica}")).await;
+            }
         }
         self.start_router().await;
         self.condition(name, "Ready", "True", "Available").await;

@@ -138,6 +138,36 @@ async fn a_spec_that_cannot_work_is_refused_when_it_is_created() {
             &["spec.replication.replicas"],
         ),
         (
+            "an unknown kind of acks",
+            least_and(json!({"replication": {"acks": "All"}})),
+            &["spec.replication.acks", "\"Quorum\""],
+        ),
+        (
+            "a budget without a unit",
+            least_and(json!({"failover": {"budget": "5"}})),
+            &["spec.failover.budget", "should match"],
+        ),
+        (
+            "a budget that slow disks cannot keep",
+            least_and(json!({"failover": {"budget": "2999ms"}})),
+            &["spec.failover.budget", "from 3s to 10m"],
+        ),
+        (
+            "a budget nobody waits for",
+            least_and(json!({"failover": {"budget": "11m"}})),
+            &["spec.failover.budget", "from 3s to 10m"],
+        ),
+        (
+            "a grace shorter than a restart",
+            least_and(json!({"failover": {"nodeLossGrace": "59s"}})),
+            &["spec.failover.nodeLossGrace", "from 1m to 24h"],
+        ),
+        (
+            "a grace that never ends",
+            least_and(json!({"failover": {"nodeLossGrace": "25h"}})),
+            &["spec.failover.nodeLossGrace", "from 1m to 24h"],
+        ),
+        (
             "0 shards",
             least_and(json!({"sharding": {"initialShards": 0}})),
             &["spec.sharding.initialShards"],
@@ -275,5 +305,21 @@ async fn a_shard_stays_with_its_collection_and_its_slots_are_ranges() {
             place.create_shard("two", spec("a", slots)).await,
             &["spec.placement.slots"],
         );
+    }
+}
+
+#[tokio::test]
+async fn replicas_of_a_shard_have_names_of_their_own() {
+    let Some(place) = Place::of("replica-names").await else { return };
+    let spec = |names: &[&str]| {
+        json!({"collection": "a", "placement": {"gen": 1, "slots": "0"}, "replicas": 3, "image": "i",
+            "replicaNames": names, "nextReplica": 9})
+    };
+    place.create_shard("one", spec(&["r0", "r3", "r8"])).await.expect("accepted");
+    let answer = place.create_shard("two", spec(&["r0", "r1", "r0"])).await;
+    assert_says("twice", answer, &["spec.replicaNames", "two replicas have one name"]);
+    for name in ["r01", "0", "r", "s1", "r1234567"] {
+        let answer = place.create_shard("two", spec(&[name])).await;
+        assert_says(name, answer, &["spec.replicaNames[0]"]);
     }
 }

@@ -37,7 +37,7 @@ async fn kubectl_get_shows_what_a_person_asks_first() {
         .patch_status("one", &params, &Patch::Merge(&status))
         .await
         .expect("writes status");
-    let status = json!({"status": {"conditions": conditions, "points": 600, "pod": "one-0-r0-0", "node": "node1"}});
+    let status = json!({"status": {"conditions": conditions, "points": 600, "readyReplicas": 0, "pod": "one-0-r0-0", "node": "node1"}});
     place
         .shards()
         .patch_status("one-0", &params, &Patch::Merge(&status))
@@ -57,8 +57,10 @@ async fn kubectl_get_shows_what_a_person_asks_first() {
     assert_eq!(row[7..], ["0 of 2", "http://shoal"]);
     let text = get("shards");
     let (head, row) = table(&text);
-    assert_eq!(head, ["NAME", "COLLECTION", "READY", "POD", "NODE", "POINTS", "AGE", "REASON"]);
-    assert_eq!(row[..6], ["one-0", "one", "False", "one-0-r0-0", "node1", "600"]);
+    let wide = ["AGE", "REASON", "EPOCH", "MESSAGE"];
+    let first = ["NAME", "COLLECTION", "READY", "REPLICAS", "SERVING", "POD", "NODE", "POINTS"];
+    assert_eq!(head, [&first[..], &wide].concat());
+    assert_eq!(row[..8], ["one-0", "one", "False", "1", "0", "one-0-r0-0", "node1", "600"]);
     let text = get("shoal");
     assert!(
         text.contains("vectorcollection.shoal.dev/one") && text.contains("shard.shoal.dev/one-0"),

@@ -8,43 +8,59 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::PropagationPolicy;
 use shoal_crds::collection::ShardSlots;
-use shoal_crds::{Shard, VectorCollection, labels};
+use shoal_crds::{Shard, ShardStatus, VectorCollection, labels};
 
-use super::build::{self, ONLY_REPLICA};
-use super::claims;
+use super::build;
+use super::leaving;
 use super::observe::Seen;
 use super::plan::Run;
 use super::pods::{self, Replica, pod_name};
+use super::replicas::{Register, Replicas};
 use super::report::report;
+use super::set;
 use super::status::{Report, shard_status};
 use super::validate::Valid;
 use crate::context::Context;
 use crate::env;
 use crate::error::{Error, Problem};
 use crate::kubernetes::meta;
-use crate::kubernetes::writer::Ensured;
 
 /// What became of the parts.
 #[derive(Default)]
-struct Progress {
-    problem: Option<Problem>,
-    working: Option<String>,
+pub(super) struct Progress {
+    pub(super) problem: Option<Problem>,
+    pub(super) working: Option<String>,
     shards: Vec<Arc<Shard>>,
-    sets: Vec<(Arc<StatefulSet>, Option<Arc<Pod>>)>,
+    sets: Vec<Placed>,
+    /// Sets there are to be.
+    expected: usize,
+}
+
+/// A set that is there.
+struct Placed {
+    set: Arc<StatefulSet>,
+    pod: Option<Arc<Pod>>,
+    /// Whether nobody is known to lead its shard, although replicas are to agree who does.
+    in_election: bool,
 }
 
 impl Progress {
     /// Every replica whose set is there.
     fn replicas(&self) -> Vec<Replica<'_>> {
-        self.sets.iter().map(|(set, pod)| Replica { set, pod: pod.as_deref() }).collect()
+        let sets = self.sets.iter();
+        sets.map(|placed| Replica {
+            set: &placed.set,
+            pod: placed.pod.as_deref(),
+            in_election: placed.in_election,
+        })
+        .collect()
     }
 
-    /// Names of the Shards whose pod is not what the user asks.
+    /// Names of the Shards of which a pod is not what the user asks.
     fn outdated_shards(&self) -> Vec<String> {
         let outdated = |replica: &Replica<'_>| {
             let shard = meta::label(replica.set, labels::SHARD)?;
@@ -54,7 +70,7 @@ impl Progress {
     }
 
     /// Notes what only a person can mend, and passes on what ends the attempt.
-    fn note<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, Error> {
+    pub(super) fn note<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, Error> {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(error) => match error.problem() {
@@ -84,13 +100,16 @@ pub async fn apply(
         let applied = apply_shard(context, collection, valid, run, part, seen, &mut progress).await;
         progress.note(applied)?;
     }
-    // A shard whose set is missing is away: nothing else is taken down meanwhile.
-    if progress.sets.len() == run.routing.table.len() {
+    // A replica whose set is missing is away: nothing else is taken down meanwhile.
+    if progress.sets.len() == progress.expected {
         roll(context, collection, &mut progress).await?;
     }
     let outdated = progress.outdated_shards();
     let problem = run.problem.clone().or(progress.problem);
-    let mut report = report(context, collection, seen, problem, progress.working);
+    let written = progress.shards.iter().map(|shard| (shard.name_any(), Arc::clone(shard)));
+    let mut now = seen.clone();
+    now.shards.extend(written);
+    let mut report = report(context, collection, &now, problem, progress.working);
     report.image = Some(run.image.clone());
     for view in &mut report.shards {
         view.outdated = outdated.contains(&view.name);
@@ -101,7 +120,7 @@ pub async fn apply(
     Ok(report)
 }
 
-/// A Shard, its disk, its set, its budget.
+/// A Shard, its replicas' rights, their disks and sets, its budget; and what is left of replicas that are asked for no more.
 async fn apply_shard(
     context: &Context,
     collection: &VectorCollection,
@@ -112,119 +131,66 @@ async fn apply_shard(
     progress: &mut Progress,
 ) -> Result<(), Error> {
     let generation = run.routing.generation;
-    let shard = build::shard::build(collection, valid, part, generation, &run.image);
-    let ensured = context.writer.ensure(&shard, seen.shards.get(&part.shard).cloned()).await?;
+    let planned = run.replicas.get(&part.shard).cloned().unwrap_or_default();
+    progress.expected += planned.numbers.len();
+    let shard = build::shard::build(collection, valid, part, generation, &run.image, &planned);
+    let existing = seen.shards.get(&part.shard).cloned();
+    if existing.is_none() {
+        refuse_unseen(context, &shard).await?;
+    }
+    let ensured = context.writer.ensure_as_seen(&shard, existing).await?;
     // One that is on its way out comes back once it is gone.
     let Some(shard) = ensured.object() else { return Ok(()) };
     progress.shards.push(Arc::clone(&shard));
 
-    let set_name = labels::replica_name(&part.shard, ONLY_REPLICA);
-    let disk = disk(context, valid, seen.claims.get(&claims::claim_name(&set_name))).await;
-    let set = match progress.note(disk)? {
-        Some(disk) => {
-            progress.problem = progress.problem.take().or(disk.problem);
-            let valid = Valid { storage_size: disk.size, ..valid.clone() };
-            let mut set = build::stateful_set::build(&valid, part, generation, &shard);
-            set_pull_policy(context, &mut set);
-            progress_of_set(context, &valid, set, seen, progress).await?
-        }
-        // A disk that is not ours: the set stays as it is, also where there is none.
-        None => seen.stateful_sets.get(&set_name).cloned(),
-    };
-    if let Some(set) = set {
-        progress.sets.push((set, seen.pods.get(&pod_name(&set_name)).cloned()));
+    // As written: one that a person had us leave alone may have others than planned.
+    let replicas = Replicas::of(&shard);
+    let register = Register::of(Some(&shard));
+    if replicas.is_replicated() {
+        let rights = set::ensure_rights(context, valid, &shard, seen).await;
+        progress.note(rights)?;
     }
-    let budget = build::budget::build(valid, &shard);
+    let mut pods = 0;
+    for number in register.rolling_order(&replicas.numbers) {
+        let replica = build::Replica { number, replicated: replicas.is_replicated() };
+        let wanted =
+            |valid: &Valid| build::stateful_set::build(valid, part, generation, &shard, replica);
+        let applied = set::apply(context, valid, wanted, seen, progress).await;
+        pods += 1;
+        if let Some(set) = progress.note(applied)?.flatten() {
+            progress.place(set, seen, &register);
+        }
+    }
+    if replicas.is_replicated() {
+        let left = leaving::take_down(context, valid, &shard, &replicas, seen, progress).await;
+        for set in progress.note(left)?.unwrap_or_default() {
+            pods += 1;
+            progress.expected += 1;
+            progress.place(set, seen, &register);
+        }
+    }
+    let budget = build::budget::build(valid, &shard, pods);
     context.writer.ensure(&budget, seen.budgets.get(&part.shard).cloned()).await.map(|_| ())
 }
 
-/// Applies a set. One whose disk grew is made anew, its pod orphaned: the pod runs on and is adopted.
-async fn progress_of_set(
-    context: &Context,
-    valid: &Valid,
-    wanted: StatefulSet,
-    seen: &Seen,
-    progress: &mut Progress,
-) -> Result<Option<Arc<StatefulSet>>, Error> {
-    let name = wanted.name_any();
-    let existing = seen.stateful_sets.get(&name).cloned();
-    if let Some(existing) = &existing
-        && existing.metadata.deletion_timestamp.is_none()
-        && !meta::is_paused(&existing.metadata)
-        && build::stateful_set::must_be_recreated(&wanted, existing)
-    {
-        tracing::info!(set = name, "making the set anew, its pod runs on");
-        context.writer.delete(existing.as_ref(), PropagationPolicy::Orphan).await?;
-        progress.working = Some(format!("StatefulSet {name} is made anew; its pod runs on"));
-        return Ok(None);
-    }
-    if existing.is_none() {
-        refuse_foreign_disk(context, valid, &wanted, seen).await?;
-    }
-    match context.writer.ensure(&wanted, existing).await? {
-        Ensured::Going => {
-            progress.working = Some(format!("StatefulSet {name} is being deleted and comes back"));
-            Ok(None)
-        }
-        ensured => Ok(ensured.object()),
-    }
-}
-
-/// A new set would mount whatever claim has its name: looks live at one that is not known to be ours.
-async fn refuse_foreign_disk(
-    context: &Context,
-    valid: &Valid,
-    set: &StatefulSet,
-    seen: &Seen,
-) -> Result<(), Error> {
-    let name = claims::claim_name(&set.name_any());
-    if let Some(claim) = seen.claims.get(&name) {
-        return claims::check(valid, claim).map_err(Error::Stuck);
-    }
-    let mut like = PersistentVolumeClaim::default();
-    like.metadata.name = Some(name);
-    like.metadata.namespace = Some(valid.namespace.clone());
-    match context.writer.read_live(&like).await? {
-        Some(claim) => claims::check(valid, &claim).map_err(Error::Stuck),
+/// Which replicas a shard has follows from the Shard: one that no store tells of yet must not be written over by what was
+/// planned without it.
+async fn refuse_unseen(context: &Context, wanted: &Shard) -> Result<(), Error> {
+    let live = context.writer.read_live(wanted).await?;
+    let is_other = |live: &Shard| {
+        let stays = live.metadata.deletion_timestamp.is_none() && meta::is_ours(&live.metadata);
+        stays && Replicas::of(live) != Replicas::of(wanted)
+    };
+    match live.filter(is_other) {
+        Some(live) => Err(Error::Conflict { kind: "Shard".to_owned(), name: live.name_any() }),
         None => Ok(()),
     }
 }
 
-/// A disk once it was seen to.
-struct Disk {
-    /// What its set is built with: what the spec asks, or what the disk has where that cannot be had.
-    size: Quantity,
-    /// Why it is not what the spec asks.
-    problem: Option<Problem>,
-}
-
-/// Grows a disk to what the spec asks. One that cannot is told and otherwise goes on as it is: its set is looked after all
-/// the same.
-async fn disk(
-    context: &Context,
-    valid: &Valid,
-    claim: Option<&Arc<PersistentVolumeClaim>>,
-) -> Result<Disk, Error> {
-    let as_asked = || Disk { size: valid.storage_size.clone(), problem: None };
-    let Some(claim) = claim.filter(|claim| claim.metadata.deletion_timestamp.is_none()) else {
-        return Ok(as_asked());
-    };
-    claims::check(valid, claim).map_err(Error::Stuck)?;
-    let as_it_is = |problem| {
-        let size = claims::size(claim).unwrap_or(&valid.storage_size).clone();
-        Disk { size, problem: Some(problem) }
-    };
-    let patch = match claims::growth(valid, claim) {
-        Ok(Some(patch)) => patch,
-        Ok(None) => return Ok(as_asked()),
-        Err(problem) => return Ok(as_it_is(problem)),
-    };
-    match context.writer.merge(claim.as_ref(), patch).await {
-        Ok(_) => Ok(as_asked()),
-        Err(Error::Refused { message, .. }) => {
-            Ok(as_it_is(claims::refused_growth(valid, claim, &message)))
-        }
-        Err(error) => Err(error),
+impl Progress {
+    fn place(&mut self, set: Arc<StatefulSet>, seen: &Seen, register: &Register<'_>) {
+        let pod = seen.pods.get(&pod_name(&set.name_any())).cloned();
+        self.sets.push(Placed { set, pod, in_election: register.in_election() });
     }
 }
 
@@ -258,16 +224,9 @@ async fn write_shard_status(
     let name = shard.name_any();
     let Some(view) = report.shards.iter().find(|view| view.name == name) else { return Ok(()) };
     let status = shard_status(shard, view, env::now());
-    if shard.status.as_ref() == Some(&status) {
+    let before = shard.status.clone().unwrap_or_default();
+    if (ShardStatus { register: None, replicas: Vec::new(), ..before }) == status {
         return Ok(());
     }
     context.writer.write_status(shard, &status).await.map(|_| ())
-}
-
-/// How images are fetched is the operator's setting; it changes no running pod.
-fn set_pull_policy(context: &Context, set: &mut StatefulSet) {
-    let pod = set.spec.as_mut().and_then(|spec| spec.template.spec.as_mut());
-    for container in pod.into_iter().flat_map(|pod| pod.containers.iter_mut()) {
-        container.image_pull_policy = context.settings.image_pull_policy.clone();
-    }
 }

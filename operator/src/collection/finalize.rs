@@ -156,7 +156,7 @@ mod tests {
     use shoal_crds::collection::ShardSlots;
 
     use super::*;
-    use crate::collection::build::volume_claim;
+    use crate::collection::build::{Replica, volume_claim};
     use crate::collection::testing::collection;
     use crate::collection::validate::validate;
 
@@ -168,7 +168,7 @@ mod tests {
 
     fn with_disk(mut seen: Seen, of: &VectorCollection) -> Seen {
         let part = ShardSlots { shard: "c-0".into(), slots: "0-16383".into() };
-        let claim = volume_claim::build(&validate(of).expect("valid"), &part, 1);
+        let claim = volume_claim::build(&validate(of).expect("valid"), &part, 1, Replica::ONLY);
         seen.claims.insert("data-c-0-r0-0".into(), Arc::new(claim));
         seen
     }

@@ -19,17 +19,21 @@ pub mod apply;
 pub mod build;
 pub mod claims;
 pub mod finalize;
+mod leaving;
 pub mod observe;
 pub mod placement;
 pub mod plan;
 pub mod pods;
+pub mod replicas;
 pub mod report;
 pub mod resources;
 pub mod router;
+mod set;
 pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod validate;
+pub mod view;
 
 use crate::context::Context;
 use crate::env;

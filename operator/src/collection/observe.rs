@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::runtime::reflector::Store;
 use kube::{Resource, ResourceExt};
 use shoal_crds::{Shard, VectorCollection, labels};
@@ -30,6 +31,12 @@ pub struct Seen {
     pub claims: BTreeMap<String, Arc<PersistentVolumeClaim>>,
     /// Its disruption budgets, by name.
     pub budgets: BTreeMap<String, Arc<PodDisruptionBudget>>,
+    /// Its replicas' accounts, by name.
+    pub service_accounts: BTreeMap<String, Arc<ServiceAccount>>,
+    /// Their Roles, by name.
+    pub roles: BTreeMap<String, Arc<Role>>,
+    /// The bindings of those, by name.
+    pub role_bindings: BTreeMap<String, Arc<RoleBinding>>,
     /// Its headless Service.
     pub service: Option<Arc<Service>>,
     /// The namespace's router.
@@ -53,6 +60,9 @@ pub fn observe(stores: &Stores, collection: &VectorCollection) -> Seen {
         pods: of_collection(&stores.pods, &namespace, &name),
         claims: of_collection(&stores.claims, &namespace, &name),
         budgets: of_collection(&stores.budgets, &namespace, &name),
+        service_accounts: of_collection(&stores.service_accounts, &namespace, &name),
+        roles: of_collection(&stores.roles, &namespace, &name),
+        role_bindings: of_collection(&stores.role_bindings, &namespace, &name),
         service: find(&stores.services, &namespace, &labels::shards_service(&name)),
         router: find(&stores.deployments, &namespace, labels::ROUTER),
         router_service: find(&stores.services, &namespace, labels::ROUTER),

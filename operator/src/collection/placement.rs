@@ -72,6 +72,10 @@ pub fn place(collection: &VectorCollection, valid: &Valid, seen: &Seen) -> Resul
 fn parts(seen: &Seen) -> Result<BTreeMap<String, (i64, String)>, Problem> {
     let mut parts = BTreeMap::new();
     for (name, claim) in &seen.claims {
+        // Nothing rests on it, and the other replicas' disks tell the same or something newer.
+        if meta::annotation(claim.as_ref(), labels::LEFT).is_some() {
+            continue;
+        }
         let told = |key| meta::annotation(claim.as_ref(), key);
         let shard = meta::label(claim.as_ref(), labels::SHARD);
         let generation = told(labels::ROUTING_GEN).and_then(|generation| generation.parse().ok());
@@ -86,7 +90,11 @@ fn parts(seen: &Seen) -> Result<BTreeMap<String, (i64, String)>, Problem> {
             );
             return Err(Problem::new(reason::DISK_CONFLICT, message));
         };
-        parts.insert(shard.to_owned(), (generation, slots.to_owned()));
+        let part = (generation, slots.to_owned());
+        let newest = parts.entry(shard.to_owned()).or_insert_with(|| part.clone());
+        if newest.0 < part.0 {
+            *newest = part;
+        }
     }
     for (name, shard) in &seen.shards {
         let placement = &shard.spec.placement;
@@ -140,6 +148,7 @@ mod tests {
 
     use super::*;
     use crate::collection::build::shard;
+    use crate::collection::replicas::Replicas;
     use crate::collection::testing::collection;
     use crate::collection::validate::validate;
 
@@ -151,10 +160,11 @@ mod tests {
     }
 
     fn shards_of(made: &VectorCollection, valid: &Valid, routing: &Routing) -> Seen {
+        let one = Replicas { count: 1, numbers: vec![0], next: 1 };
         let built = routing
             .table
             .iter()
-            .map(|part| shard::build(made, valid, part, routing.generation, "i"));
+            .map(|part| shard::build(made, valid, part, routing.generation, "i", &one));
         let shards =
             built.map(|s| (s.metadata.name.clone().expect("named"), Arc::new(s))).collect();
         Seen { shards, ..Seen::default() }

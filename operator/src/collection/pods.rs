@@ -33,7 +33,7 @@ pub fn trouble(stateful_set: &str, pod: Option<&Pod>) -> String {
     let Some(pod) = pod else {
         // A quota or an admission rule may keep the set from making it: only the set's events say so.
         return format!(
-            "its pod does not exist yet: see kubectl describe statefulset {stateful_set}"
+            "the pod does not exist yet: see kubectl describe statefulset {stateful_set}"
         );
     };
     let name = pod.name_any();
@@ -79,9 +79,12 @@ pub struct Replica<'a> {
     pub set: &'a StatefulSet,
     /// Its pod.
     pub pod: Option<&'a Pod>,
+    /// Whether nobody is known to lead its shard, although replicas are to agree who does.
+    pub in_election: bool,
 }
 
-/// The pod to delete now so that what the user asks reaches it, if there is one and nothing is under way.
+/// The pod to delete now so that what the user asks reaches it, if there is one and nothing is under way: the first in the
+/// order given, in which a primary comes after the others of its shard.
 pub fn next_to_replace<'a>(replicas: &[Replica<'a>]) -> Option<&'a Pod> {
     let outdated = || {
         replicas.iter().filter(|replica| can_be_replaced(replica)).filter_map(|replica| replica.pod)
@@ -96,8 +99,11 @@ pub fn next_to_replace<'a>(replicas: &[Replica<'a>]) -> Option<&'a Pod> {
     if let Some(broken) = outdated().find(|pod| !is_ready(pod)) {
         return Some(broken);
     }
-    let all_serve = replicas.iter().all(|replica| replica.pod.is_some_and(is_ready));
-    outdated().next().filter(|_| all_serve)
+    let serves = |replica: &Replica<'_>| !replica.in_election && replica.pod.is_some_and(is_ready);
+    let all_serve = replicas.iter().all(serves);
+    // The order holds also while the controller of StatefulSets has seen only some of the new templates.
+    let first = replicas.iter().find(|replica| is_outdated(replica))?;
+    first.pod.filter(|_| all_serve && can_be_replaced(first))
 }
 
 /// Whether any pod waits to be replaced.
@@ -185,7 +191,10 @@ mod tests {
         let mut newer = set("same");
         newer.status.as_mut().expect("status").update_revision = Some("built-differently".into());
         let pod = pod("same", true);
-        assert!(next_to_replace(&[Replica { set: &newer, pod: Some(&pod) }]).is_none());
+        assert!(
+            next_to_replace(&[Replica { set: &newer, pod: Some(&pod), in_election: false }])
+                .is_none()
+        );
     }
 
     #[test]
@@ -194,7 +203,7 @@ mod tests {
         newer.metadata.generation = Some(2);
         newer.status.as_mut().expect("status").observed_generation = Some(1);
         let pod = pod("old", true);
-        let replicas = [Replica { set: &newer, pod: Some(&pod) }];
+        let replicas = [Replica { set: &newer, pod: Some(&pod), in_election: false }];
         assert!(next_to_replace(&replicas).is_none());
         assert!(any_outdated(&replicas), "there is work left all the same");
     }
@@ -203,24 +212,41 @@ mod tests {
     fn a_pod_of_the_newest_revision_is_current_whatever_its_annotations_say() {
         let (new, mut edited) = (set("new"), pod("new", true));
         edited.metadata.annotations = None;
-        assert!(!any_outdated(&[Replica { set: &new, pod: Some(&edited) }]));
+        assert!(!any_outdated(&[Replica { set: &new, pod: Some(&edited), in_election: false }]));
     }
 
     #[test]
     fn pods_that_do_not_serve_are_replaced_even_while_others_do_not_either() {
         let (new, broken) = (set("new"), pod("old", false));
-        let replicas = [Replica { set: &new, pod: Some(&broken) }; 2];
+        let replicas = [Replica { set: &new, pod: Some(&broken), in_election: false }; 2];
         assert!(next_to_replace(&replicas).is_some());
     }
 
     #[test]
     fn nothing_is_replaced_while_a_pod_is_on_its_way() {
         let (new, old, going) = (set("new"), pod("old", true), deleted(pod("old", true)));
-        let replica = |pod| Replica { set: &new, pod };
+        let replica = |pod| Replica { set: &new, pod, in_election: false };
         assert!(next_to_replace(&[replica(Some(&old)), replica(Some(&going))]).is_none());
         assert!(next_to_replace(&[replica(Some(&old)), replica(None)]).is_none());
         let starting = pod("new", false);
         assert!(next_to_replace(&[replica(Some(&old)), replica(Some(&starting))]).is_none());
+    }
+
+    #[test]
+    fn a_primary_waits_for_the_others_also_where_its_set_was_seen_first() {
+        let (seen, mut unseen, old) = (set("new"), set("new"), pod("old", true));
+        unseen.metadata.generation = Some(2);
+        let replica = |set| Replica { set, pod: Some(&old), in_election: false };
+        assert!(next_to_replace(&[replica(&unseen), replica(&seen)]).is_none());
+        assert!(next_to_replace(&[replica(&seen), replica(&unseen)]).is_some());
+    }
+
+    #[test]
+    fn a_pod_that_serves_is_left_alone_while_a_primary_is_elected() {
+        let (new, old) = (set("new"), pod("old", true));
+        let led = Replica { set: &new, pod: Some(&old), in_election: false };
+        assert!(next_to_replace(&[led]).is_some());
+        assert!(next_to_replace(&[led, Replica { in_election: true, ..led }]).is_none());
     }
 
     proptest! {
@@ -234,7 +260,7 @@ mod tests {
                 let pod = pod(if current { "new" } else { "old" }, ready);
                 if going { deleted(pod) } else { pod }
             }).collect();
-            let replicas: Vec<_> = pods.iter().map(|pod| Replica { set: &new, pod: Some(pod) }).collect();
+            let replicas: Vec<_> = pods.iter().map(|pod| Replica { set: &new, pod: Some(pod), in_election: false }).collect();
             if let Some(chosen) = next_to_replace(&replicas) {
                 prop_assert_eq!(meta::annotation(chosen, labels::POD_INPUTS), Some("old"));
                 prop_assert!(states.iter().all(|(_, _, going)| !going));
@@ -252,13 +278,13 @@ mod tests {
                 pod.metadata.name = Some(index.to_string());
             }
             for _ in 0..ready.len() {
-                let replicas: Vec<_> = pods.iter().map(|pod| Replica { set: &new, pod: Some(pod) }).collect();
+                let replicas: Vec<_> = pods.iter().map(|pod| Replica { set: &new, pod: Some(pod), in_election: false }).collect();
                 let chosen = next_to_replace(&replicas).map(|pod| pod.name_any());
                 let Some(at) = chosen.and_then(|name| name.parse::<usize>().ok()) else { break };
                 pods[at] = pod("new", true);
                 pods[at].metadata.name = Some(at.to_string());
             }
-            let replicas: Vec<_> = pods.iter().map(|pod| Replica { set: &new, pod: Some(pod) }).collect();
+            let replicas: Vec<_> = pods.iter().map(|pod| Replica { set: &new, pod: Some(pod), in_election: false }).collect();
             prop_assert!(!any_outdated(&replicas));
         }
     }

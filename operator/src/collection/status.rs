@@ -7,7 +7,6 @@
 //!
 //! Invariant: the same world gives the same status, to the letter; times change only where a condition does.
 
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -15,11 +14,9 @@ use shoal_crds::collection::{Routing, ShardCounts, VectorCollectionStatus};
 use shoal_crds::conditions::{self, reason};
 use shoal_crds::{Shard, ShardStatus, VectorCollection, labels};
 
-use super::build::ONLY_REPLICA;
-use super::pods;
 use super::router::RouterState;
+use super::view::ShardView;
 use crate::error::Problem;
-use crate::samples::Sample;
 
 /// What a reconcile found and did.
 #[derive(Clone, Debug, Default)]
@@ -36,29 +33,6 @@ pub struct Report {
     pub shards: Vec<ShardView>,
     /// How the namespace's router is.
     pub router: RouterState,
-}
-
-/// A shard as it is.
-#[derive(Clone, Debug, Default)]
-pub struct ShardView {
-    /// Its name.
-    pub name: String,
-    /// Its pod.
-    pub pod: Option<std::sync::Arc<Pod>>,
-    /// Whether its pod is still to be replaced by one as the user asks.
-    pub outdated: bool,
-    /// What it last said about itself.
-    pub sample: Option<Sample>,
-}
-
-impl ShardView {
-    fn is_ready(&self) -> bool {
-        self.pod.as_deref().is_some_and(pods::is_ready)
-    }
-
-    fn trouble(&self) -> String {
-        pods::trouble(&labels::replica_name(&self.name, ONLY_REPLICA), self.pod.as_deref())
-    }
 }
 
 /// A condition before it has a time.
@@ -132,29 +106,37 @@ pub fn deleting_status(
     VectorCollectionStatus { conditions, observed_generation: generation, ..before }
 }
 
-/// The status of a Shard.
+/// The status of a Shard, as far as it is the operator's: applied, it leaves what replicas say as it is.
 pub fn shard_status(shard: &Shard, view: &ShardView, now: Timestamp) -> ShardStatus {
     let before = shard.status.clone().unwrap_or_default();
     let mut drafts = Vec::new();
-    if view.is_ready() {
-        drafts.push(available("its pod serves"));
+    if !view.is_ready() {
+        drafts.extend(unavailable(&before.conditions, view.trouble()));
+    } else if !view.is_whole() {
+        let (reason, message) = (reason::REPLICAS_UNAVAILABLE, view.trouble());
+        drafts.push(available(&message));
+        drafts.push(Draft { type_: conditions::RECONCILING, status: true, reason, message });
+    } else {
+        drafts.push(available(&view.praise()));
         drafts.extend(view.outdated.then(|| Draft {
             type_: conditions::RECONCILING,
             status: true,
             reason: reason::SHARDS_STARTING,
-            message: "its pod is to be replaced, so that changes reach it".to_owned(),
+            message: "pods are to be replaced, so that changes reach them".to_owned(),
         }));
-    } else {
-        drafts.extend(unavailable(&before.conditions, view.trouble()));
     }
-    let pod = view.pod.as_deref();
+    let pod = view.serving_pod();
     ShardStatus {
         observed_generation: shard.metadata.generation,
         conditions: with_times(drafts, &before.conditions, shard.metadata.generation, now),
+        ready_replicas: Some(as_i32(view.ready())),
         pod: pod.map(ResourceExt::name_any),
         node: pod.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.node_name.clone()),
         points: view.sample.map(|sample| sample.points).or(before.points),
         disk_bytes: view.sample.map(|sample| sample.disk_bytes).or(before.disk_bytes),
+        // The replicas'.
+        register: None,
+        replicas: Vec::new(),
     }
 }
 
@@ -203,6 +185,10 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
             format!("all {total} shards serve")
         };
         drafts.push(available(&shards));
+        if let Some(shard) = report.shards.iter().find(|shard| !shard.is_whole()) {
+            let message = format!("{}: {}", shard.name, shard.trouble());
+            working.get_or_insert((reason::REPLICAS_UNAVAILABLE, message));
+        }
         if let RouterState::Changing(what) = &report.router {
             working.get_or_insert_with(|| (reason::ROUTER_STARTING, what.clone()));
         }

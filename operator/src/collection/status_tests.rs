@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use proptest::prelude::*;
 use shoal_crds::collection::ShardSlots;
 
 use super::*;
 use crate::collection::testing::collection;
+use crate::collection::view::ReplicaView;
+use crate::samples::Sample;
 
 fn by_type(conditions: &[Condition]) -> BTreeMap<&str, &Condition> {
     conditions.iter().map(|condition| (condition.type_.as_str(), condition)).collect()
@@ -29,9 +31,9 @@ fn report(ready: &[bool]) -> Report {
     let slots = |shard: &String| ShardSlots { shard: shard.clone(), slots: String::new() };
     let view = |(name, &ready): (&String, &bool)| ShardView {
         name: name.clone(),
-        pod: Some(pod(ready)),
-        sample: None,
-        outdated: false,
+        replicas: vec![ReplicaView { number: 0, pod: Some(pod(ready)) }],
+        primary: Some(0),
+        ..ShardView::default()
     };
     Report {
         routing: Some(Routing { generation: 1, table: names.iter().map(slots).collect() }),
@@ -175,9 +177,10 @@ fn a_deletion_is_in_progress_not_stalled() {
 fn a_shards_status_names_its_pod_and_node() {
     let mut shard = Shard::new("c-0", shoal_crds::ShardSpec::default());
     shard.metadata.generation = Some(3);
-    let mut view = ShardView { name: "c-0".into(), pod: Some(pod(true)), ..ShardView::default() };
+    let mut view = report(&[true]).shards.remove(0);
     let status = shard_status(&shard, &view, at(1));
     assert_eq!((status.pod.as_deref(), status.observed_generation), (Some("c-0-r0-0"), Some(3)));
+    assert_eq!(status.ready_replicas, Some(1));
     assert_eq!(by_type(&status.conditions)["Ready"].status, "True");
     assert_eq!(status.conditions.len(), 1);
     view.outdated = true;
@@ -187,6 +190,60 @@ fn a_shards_status_names_its_pod_and_node() {
         (told["Ready"].status.as_str(), told["Reconciling"].status.as_str()),
         ("True", "True")
     );
+}
+
+/// A collection of one shard, of whose replicas these are ready.
+fn replicated(ready: &[bool], primary: Option<u32>) -> Report {
+    let mut report = report(&[true]);
+    let replica = |(&ready, number)| ReplicaView { number, pod: Some(pod(ready)) };
+    report.shards[0].replicas = ready.iter().zip(0..).map(replica).collect();
+    report.shards[0].primary = primary;
+    report
+}
+
+#[test]
+fn a_shard_of_several_replicas_serves_by_a_majority_and_says_how_many_do() {
+    let all = replicated(&[true, true, true], Some(1));
+    let whole = after(&collection("c"), &all, 1);
+    assert_eq!(summary(&whole), [entry("Ready", "True", "Available")]);
+
+    let most = replicated(&[true, true, false], Some(1));
+    let degraded = after(&whole, &most, 2);
+    let expected =
+        [entry("Ready", "True", "Available"), entry("Reconciling", "True", "ReplicasUnavailable")];
+    assert_eq!(summary(&degraded), expected);
+    let message = &condition(&degraded, "Reconciling").expect("told").message;
+    assert!(message.starts_with("c-0: 2 of 3 replicas serve; pod"), "{message}");
+    assert_eq!(after(&degraded, &most, 3).status, degraded.status);
+    let counts = degraded.status.as_ref().and_then(|status| status.shards.clone());
+    assert_eq!(
+        counts,
+        Some(ShardCounts { total: 1, ready: 1 }),
+        "shards are counted, not replicas"
+    );
+
+    let few = after(&degraded, &replicated(&[true, false, false], None), 4);
+    let message = &condition(&few, "Ready").expect("told").message;
+    assert!(message.contains("c-0: 1 of 3 replicas serve, 2 are needed; pod"), "{message}");
+    assert_eq!(condition(&few, "Ready").map(|c| c.reason.as_str()), Some("ShardsUnavailable"));
+}
+
+#[test]
+fn a_shard_of_several_replicas_names_the_primarys_pod_where_it_is_known() {
+    let shard = Shard::new("c-0", shoal_crds::ShardSpec::default());
+    let status =
+        |primary| shard_status(&shard, &replicated(&[true, true, false], primary).shards[0], at(1));
+    let known = status(Some(1));
+    assert_eq!((known.pod.as_deref(), known.ready_replicas), (Some("c-0-r0-0"), Some(2)));
+    let told = by_type(&known.conditions);
+    assert_eq!(told["Ready"].status, "True");
+    assert!(
+        told["Ready"].message.starts_with("2 of 3 replicas serve"),
+        "{}",
+        told["Ready"].message
+    );
+    assert_eq!(told["Reconciling"].reason, "ReplicasUnavailable");
+    assert_eq!(status(None).pod, None);
 }
 
 #[test]

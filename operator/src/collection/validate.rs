@@ -5,14 +5,18 @@
 //!
 //! Invariant: building from a [`Valid`] cannot fail.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Affinity, ResourceRequirements, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
-use shoal_crds::collection::{Datatype, DeletionPolicy, Distance, VectorSpec};
+use shoal_crds::collection::{Acks, Datatype, DeletionPolicy, Distance, VectorSpec};
 use shoal_crds::conditions::reason;
 use shoal_crds::{VectorCollection, defaults};
 
 use super::resources::{defaulted, resources};
+use crate::duration;
 use crate::error::Problem;
 use crate::kubernetes::in_sync;
 use crate::kubernetes::meta::Labels;
@@ -29,6 +33,10 @@ const MAX_NAME: usize = 40;
 
 /// Most router pods a collection may ask for.
 const MAX_ROUTERS: i32 = 100;
+/// Failover budgets that the data plane can keep.
+const BUDGETS: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(600);
+/// How long a node may be away.
+const GRACES: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(86_400);
 /// Requests of a shard pod that is given none.
 const SHARD_REQUESTS: &[(&str, &str)] = &[("cpu", "100m"), ("memory", "128Mi")];
 /// Requests of a router pod that is given none.
@@ -53,6 +61,12 @@ pub struct Valid {
     pub initial_shards: u32,
     /// Copies of each shard.
     pub replicas: u32,
+    /// When a write is answered.
+    pub acks: Acks,
+    /// Within what time another replica takes writes.
+    pub failover_budget: Duration,
+    /// Whether the spec says when replicas are to be moved from a lost node.
+    pub names_node_loss_grace: bool,
     /// Image the spec names.
     pub image: Option<String>,
     /// Size of each shard's disk.
@@ -144,6 +158,9 @@ pub fn validate(collection: &VectorCollection) -> Result<Valid, Problem> {
         sparse_vectors: sparse_vectors(collection)?,
         initial_shards,
         replicas,
+        acks: collection.acks(),
+        failover_budget: time("budget", collection.failover_budget(), BUDGETS, "3s to 10m")?,
+        names_node_loss_grace: names_node_loss_grace(collection)?,
         image: image(spec.image.as_deref())?,
         storage_size,
         storage_class: storage.storage_class_name,
@@ -161,6 +178,26 @@ pub fn validate(collection: &VectorCollection) -> Result<Valid, Problem> {
         },
         deletion_policy: collection.deletion_policy(),
     })
+}
+
+/// A time of `spec.failover`.
+fn time(
+    field: &str,
+    given: &str,
+    range: RangeInclusive<Duration>,
+    in_words: &str,
+) -> Result<Duration, Problem> {
+    let time = duration::parse(given).filter(|time| range.contains(time));
+    time.ok_or_else(|| {
+        let message = format!("spec.failover.{field} is `{given}`: use {in_words}, such as 5m");
+        Problem::new(reason::INVALID_SPEC, message)
+    })
+}
+
+fn names_node_loss_grace(collection: &VectorCollection) -> Result<bool, Problem> {
+    time("nodeLossGrace", collection.node_loss_grace(), GRACES, "1m to 24h")?;
+    let failover = collection.spec.failover.as_ref();
+    Ok(failover.is_some_and(|failover| failover.node_loss_grace.is_some()))
 }
 
 fn router_replicas(given: Option<u32>) -> Result<i32, Problem> {
@@ -257,122 +294,5 @@ pub fn distance_name(distance: Distance) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use shoal_crds::collection::{Router as Asked, ShardPods, Sharding, SparseVectorSpec, Storage};
-
-    use super::*;
-    use crate::collection::testing::collection;
-
-    fn message(change: impl FnOnce(&mut VectorCollection)) -> String {
-        let mut changed = collection("c");
-        change(&mut changed);
-        let problem = validate(&changed).expect_err("refused");
-        assert_eq!(problem.reason, reason::INVALID_SPEC);
-        problem.message
-    }
-
-    #[test]
-    fn only_vectors_are_needed_and_the_rest_has_defaults() {
-        let valid = validate(&collection("c")).expect("valid");
-        assert_eq!((valid.client_name.as_str(), valid.initial_shards, valid.replicas), ("c", 1, 1));
-        assert_eq!(valid.storage_size.0, "10Gi");
-        assert_eq!(valid.image, None);
-        let requests = valid.pods.resources.requests.expect("requests");
-        assert_eq!(requests.get("cpu").map(|q| q.0.as_str()), Some("100m"));
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused_naming_the_field() {
-        assert!(message(|c| c.spec.vectors.clear()).contains("spec.vectors"));
-        assert!(message(|c| c.spec.vectors[0].size = 0).contains("spec.vectors[0].size"));
-        assert!(message(|c| c.spec.vectors.push(c.spec.vectors[0].clone())).contains("twice"));
-        assert!(
-            message(|c| c.spec.vectors = vec![c.spec.vectors[0].clone(); 17]).contains("1 to 16")
-        );
-        assert!(message(|c| c.spec.name = Some("a/b".into())).contains("spec.name"));
-        let shards = Some(Sharding { initial_shards: Some(0) });
-        assert!(message(|c| c.spec.sharding = shards).contains("initialShards"));
-        let size = Some(Quantity("a lot".into()));
-        assert!(
-            message(|c| c.spec.storage = Some(Storage { size, ..Storage::default() }))
-                .contains("storage.size")
-        );
-        assert!(message(|c| c.spec.image = Some("a b".into())).contains("spec.image"));
-        assert!(message(|c| c.metadata.name = Some("x".repeat(41))).contains("metadata.name"));
-        let limits = Some([("memory".to_owned(), Quantity("much".into()))].into());
-        let resources = Some(ResourceRequirements { limits, ..ResourceRequirements::default() });
-        let router = Some(Asked { resources: resources.clone(), min_replicas: None });
-        let told = message(|c| c.spec.router = router);
-        assert!(
-            told.contains("spec.router.resources") && told.contains("amount of memory"),
-            "{told}"
-        );
-        let pods = Some(ShardPods { resources, ..ShardPods::default() });
-        assert!(message(|c| c.spec.shard_pods = pods).contains("amount of memory"));
-        let router = Some(Asked { min_replicas: Some(0), resources: None });
-        assert!(message(|c| c.spec.router = router).contains("spec.router.minReplicas"));
-    }
-
-    #[test]
-    fn an_empty_image_is_the_operators_choice() {
-        let mut given = collection("c");
-        given.spec.image = Some(String::new());
-        assert_eq!(validate(&given).expect("valid").image, None);
-    }
-
-    #[test]
-    fn an_empty_priority_class_is_none() {
-        let mut given = collection("c");
-        let priority_class_name = Some(String::new());
-        given.spec.shard_pods = Some(ShardPods { priority_class_name, ..ShardPods::default() });
-        assert_eq!(validate(&given), validate(&collection("c")));
-    }
-
-    #[test]
-    fn the_order_of_vectors_changes_neither_the_fingerprint_nor_what_is_built() {
-        let named = |name: &str| VectorSpec { name: name.into(), size: 3, ..VectorSpec::default() };
-        let mut one = collection("c");
-        one.spec.vectors = vec![named("b"), named(""), named("a")];
-        let mut other = one.clone();
-        other.spec.vectors.reverse();
-        assert_eq!(fingerprint(&one), fingerprint(&other));
-        other.spec.vectors[0].datatype = Some(Datatype::Float32);
-        assert_eq!(fingerprint(&one), fingerprint(&other), "which is the default");
-        other.spec.vectors[0].datatype = Some(Datatype::Float16);
-        assert_ne!(fingerprint(&one), fingerprint(&other));
-        other.spec.vectors[0].datatype = None;
-        let valid = validate(&one).expect("valid");
-        assert_eq!(validate(&other), Ok(valid.clone()));
-        let names: Vec<&str> = valid.vectors.iter().map(|v| v.name.as_str()).collect();
-        assert_eq!(names, ["", "a", "b"]);
-        let sparse = |names: &[&str]| {
-            let spec = |name: &&str| SparseVectorSpec { name: (*name).to_owned() };
-            let mut given = one.clone();
-            given.spec.sparse_vectors = Some(names.iter().map(spec).collect());
-            given
-        };
-        assert_eq!(fingerprint(&sparse(&["s", "t"])), fingerprint(&sparse(&["t", "s"])));
-        assert_ne!(fingerprint(&sparse(&["s"])), fingerprint(&one));
-        assert_eq!(fingerprint(&sparse(&[])), fingerprint(&one));
-        for wrong in [&["s", "s"][..], &["a"], &[""]] {
-            let problem = validate(&sparse(wrong)).expect_err("refused");
-            assert!(problem.message.contains("spec.sparseVectors"), "{}", problem.message);
-        }
-        let mut glued = one.clone();
-        glued.spec.vectors = vec![named("/3/Cosine/a"), named("b")];
-        assert_ne!(fingerprint(&glued), fingerprint(&one));
-    }
-
-    #[test]
-    fn the_fingerprint_tells_names_and_vectors_apart_and_nothing_else() {
-        let base = collection("c");
-        let mut other = base.clone();
-        other.spec.sharding = Some(Sharding { initial_shards: Some(7) });
-        assert_eq!(fingerprint(&other), fingerprint(&base));
-        other.spec.vectors[0].size += 1;
-        assert_ne!(fingerprint(&other), fingerprint(&base));
-        let mut renamed = base.clone();
-        renamed.spec.name = Some("d".into());
-        assert_ne!(fingerprint(&renamed), fingerprint(&base));
-    }
-}
+#[path = "validate_tests.rs"]
+mod tests;

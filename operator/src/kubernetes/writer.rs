@@ -102,6 +102,24 @@ impl Writer {
         wanted: &K,
         seen: Option<Arc<K>>,
     ) -> Result<Ensured<K>, Error> {
+        self.ensure_of(wanted, seen, false).await
+    }
+
+    /// The same for an object whose content follows from what was seen of it: it is not written if it changed since.
+    pub async fn ensure_as_seen<K: Object>(
+        &self,
+        wanted: &K,
+        seen: Option<Arc<K>>,
+    ) -> Result<Ensured<K>, Error> {
+        self.ensure_of(wanted, seen, true).await
+    }
+
+    async fn ensure_of<K: Object>(
+        &self,
+        wanted: &K,
+        seen: Option<Arc<K>>,
+        as_seen: bool,
+    ) -> Result<Ensured<K>, Error> {
         let kind = K::kind(&()).into_owned();
         let name = wanted.name_any();
         let hash =
@@ -128,6 +146,9 @@ impl Writer {
         }
         if let Some(uid) = seen.uid() {
             set_metadata(&mut body, "uid", Value::String(uid));
+        }
+        if let Some(version) = seen.resource_version().filter(|_| as_seen) {
+            set_metadata(&mut body, "resourceVersion", Value::String(version));
         }
         tracing::info!(kind, name, namespace = seen.namespace(), "applying");
         Ok(Ensured::Written(Arc::new(self.apply(&kind, wanted, body, hash, true).await?)))
@@ -238,6 +259,44 @@ impl Writer {
         match self.api::<K>(wanted).create(&params, wanted).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
             answer => self.count("create", &kind, &name, answer).map(|_| ()),
+        }
+    }
+
+    /// Makes an object that never changes, and that may not be changed under every name. One that is there and is another is
+    /// told, as only a person can have made it so. `seen` is the object as the watch last told; `None` where there was none.
+    pub async fn make<K: Object>(&self, wanted: &K, seen: Option<Arc<K>>) -> Result<(), Error> {
+        let (kind, name) = (K::kind(&()).into_owned(), wanted.name_any());
+        let seen = match seen {
+            Some(seen) => Some(seen),
+            None => {
+                let namespace = wanted.namespace().unwrap_or_default();
+                let labels = wanted.labels().iter().map(|(key, value)| format!("{key}={value}"));
+                let selector = labels.collect::<Vec<_>>().join(",");
+                let all = self.list_live::<K>(&namespace, &selector).await?;
+                all.into_iter().find(|one| one.name_any() == name).map(Arc::new)
+            }
+        };
+        let Some(seen) = seen else {
+            let params = PostParams {
+                field_manager: Some(labels::MANAGER.to_owned()),
+                ..PostParams::default()
+            };
+            return match self.api::<K>(wanted).create(&params, wanted).await {
+                Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                    Err(Error::Foreign { kind, name })
+                }
+                answer => self.count("create", &kind, &name, answer).map(|_| ()),
+            };
+        };
+        // One of a former owner goes with it, and then it is made anew.
+        let mut body = to_value(wanted)?;
+        if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
+            metadata.remove("ownerReferences");
+        }
+        let left_alone = meta::is_paused(seen.meta()) || seen.meta().deletion_timestamp.is_some();
+        match left_alone || in_sync::contains(&to_value(seen.as_ref())?, &body) {
+            true => Ok(()),
+            false => Err(Error::Changed { kind, name }),
         }
     }
 

@@ -11,13 +11,13 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use shoal_crds::{VectorCollection, labels};
 
-use super::build::{ROUTER_ACCOUNT, SHARDS_POLICY};
+use super::build::{REPLICAS_POLICY, ROUTER_ACCOUNT, SHARDS_POLICY};
 use crate::collection::build::pod::SERVICE_ACCOUNT as SHARD_ACCOUNT;
 use crate::kubernetes::stores::{SecretMeta, Stores, find};
 
 /// What exists of a namespace's router.
 #[derive(Clone, Debug, Default)]
-#[allow(missing_docs)] // Each is the object of the kind it is named after; pairs are of router, then shards.
+#[allow(missing_docs)] // Each is the object of the kind it is named after; lists are of router, then shards, then replicas.
 pub struct Seen {
     /// The namespace's collections, also those being deleted.
     pub collections: Vec<Arc<VectorCollection>>,
@@ -27,7 +27,7 @@ pub struct Seen {
     pub role: Option<Arc<Role>>,
     pub role_binding: Option<Arc<RoleBinding>>,
     pub service_accounts: [Option<Arc<ServiceAccount>>; 2],
-    pub network_policies: [Option<Arc<NetworkPolicy>>; 2],
+    pub network_policies: [Option<Arc<NetworkPolicy>>; 3],
     pub api_key: Option<Arc<SecretMeta>>,
     pub token: Option<Arc<SecretMeta>>,
 }
@@ -59,7 +59,7 @@ pub fn observe(stores: &Stores, namespace: &str) -> Seen {
         role_binding: find(&stores.role_bindings, namespace, ROUTER_ACCOUNT),
         service_accounts: [ROUTER_ACCOUNT, SHARD_ACCOUNT]
             .map(|name| find(&stores.service_accounts, namespace, name)),
-        network_policies: [ROUTER_ACCOUNT, SHARDS_POLICY]
+        network_policies: [ROUTER_ACCOUNT, SHARDS_POLICY, REPLICAS_POLICY]
             .map(|name| find(&stores.network_policies, namespace, name)),
         api_key: secret(&stores.api_key_secrets, namespace, labels::API_KEY_SECRET),
         token: secret(&stores.token_secrets, namespace, labels::INTERNAL_TOKEN_SECRET),

@@ -2,20 +2,32 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
-use shoal_crds::labels;
+use shoal_crds::{Shard, labels};
 
 use super::validate::Valid;
 use crate::kubernetes::meta::{self, Labels};
 
 pub mod budget;
 pub mod pod;
+pub mod rights;
 pub mod service;
 pub mod shard;
 pub mod stateful_set;
 pub mod volume_claim;
 
-/// Number of the only copy there is so far.
-pub const ONLY_REPLICA: u32 = 0;
+/// The replica that something is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Its number.
+    pub number: u32,
+    /// Whether there are others, with which it agrees through a register.
+    pub replicated: bool,
+}
+
+impl Replica {
+    /// The one replica of a shard that has no other.
+    pub const ONLY: Self = Self { number: 0, replicated: false };
+}
 
 /// Labels that select a collection's pods.
 pub fn collection_labels(valid: &Valid) -> Labels {
@@ -32,10 +44,18 @@ pub fn shard_labels(valid: &Valid, shard: &str) -> Labels {
 }
 
 /// Labels that select the pod of one replica.
-pub fn replica_labels(valid: &Valid, shard: &str) -> Labels {
+pub fn replica_labels(valid: &Valid, shard: &str, number: u32) -> Labels {
     let mut labels = shard_labels(valid, shard);
-    labels.insert(labels::REPLICA.to_owned(), ONLY_REPLICA.to_string());
+    labels.insert(labels::REPLICA.to_owned(), number.to_string());
     labels
+}
+
+/// A reference that makes what a shard consists of go with its owner. A lone shard's goes with the Shard. That of several
+/// replicas goes with the collection: the Shard holds their register, and they live through the loss of it.
+pub fn owner_of_parts(shard: &Shard) -> Option<OwnerReference> {
+    let several = shard.spec.replicas > 1;
+    let collection = shard.metadata.owner_references.iter().flatten().find(|_| several);
+    collection.cloned().or_else(|| owner(shard))
 }
 
 /// A reference that makes an object go with its owner. Empty only for an owner that was never on an API server.

@@ -3,43 +3,51 @@
 //! Invariant: it depends on what the user wrote and on the pinned image, never on the operator's version; the
 //! annotation [`POD_INPUTS`](labels::POD_INPUTS) is the hash of exactly that, and a pod is replaced only when it changed.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec, PodTemplateSpec, VolumeMount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
-use shoal_crds::collection::{Quantization, ShardSlots, VectorSpec};
+use shoal_crds::collection::{Acks, Quantization, ShardSlots, VectorSpec};
 use shoal_crds::{defaults, labels};
 
 use super::super::claims::VOLUME;
 use super::super::validate::{Valid, distance_name, own_datatype};
-use super::{collection_labels, replica_labels};
+use super::{Replica, collection_labels, replica_labels, shard_labels};
 use crate::kubernetes::in_sync;
 use crate::kubernetes::meta;
 use crate::pods;
 
 /// How long a shard may take to finish what is under way and close its files.
 const GRACE_SECONDS: i64 = 60;
-/// Who runs shard pods: an account without any rights, and without a token.
+/// Who runs the pods of shards of one copy: an account without any rights, and without a token.
 pub const SERVICE_ACCOUNT: &str = "shoal-shard";
 
-/// The pod of a shard.
-pub fn build(valid: &Valid, part: &ShardSlots, image: &str) -> PodTemplateSpec {
+/// The pod of a shard's replica. One of several talks to the others, and to the API server about their register.
+pub fn build(valid: &Valid, part: &ShardSlots, image: &str, replica: Replica) -> PodTemplateSpec {
     let (token_volume, token_mount) = pods::token();
     let pods = &valid.pods;
+    let mut own_labels = meta::with_manager(replica_labels(valid, &part.shard, replica.number));
+    let (account, apart) = if replica.replicated {
+        own_labels.insert(labels::REPLICATED.to_owned(), "true".to_owned());
+        (labels::shard_account(&part.shard), shard_labels(valid, &part.shard))
+    } else {
+        (SERVICE_ACCOUNT.to_owned(), collection_labels(valid))
+    };
+    let inputs = inputs(valid, image, replica);
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
-            labels: Some(meta::with_manager(replica_labels(valid, &part.shard))),
-            annotations: Some(meta::labels_of([(labels::POD_INPUTS, &inputs(valid, image))])),
+            labels: Some(own_labels),
+            annotations: Some(meta::labels_of([(labels::POD_INPUTS, &inputs)])),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
-            service_account_name: Some(SERVICE_ACCOUNT.into()),
-            automount_service_account_token: Some(false),
+            service_account_name: Some(account),
+            automount_service_account_token: Some(replica.replicated),
             enable_service_links: Some(false),
             security_context: Some(pods::pod_security()),
             termination_grace_period_seconds: Some(GRACE_SECONDS),
-            containers: vec![container(valid, part, image, token_mount)],
+            containers: vec![container(valid, part, image, replica, token_mount)],
             volumes: Some(vec![token_volume]),
-            topology_spread_constraints: Some(pods::spread(&collection_labels(valid))),
+            topology_spread_constraints: Some(pods::spread(&apart)),
             node_selector: pods.node_selector.clone(),
             tolerations: pods.tolerations.clone(),
             affinity: pods.affinity.clone(),
@@ -49,7 +57,13 @@ pub fn build(valid: &Valid, part: &ShardSlots, image: &str) -> PodTemplateSpec {
     }
 }
 
-fn container(valid: &Valid, part: &ShardSlots, image: &str, token_mount: VolumeMount) -> Container {
+fn container(
+    valid: &Valid,
+    part: &ShardSlots,
+    image: &str,
+    replica: Replica,
+    token_mount: VolumeMount,
+) -> Container {
     let probes = pods::probes();
     let data = VolumeMount {
         name: VOLUME.into(),
@@ -62,7 +76,7 @@ fn container(valid: &Valid, part: &ShardSlots, image: &str, token_mount: VolumeM
         // Why a disk was refused stands in the pod's status, where `kubectl describe` shows it.
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         args: Some(arguments(valid, part)),
-        env: Some(pods::environment()),
+        env: Some(environment(valid, part, replica)),
         ports: Some(vec![
             pods::port("grpc", labels::GRPC_PORT),
             pods::port("admin", labels::ADMIN_PORT),
@@ -74,6 +88,40 @@ fn container(valid: &Valid, part: &ShardSlots, image: &str, token_mount: VolumeM
         readiness_probe: Some(probes.readiness),
         volume_mounts: Some(vec![data, token_mount]),
         ..Container::default()
+    }
+}
+
+/// What a replica of several has to know besides what a lone shard does. Who the others are it reads from the Shard.
+fn environment(valid: &Valid, part: &ShardSlots, replica: Replica) -> Vec<EnvVar> {
+    let mut environment = pods::environment();
+    if replica.replicated {
+        let host = labels::replica_host(&valid.name, &part.shard, replica.number, &valid.namespace);
+        let own = [
+            ("SHOAL_REPLICA", labels::replica(replica.number)),
+            ("SHOAL_REGISTER", "shard-object".to_owned()),
+            ("SHOAL_ADVERTISE", format!("{host}:{}", labels::GRPC_PORT)),
+            ("SHOAL_FAILOVER_BUDGET", budget(valid)),
+            ("SHOAL_ACKS", acks(valid).to_owned()),
+        ];
+        environment.extend(own.map(|(name, value)| EnvVar {
+            name: name.into(),
+            value: Some(value),
+            value_from: None,
+        }));
+    }
+    environment
+}
+
+/// The failover budget as the data plane reads it, however the user wrote it.
+fn budget(valid: &Valid) -> String {
+    format!("{}ms", valid.failover_budget.as_millis())
+}
+
+/// When a write is answered, as the data plane reads it.
+fn acks(valid: &Valid) -> &'static str {
+    match valid.acks {
+        Acks::Quorum => "quorum",
+        Acks::Primary => "primary",
     }
 }
 
@@ -152,7 +200,7 @@ fn own_quantization(vector: &VectorSpec) -> Option<&'static str> {
 }
 
 /// Hash of what a user can change about a running pod.
-fn inputs(valid: &Valid, image: &str) -> String {
+fn inputs(valid: &Valid, image: &str, replica: Replica) -> String {
     let tuning: Vec<_> = valid.vectors.iter().map(|v| (v.ef_construct(), v.ef())).collect();
     let pods = &valid.pods;
     let mut inputs = json!({
@@ -169,126 +217,12 @@ fn inputs(valid: &Valid, image: &str) -> String {
     if quantization.iter().any(Option::is_some) {
         inputs["quantization"] = json!(quantization);
     }
+    if replica.replicated {
+        inputs["replication"] = json!({"acks": acks(valid), "failoverBudget": budget(valid)});
+    }
     in_sync::hash_text(&inputs.to_string())
 }
 
 #[cfg(test)]
-mod tests {
-    use shoal_crds::collection::Datatype;
-
-    use super::*;
-    use crate::collection::testing::collection;
-    use crate::collection::validate::validate;
-
-    fn valid() -> Valid {
-        validate(&collection("c")).expect("valid")
-    }
-
-    fn part() -> ShardSlots {
-        ShardSlots { shard: "c-0".into(), slots: "0-16383".into() }
-    }
-
-    fn inputs_of(template: &PodTemplateSpec) -> Option<&String> {
-        template
-            .metadata
-            .as_ref()
-            .and_then(|m| m.annotations.as_ref())
-            .and_then(|a| a.get(labels::POD_INPUTS))
-    }
-
-    #[test]
-    fn the_pod_is_restricted_and_has_no_token_of_the_api_server() {
-        let spec = build(&valid(), &part(), "i").spec.expect("spec");
-        assert_eq!(spec.automount_service_account_token, Some(false));
-        let security = spec.security_context.expect("security");
-        assert_eq!((security.run_as_non_root, security.run_as_user), (Some(true), Some(65_532)));
-        assert_eq!(security.seccomp_profile.map(|s| s.type_), Some("RuntimeDefault".into()));
-        for container in spec.containers {
-            let security = container.security_context.expect("security");
-            assert_eq!(security.allow_privilege_escalation, Some(false));
-            assert_eq!(security.read_only_root_filesystem, Some(true));
-            assert_eq!(security.capabilities.and_then(|c| c.drop), Some(vec!["ALL".to_owned()]));
-        }
-    }
-
-    #[test]
-    fn inputs_change_with_what_the_user_writes_and_not_with_the_disk() {
-        let base = build(&valid(), &part(), "i");
-        let mut grown = valid();
-        grown.storage_size.0 = "99Gi".into();
-        assert_eq!(inputs_of(&build(&grown, &part(), "i")), inputs_of(&base));
-        assert_ne!(inputs_of(&build(&valid(), &part(), "j")), inputs_of(&base));
-        let mut tuned = valid();
-        tuned.vectors[0].index =
-            Some(shoal_crds::collection::Index { ef: Some(99), ef_construct: None });
-        assert_ne!(inputs_of(&build(&tuned, &part(), "i")), inputs_of(&base));
-        let mut quantised = valid();
-        quantised.vectors[0].quantization = Some(Quantization::Bits4);
-        assert_eq!(inputs_of(&build(&quantised, &part(), "i")), inputs_of(&base), "the default");
-        quantised.vectors[0].quantization = Some(Quantization::None);
-        assert_ne!(inputs_of(&build(&quantised, &part(), "i")), inputs_of(&base));
-    }
-
-    #[test]
-    fn a_name_that_begins_with_a_dash_is_not_taken_for_a_flag() {
-        let odd = Valid { client_name: "--ef".into(), ..valid() };
-        assert!(arguments(&odd, &part()).contains(&"--collection=--ef".to_owned()));
-    }
-
-    #[test]
-    fn vectors_are_told_as_the_shard_reads_them() {
-        assert_eq!(vectors(&valid()), r#"[{"distance":"Cosine","name":"","size":4}]"#);
-    }
-
-    #[test]
-    fn sparse_vectors_are_told_where_there_are_some() {
-        let flag = "--sparse-vectors".to_owned();
-        assert!(!arguments(&valid(), &part()).contains(&flag));
-        let words = Valid { sparse_vectors: vec!["words".into()], ..valid() };
-        let told = [flag, r#"[{"name":"words"}]"#.to_owned()];
-        assert!(arguments(&words, &part()).windows(2).any(|pair| pair == told));
-    }
-
-    #[test]
-    fn a_datatype_is_told_where_it_is_not_the_default() {
-        let mut own = valid();
-        own.vectors[0].datatype = Some(Datatype::Float32);
-        assert_eq!(arguments(&own, &part()), arguments(&valid(), &part()));
-        own.vectors[0].datatype = Some(Datatype::Float16);
-        let told = r#"[{"datatype":"Float16","distance":"Cosine","name":"","size":4}]"#;
-        assert!(
-            arguments(&own, &part()).contains(&told.to_owned()),
-            "{:?}",
-            arguments(&own, &part())
-        );
-    }
-
-    #[test]
-    fn quantization_is_told_where_it_is_not_the_default() {
-        assert!(!arguments(&valid(), &part()).contains(&"--quantization".to_owned()));
-        let mut own = valid();
-        own.vectors[0].quantization = Some(Quantization::Int8);
-        let told = ["--quantization".to_owned(), "Int8".to_owned()];
-        assert!(arguments(&own, &part()).windows(2).any(|pair| pair == told));
-        own.vectors.push(VectorSpec { name: "title".into(), size: 2, ..VectorSpec::default() });
-        let told = r#"[{"ef":64,"efConstruct":100,"name":"","quantization":"Int8"},{"ef":64,"efConstruct":100,"name":"title"}]"#;
-        assert!(arguments(&own, &part()).contains(&told.to_owned()), "the other has the default");
-    }
-
-    #[test]
-    fn the_tuning_of_each_vector_is_told_where_there_are_several() {
-        assert!(!arguments(&valid(), &part()).contains(&"--tuning".to_owned()));
-        let mut several = valid();
-        several.vectors.push(VectorSpec {
-            name: "title".into(),
-            size: 2,
-            index: Some(shoal_crds::collection::Index { ef: Some(9), ef_construct: None }),
-            ..VectorSpec::default()
-        });
-        let told =
-            r#"[{"ef":64,"efConstruct":100,"name":""},{"ef":9,"efConstruct":100,"name":"title"}]"#;
-        let arguments = arguments(&several, &part());
-        let at = arguments.iter().position(|argument| argument == "--tuning").expect("told");
-        assert_eq!(arguments.get(at + 1).map(String::as_str), Some(told));
-    }
-}
+#[path = "pod_tests.rs"]
+mod tests;

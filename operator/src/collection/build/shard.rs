@@ -4,6 +4,7 @@ use shoal_crds::collection::ShardSlots;
 use shoal_crds::shard::Placement;
 use shoal_crds::{Shard, ShardSpec, VectorCollection};
 
+use super::super::replicas::Replicas;
 use super::super::validate::Valid;
 use super::{owner, shard_labels};
 use crate::kubernetes::meta;
@@ -15,6 +16,7 @@ pub fn build(
     part: &ShardSlots,
     generation: i64,
     image: &str,
+    replicas: &Replicas,
 ) -> Shard {
     let labels = meta::with_manager(shard_labels(valid, &part.shard));
     Shard {
@@ -22,7 +24,9 @@ pub fn build(
         spec: ShardSpec {
             collection: valid.name.clone(),
             placement: Placement { generation, slots: part.slots.clone() },
-            replicas: 1,
+            replicas: replicas.count,
+            replica_names: replicas.names(),
+            next_replica: Some(replicas.next),
             image: image.to_owned(),
         },
         status: None,

@@ -12,21 +12,27 @@ use shoal_crds::collection::ShardSlots;
 use shoal_crds::{Shard, labels};
 
 use super::super::validate::Valid;
-use super::{ONLY_REPLICA, owner, pod, replica_labels, volume_claim};
+use super::{Replica, owner_of_parts, pod, replica_labels, volume_claim};
 use crate::kubernetes::in_sync;
 use crate::kubernetes::meta;
 
 /// The StatefulSet of a shard's replica.
-pub fn build(valid: &Valid, part: &ShardSlots, generation: i64, shard: &Shard) -> StatefulSet {
-    let name = labels::replica_name(&part.shard, ONLY_REPLICA);
-    let selecting = replica_labels(valid, &part.shard);
+pub fn build(
+    valid: &Valid,
+    part: &ShardSlots,
+    generation: i64,
+    shard: &Shard,
+    replica: Replica,
+) -> StatefulSet {
+    let name = labels::replica_name(&part.shard, replica.number);
+    let selecting = replica_labels(valid, &part.shard, replica.number);
     let retain = || Some("Retain".to_owned());
     StatefulSet {
         metadata: meta::metadata(
             &name,
             &valid.namespace,
             meta::with_manager(selecting.clone()),
-            owner(shard),
+            owner_of_parts(shard),
         ),
         spec: Some(StatefulSetSpec {
             replicas: Some(1),
@@ -44,8 +50,10 @@ pub fn build(valid: &Valid, part: &ShardSlots, generation: i64, shard: &Shard) -
             ),
             revision_history_limit: Some(3),
             selector: meta::selector(selecting),
-            template: pod::build(valid, part, &shard.spec.image),
-            volume_claim_templates: Some(vec![volume_claim::build(valid, part, generation)]),
+            template: pod::build(valid, part, &shard.spec.image, replica),
+            volume_claim_templates: Some(vec![volume_claim::build(
+                valid, part, generation, replica,
+            )]),
             ..StatefulSetSpec::default()
         }),
         status: None,
@@ -72,17 +80,25 @@ fn fixed(set: &StatefulSet) -> Value {
 mod tests {
     use super::*;
     use crate::collection::build::shard;
+    use crate::collection::observe::Seen;
+    use crate::collection::replicas;
     use crate::collection::testing::collection;
     use crate::collection::validate::validate;
 
     fn set(change: impl FnOnce(&mut Valid)) -> StatefulSet {
+        set_of(Replica::ONLY, change)
+    }
+
+    fn set_of(replica: Replica, change: impl FnOnce(&mut Valid)) -> StatefulSet {
         let made = collection("c");
         let mut valid = validate(&made).expect("valid");
         change(&mut valid);
         let part = ShardSlots { shard: "c-0".into(), slots: "0-16383".into() };
-        let mut shard = shard::build(&made, &valid, &part, 1, "i");
+        let count = if replica.replicated { 3 } else { 1 };
+        let replicas = replicas::plan(&Seen::default(), "c-0", count);
+        let mut shard = shard::build(&made, &valid, &part, 1, "i", &replicas);
         shard.metadata.uid = Some("u".into());
-        build(&valid, &part, 1, &shard)
+        build(&valid, &part, 1, &shard, replica)
     }
 
     #[test]
@@ -102,6 +118,20 @@ mod tests {
         let selecting = spec.selector.match_labels.expect("labels");
         let template = spec.template.metadata.and_then(|m| m.labels).expect("labels");
         assert!(selecting.iter().all(|(key, value)| template.get(key) == Some(value)));
+    }
+
+    #[test]
+    fn replicas_of_a_shard_have_sets_pods_and_disks_of_their_own() {
+        let set = set_of(Replica { number: 7, replicated: true }, |_| {});
+        assert_eq!(set.metadata.name.as_deref(), Some("c-0-r7"));
+        let owner = set.metadata.owner_references.expect("owned").remove(0);
+        assert_eq!(owner.uid, "uid-of-c", "they outlive the Shard");
+        let spec = set.spec.expect("spec");
+        let selecting = spec.selector.match_labels.expect("labels");
+        assert_eq!(selecting.get(labels::REPLICA).map(String::as_str), Some("7"));
+        let claim = spec.volume_claim_templates.expect("claims").remove(0);
+        assert_eq!(meta::label(&claim, labels::REPLICA), Some("7"));
+        assert_eq!(meta::annotation(&claim, labels::REPLICATED), Some("true"));
     }
 
     #[test]

@@ -23,9 +23,11 @@ pub mod service_account;
 pub const ROUTER_ACCOUNT: &str = "shoal-router";
 /// Name of the shards' NetworkPolicy.
 pub const SHARDS_POLICY: &str = "shoal-shards";
+/// Name of the NetworkPolicy of shards' replicas.
+pub const REPLICAS_POLICY: &str = "shoal-replicas";
 
 /// Everything a namespace's router needs.
-#[allow(missing_docs)] // Each is the object of the kind it is named after; pairs are of router, then shards.
+#[allow(missing_docs)] // Each is the object of the kind it is named after; lists are of router, then shards, then replicas.
 pub struct Built {
     pub deployment: Deployment,
     pub service: Service,
@@ -33,7 +35,7 @@ pub struct Built {
     pub role: Role,
     pub role_binding: RoleBinding,
     pub service_accounts: [ServiceAccount; 2],
-    pub network_policies: [NetworkPolicy; 2],
+    pub network_policies: [NetworkPolicy; 3],
 }
 
 /// Builds everything.
@@ -52,6 +54,7 @@ pub fn build(namespace: &str, router: &Router, seen: &Seen, settings: &Settings)
         network_policies: [
             network_policy::router(namespace),
             network_policy::shards(namespace, &settings.namespace),
+            network_policy::replicas(namespace),
         ],
     }
 }

@@ -1,14 +1,14 @@
-//! Who may reach what: shards are asked by routers and the operator alone, routers by everyone, and metrics may be
-//! scraped from anywhere in the cluster.
+//! Who may reach what: shards are asked by routers and the operator alone, and where they have replicas by those; routers
+//! by everyone; and metrics may be scraped from anywhere in the cluster.
 
 use k8s_openapi::api::networking::v1::{
-    NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
-    NetworkPolicySpec,
+    NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+    NetworkPolicyPort, NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use shoal_crds::labels;
 
-use super::{ROUTER_ACCOUNT, SHARDS_POLICY, metadata};
+use super::{REPLICAS_POLICY, ROUTER_ACCOUNT, SHARDS_POLICY, metadata};
 use crate::kubernetes::meta::{self, APP_NAME, OPERATOR_APP};
 
 /// Label Kubernetes puts on each namespace.
@@ -20,7 +20,7 @@ pub fn router(namespace: &str) -> NetworkPolicy {
     policy(namespace, ROUTER_ACCOUNT, meta::ROUTER_COMPONENT, &["Ingress"], rules)
 }
 
-/// Shards answer the namespace's routers and the operator, and call nobody.
+/// Shards answer the namespace's routers and the operator, and by this policy call nobody.
 pub fn shards(namespace: &str, operator_namespace: &str) -> NetworkPolicy {
     let routers = NetworkPolicyPeer {
         pod_selector: Some(meta::selector(meta::component(meta::ROUTER_COMPONENT))),
@@ -39,6 +39,31 @@ pub fn shards(namespace: &str, operator_namespace: &str) -> NetworkPolicy {
         from(None, labels::ADMIN_PORT),
     ];
     policy(namespace, SHARDS_POLICY, meta::SHARD_COMPONENT, &["Ingress", "Egress"], rules)
+}
+
+/// Replicas answer other replicas besides, and call them, the API server and whoever tells names. Where the API server is, and
+/// on which port, is the cluster's secret: TCP is let out to anywhere. A policy of each shard's own would have to be under a
+/// name that users choose; whom replicas answer their token decides.
+pub fn replicas(namespace: &str) -> NetworkPolicy {
+    let mut selecting = meta::component(meta::SHARD_COMPONENT);
+    selecting.insert(labels::REPLICATED.to_owned(), "true".to_owned());
+    let selector = meta::selector(selecting);
+    let peers =
+        NetworkPolicyPeer { pod_selector: Some(selector.clone()), ..NetworkPolicyPeer::default() };
+    let names = NetworkPolicyPort { port: Some(IntOrString::Int(53)), ..protocol("UDP") };
+    let out = NetworkPolicyEgressRule { to: None, ports: Some(vec![protocol("TCP"), names]) };
+    let ingress = vec![from(Some(vec![peers]), labels::GRPC_PORT)];
+    let types = &["Ingress", "Egress"];
+    let mut policy = policy(namespace, REPLICAS_POLICY, meta::SHARD_COMPONENT, types, ingress);
+    if let Some(spec) = &mut policy.spec {
+        spec.pod_selector = Some(selector);
+        spec.egress = Some(vec![out]);
+    }
+    policy
+}
+
+fn protocol(name: &str) -> NetworkPolicyPort {
+    NetworkPolicyPort { protocol: Some(name.to_owned()), ..NetworkPolicyPort::default() }
 }
 
 fn from(peers: Option<Vec<NetworkPolicyPeer>>, port: u16) -> NetworkPolicyIngressRule {
@@ -71,6 +96,20 @@ fn policy(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_replicas_are_let_out_and_only_they_ask_each_other() {
+        let spec = replicas("ns").spec.expect("spec");
+        let selected = spec.pod_selector.expect("selector");
+        let labels = selected.match_labels.clone().expect("labels");
+        assert_eq!(labels.get(labels::REPLICATED).map(String::as_str), Some("true"));
+        let ingress = spec.ingress.expect("rules");
+        assert_eq!(ingress.len(), 1);
+        let peers = ingress[0].from.clone().expect("peers");
+        assert_eq!(peers[0].pod_selector, Some(selected));
+        let ports = spec.egress.expect("rules")[0].ports.clone().expect("ports");
+        assert!(ports.iter().all(|p| p.protocol.as_deref() == Some("TCP") || p.port.is_some()));
+    }
 
     #[test]
     fn only_routers_and_the_operator_may_ask_shards() {

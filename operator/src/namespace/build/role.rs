@@ -1,4 +1,5 @@
-//! What a router may do: watch its namespace's collections, whose status holds the routing table, and, where allowed,
+//! What a router may do: watch its namespace's collections, whose status holds the routing table, and shards, which name their
+//! replicas; and, where allowed,
 //! create, change and delete collections for `PUT` and `DELETE /collections/x` and `/collections/x/index`.
 //!
 //! Invariant: the operator itself holds every right it gives here, or the API server would refuse the Role.
@@ -15,14 +16,18 @@ pub fn role(namespace: &str, http_collections: bool) -> Role {
     } else {
         &["get", "list", "watch"]
     };
+    let may = |resource: &str, verbs: &[&str]| PolicyRule {
+        api_groups: Some(vec![shoal_crds::GROUP.to_owned()]),
+        resources: Some(vec![resource.to_owned()]),
+        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+        ..PolicyRule::default()
+    };
     Role {
         metadata: metadata(namespace, ROUTER_ACCOUNT, meta::ROUTER_COMPONENT),
-        rules: Some(vec![PolicyRule {
-            api_groups: Some(vec![shoal_crds::GROUP.to_owned()]),
-            resources: Some(vec!["vectorcollections".to_owned()]),
-            verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
-            ..PolicyRule::default()
-        }]),
+        rules: Some(vec![
+            may("vectorcollections", verbs),
+            may("shards", &["get", "list", "watch"]),
+        ]),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The accounts pods run as: the router's has a token and a Role, the shards' has neither.
+//! The accounts pods run as: the router's has a token and a Role, that of shards of one copy has neither. Shards of several
+//! have accounts of their own.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 

@@ -1,0 +1,86 @@
+//! A shard and its replicas as they are, and that in words. Pure.
+//!
+//! A shard serves by a majority of its replicas: writes need one, and whoever leads has one.
+
+use k8s_openapi::api::core::v1::Pod;
+use shoal_crds::labels;
+
+use super::pods;
+use crate::samples::Sample;
+
+/// A shard as it is.
+#[derive(Clone, Debug, Default)]
+pub struct ShardView {
+    /// Its name.
+    pub name: String,
+    /// Its replicas.
+    pub replicas: Vec<ReplicaView>,
+    /// Number of the one that takes writes, if that is known.
+    pub primary: Option<u32>,
+    /// Whether a pod is still to be replaced by one as the user asks.
+    pub outdated: bool,
+    /// What it last said about itself.
+    pub sample: Option<Sample>,
+}
+
+/// A replica as it is.
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaView {
+    /// Its number.
+    pub number: u32,
+    /// Its pod.
+    pub pod: Option<std::sync::Arc<Pod>>,
+}
+
+impl ReplicaView {
+    pub(super) fn is_ready(&self) -> bool {
+        self.pod.as_deref().is_some_and(pods::is_ready)
+    }
+}
+
+impl ShardView {
+    pub(super) fn ready(&self) -> usize {
+        self.replicas.iter().filter(|replica| replica.is_ready()).count()
+    }
+
+    /// Whether a majority of its replicas is ready: of one copy, that one.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready() > self.replicas.len() / 2
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.ready() == self.replicas.len()
+    }
+
+    /// The pod that takes writes, if it is known.
+    pub(super) fn serving_pod(&self) -> Option<&Pod> {
+        let primary = self.replicas.iter().find(|replica| Some(replica.number) == self.primary);
+        primary?.pod.as_deref()
+    }
+
+    /// Why not all of it serves.
+    pub(super) fn trouble(&self) -> String {
+        let away = self.replicas.iter().find(|replica| !replica.is_ready());
+        let trouble = away.map_or_else(String::new, |replica| {
+            let set = labels::replica_name(&self.name, replica.number);
+            pods::trouble(&set, replica.pod.as_deref())
+        });
+        match (self.ready(), self.replicas.len()) {
+            (_, ..=1) => trouble,
+            (ready, all) if ready > all / 2 => {
+                format!("{ready} of {all} replicas serve; {trouble}")
+            }
+            (ready, all) => {
+                format!("{ready} of {all} replicas serve, {} are needed; {trouble}", all / 2 + 1)
+            }
+        }
+    }
+
+    /// That all of it serves.
+    pub(super) fn praise(&self) -> String {
+        match self.replicas.len() {
+            ..=1 => "its pod serves".to_owned(),
+            all => format!("all {all} replicas serve"),
+        }
+    }
+}
