@@ -48,6 +48,7 @@ impl World {
             placement: Placement { generation: 1, slots: "0-16383".to_owned() },
             replicas: 3,
             image: "i".to_owned(),
+            ..ShardSpec::default()
         };
         self.objects.create(&PostParams::default(), &Shard::new(NAME, spec)).await.unwrap()
     }
