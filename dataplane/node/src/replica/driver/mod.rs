@@ -14,8 +14,8 @@ mod members;
 use std::time::Instant;
 
 use shoal_consensus::{
-    Body, CasOutcome, DiskId, Effect, Input, Message, Millis, Position, Register, Replica, Role,
-    Seq, Ticket, Version,
+    Answer, Body, CasOutcome, DiskId, Effect, Input, Message, Millis, Position, Register, Replica,
+    Role, Seq, Ticket, Version,
 };
 use shoal_shard::api::ShardError;
 use shoal_shard::journal::{JournalError, Sync};
@@ -203,11 +203,14 @@ impl Driver {
             Effect::Create(register) => self.outside.swap(None, register),
             Effect::Commit(seq) => self.commit = self.commit.max(seq),
             Effect::Answer(id, answer) => {
-                let wording = Wording { shard: &self.home.shard, primary: self.primary() };
+                let refused = matches!(answer, Answer::Refused(_));
+                let primary = if refused { self.primary() } else { None };
+                let wording = Wording { shard: &self.home.shard, primary };
                 self.clients.answered(id, answer, &wording);
             }
             Effect::ReadAt(id, outcome) => {
-                let wording = Wording { shard: &self.home.shard, primary: self.primary() };
+                let primary = if outcome.is_err() { self.primary() } else { None };
+                let wording = Wording { shard: &self.home.shard, primary };
                 self.clients.confirmed(id, outcome, &wording);
             }
             Effect::Quarantine(why) => {
@@ -262,7 +265,7 @@ impl Driver {
 
     /// Proposes the ops that wait, if there is room for what comes of them.
     fn admit(&mut self) {
-        if self.held.is_empty() || self.founded != Founded::Told {
+        if self.held.is_empty() {
             return;
         }
         let full = self.disk.full().map(|detail| ShardError::DiskFull {
