@@ -70,6 +70,7 @@ impl ReplicaSet {
         let learnt = Learnt {
             acked: AtomicU64::new(acked),
             shunned: Mutex::new(vec![None; replicas.len()]),
+            hedges: AtomicU64::new(SAVED),
             ..Learnt::default()
         };
         Self { name, replicas: replicas.into(), learnt: Arc::new(learnt) }
@@ -186,36 +187,48 @@ impl ReplicaSet {
         let Some(first) = order.next() else { return Err(self.none()) };
         asked.push(ask(first));
         self.save_hedge();
+        let (mut waiting, mut may_hedge) = (vec![first], true);
         let mut worst: Option<CallError> = None;
         loop {
-            let may_hedge = order.len() > 0 && asked.len() == 1;
+            let hedges = may_hedge && order.len() > 0;
             let hedge = async {
-                match may_hedge {
+                match hedges {
                     true => clock::sleep(HEDGE).await,
                     false => std::future::pending().await,
                 }
             };
-            let outcome = tokio::select! {
+            let (at, outcome) = tokio::select! {
                 Some(outcome) = asked.next() => outcome,
                 () = hedge => {
-                    if self.spend_hedge() {
-                        asked.extend(order.next().map(ask));
-                    } else {
-                        // Not asked about it again.
-                        order = Vec::new().into_iter();
+                    // One that is slow has one other beside it.
+                    may_hedge = false;
+                    if self.spend_hedge()
+                        && let Some(next) = order.next()
+                    {
+                        waiting.push(next);
+                        asked.push(ask(next));
                     }
                     continue;
                 }
             };
             match outcome {
-                (_, Ok(value)) => return Ok(value),
-                (_, Err(error)) if error.is_invalid() => return Err(error),
-                (at, Err(error)) => {
+                Ok(value) => {
+                    // What was asked before this one is slow or hangs.
+                    let slow = waiting.into_iter().take_while(|&other| other != at);
+                    slow.for_each(|slow| self.shun(slow));
+                    return Ok(value);
+                }
+                Err(error) if error.is_invalid() => return Err(error),
+                Err(error) => {
                     self.shun(at);
+                    waiting.retain(|&other| other != at);
                     if worst.as_ref().is_none_or(|worst| worst.severity() <= error.severity()) {
                         worst = Some(error);
                     }
-                    asked.extend(order.next().map(ask));
+                    if let Some(next) = order.next() {
+                        waiting.push(next);
+                        asked.push(ask(next));
+                    }
                 }
             }
             if asked.is_empty() {

@@ -1,0 +1,191 @@
+//! Three replicas as processes, and a router's way to them: writes and reads while the primary ends, hangs, or stops in order.
+
+#![allow(clippy::disallowed_methods, reason = "tests measure and wait")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use common::{Shoal, TOKEN, free_port, until_ready};
+use rustix::process::Signal;
+use shoal_node::router::api::{Consistency, ReadOptions};
+use shoal_node::router::shard_client::ShardClient;
+use shoal_node::router::{RemoteShard, ReplicaSet};
+use shoal_proto::auth::Token;
+use shoal_shard::api::{OpOrigin, WriteAck};
+use shoal_vector::{Op, Point, PointId};
+
+/// Time that no request of these tests should need.
+const LONG: Duration = Duration::from_secs(60);
+const VECTORS: &str = r#"[{"name":"","size":2,"distance":"Dot"}]"#;
+const NAMES: [&str; 3] = ["r0", "r1", "r2"];
+
+struct Replica {
+    name: &'static str,
+    grpc: SocketAddr,
+    admin: SocketAddr,
+    process: Shoal,
+}
+
+impl Replica {
+    fn start(root: &Path, name: &'static str, grpc: SocketAddr, admin: SocketAddr) -> Self {
+        let path = |part: &str| root.join(part).to_str().unwrap().to_owned();
+        let (data, token, register) = (path(name), path("token"), path("register.json"));
+        let (listen, admin_listen, names) = (grpc.to_string(), admin.to_string(), NAMES.join(","));
+        let args = [
+            ["--data", &data],
+            ["--listen", &listen],
+            ["--admin-listen", &admin_listen],
+            ["--collection", "c"],
+            ["--shard", "c-0"],
+            ["--vectors", VECTORS],
+            ["--token-file", &token],
+            ["--replica", name],
+            ["--replicas", &names],
+            ["--register", &register],
+            ["--advertise", &listen],
+        ];
+        let args: Vec<&str> = std::iter::once("shard").chain(args.into_iter().flatten()).collect();
+        let process = Shoal::start(&args, &root.join(format!("{name}.log")));
+        Self { name, grpc, admin, process }
+    }
+
+    fn restart(self, root: &Path) -> Self {
+        Self::start(root, self.name, self.grpc, self.admin)
+    }
+
+    async fn metrics(&self) -> String {
+        let answer = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap();
+        answer.text().await.unwrap()
+    }
+
+    async fn leads(&self) -> bool {
+        let text = self.metrics().await;
+        let role = r#"shoal_replica_role{collection="c",shard="c-0",role="primary"} 1"#;
+        text.contains(role)
+    }
+}
+
+struct Three {
+    root: tempfile::TempDir,
+    replicas: Vec<Replica>,
+    set: ShardClient,
+    next_op: u64,
+}
+
+impl Three {
+    async fn start() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("token"), format!("{TOKEN}\n")).unwrap();
+        let start = |name| Replica::start(root.path(), name, free_port(), free_port());
+        let mut replicas = NAMES.map(start).into_iter().collect::<Vec<_>>();
+        for replica in &mut replicas {
+            until_ready(&mut replica.process, replica.admin).await;
+        }
+        let remote = |replica: &Replica| {
+            let token = Token::parse(TOKEN).unwrap();
+            RemoteShard::new("c", "c-0", 1, &replica.grpc.to_string(), token).unwrap()
+        };
+        let remotes = replicas.iter().map(remote).collect();
+        let set = ShardClient::Replicas(ReplicaSet::new("c-0".to_owned(), remotes, None));
+        Self { root, replicas, set, next_op: 1 }
+    }
+
+    /// Writes a point of an id, and returns once it is visible.
+    async fn put(&mut self, id: u64) -> WriteAck {
+        let vectors = vec![(String::new(), vec![id as f32, 1.0])];
+        let point = Point { id: PointId::Num(id), vectors, payload: Vec::new() };
+        let op = shoal_shard::encode_op(&Op::Upsert(vec![point]));
+        let origin = OpOrigin { client_id: 7, op_id: self.next_op };
+        self.next_op += 1;
+        self.set.write(op.into(), origin, true, LONG).await.unwrap()
+    }
+
+    async fn count(&self, consistency: Consistency) -> u64 {
+        let options = ReadOptions { deadline: LONG, consistency };
+        self.set.count(None, options).await.unwrap()
+    }
+
+    /// Position of whoever leads, once there is one.
+    async fn primary(&self) -> usize {
+        loop {
+            for (at, replica) in self.replicas.iter().enumerate() {
+                if replica.leads().await {
+                    return at;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Each read goes to another replica, so three of them ask all.
+async fn assert_all_show(three: &Three, points: u64) {
+    for _ in NAMES {
+        assert_eq!(three.count(Consistency::Any).await, points);
+    }
+    assert_eq!(three.count(Consistency::Strong).await, points);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_is_read_from_every_replica_also_after_the_primary_was_killed() {
+    let mut three = Three::start().await;
+    for id in 1..=20 {
+        assert!(three.put(id).await.visible);
+        assert_eq!(three.count(Consistency::Any).await, id, "what this router was told");
+    }
+    assert_all_show(&three, 20).await;
+    let primary = three.primary().await;
+    let killed = three.replicas.remove(primary);
+    let root = three.root.path().to_owned();
+    let (name, grpc, admin) = (killed.name, killed.grpc, killed.admin);
+    killed.process.kill();
+    // No error in between: the write is repeated under its ids until another leads.
+    three.put(21).await;
+    assert_all_show(&three, 21).await;
+    let mut back = Replica::start(&root, name, grpc, admin);
+    until_ready(&mut back.process, back.admin).await;
+    three.replicas.push(back);
+    three.put(22).await;
+    assert_all_show(&three, 22).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_hangs_is_succeeded_and_does_not_lead_when_it_goes_on() {
+    let mut three = Three::start().await;
+    three.put(1).await;
+    let hung = three.primary().await;
+    three.replicas[hung].process.signal(Signal::STOP);
+    three.put(2).await;
+    assert_all_show(&three, 2).await;
+    three.replicas[hung].process.signal(Signal::CONT);
+    three.put(3).await;
+    assert_all_show(&three, 3).await;
+    assert_ne!(three.primary().await, hung);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_is_asked_to_stop_has_another_lead_first() {
+    let mut three = Three::start().await;
+    three.put(1).await;
+    let stopping = three.primary().await;
+    three.replicas[stopping].process.signal(Signal::TERM);
+    three.put(2).await;
+    let status = three.replicas[stopping].process.wait(LONG);
+    assert!(status.success(), "{status}");
+    let log = three.replicas[stopping].process.log();
+    let stepped_down = log.find(r#""role":"Fenced""#).or_else(|| log.find(r#""role":"Follower""#));
+    assert!(stepped_down.is_some() && log.contains("closed"), "{log}");
+    assert_all_show(&three, 2).await;
+    let root = three.root.path().to_owned();
+    let back = three.replicas.remove(stopping).restart(&root);
+    three.replicas.push(back);
+    let back = three.replicas.last_mut().unwrap();
+    until_ready(&mut back.process, back.admin).await;
+    three.put(3).await;
+    assert_all_show(&three, 3).await;
+    assert!(three.replicas[0].metrics().await.contains("shoal_replica_lag_seconds"));
+}
