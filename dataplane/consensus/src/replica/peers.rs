@@ -20,6 +20,8 @@ pub(super) struct Peer {
     pub(super) heard: Millis,
     /// When the last message was sent.
     pub(super) sent: Millis,
+    /// Up to where it was told that all is committed.
+    pub(super) told: Seq,
     /// Rounds of messages with entries that were not answered.
     pub(super) in_flight: Vec<u64>,
     /// It needs what is not at hand, and that was asked for then.
@@ -48,6 +50,11 @@ impl Peer {
             self.heard = now;
         }
         true
+    }
+
+    /// Whether it has all of a log that ends at `last`, but was not told that it may show it.
+    pub(super) fn waits_for(&self, commit: Seq, last: Seq) -> bool {
+        self.told < commit && self.matched == last && self.in_flight.is_empty()
     }
 
     pub(super) fn matches(&mut self, seq: Seq) {

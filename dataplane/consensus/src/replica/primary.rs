@@ -245,7 +245,7 @@ impl Replica {
         let Some(peer) = primary.peers.get_mut(&disk) else { return };
         primary.round += 1;
         let (before, round) = (peer.next - 1, primary.round);
-        (peer.round, peer.sent) = (round, now);
+        (peer.round, peer.sent, peer.told) = (round, now, commit);
         if before == base {
             peer.at_base = round;
         }
@@ -258,11 +258,15 @@ impl Replica {
         self.send(disk, Body::Append { epoch, prev, entries, commit, round });
     }
 
-    /// A sign of life to each, which also tells what is committed.
+    /// A sign of life to each, which also tells what is committed: nobody waits for that much longer than a tick when no
+    /// further op comes that would tell it.
     pub(super) fn beat(&mut self, all: bool) {
         let (now, heartbeat) = (self.now, self.settings.timing.heartbeat);
+        let (commit, last) = (self.commit, self.log.last().seq);
         let Some(primary) = self.leading() else { return };
-        let due = |peer: &Peer| all || now.saturating_sub(peer.sent) >= heartbeat;
+        let due = |peer: &Peer| {
+            all || now.saturating_sub(peer.sent) >= heartbeat || peer.waits_for(commit, last)
+        };
         let disks: Vec<DiskId> =
             primary.peers.iter().filter(|(_, peer)| due(peer)).map(|(&disk, _)| disk).collect();
         for disk in disks {

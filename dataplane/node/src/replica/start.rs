@@ -31,6 +31,9 @@ use crate::status::to_status;
 use crate::target::Addressee;
 use crate::token::SharedToken;
 
+/// Longest time between two ticks, in ms: after the last op of a burst, other replicas show it this much later.
+const TICK_MS: u64 = 20;
+
 /// The shard on this disk.
 pub(super) struct Home {
     pub(super) shard: String,
@@ -230,7 +233,7 @@ pub async fn start(config: ReplicaConfig) -> anyhow::Result<Started> {
         tunings: config.tunings,
         limits: config.limits,
     };
-    let tick = Duration::from_millis((config.settings.timing.heartbeat / 3).clamp(5, 100));
+    let tick = Duration::from_millis((config.settings.timing.heartbeat / 3).clamp(5, TICK_MS));
     bring_events(&events, &config.register, own, tick);
 
     let (syncer, syncs) = std::sync::mpsc::channel();

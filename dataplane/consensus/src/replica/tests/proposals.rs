@@ -16,6 +16,23 @@ fn answers(effects: &[Effect]) -> Vec<(u64, Answer)> {
 }
 
 #[test]
+fn the_commit_of_the_last_op_is_told_with_the_next_tick_and_once() {
+    let mut alone = Alone::leading(5);
+    let told = |effects: &[Effect]| -> Vec<(u128, Seq)> {
+        let commit = |(to, body): &(u128, Body)| match body {
+            Body::Append { entries, commit, .. } if entries.is_empty() => Some((*to, *commit)),
+            _ => None,
+        };
+        sent(effects).iter().filter_map(commit).collect()
+    };
+    alone.acked(2, 5, 2, 1);
+    assert_eq!(told(&alone.step(Input::Tick)), [(2, 2)], "who has all of it shows it");
+    assert_eq!(told(&alone.step(Input::Tick)), [], "who was told is not told again");
+    alone.acked(3, 5, 2, 2);
+    assert_eq!(told(&alone.step(Input::Tick)), [(3, 2)], "the slower one, too");
+}
+
+#[test]
 fn an_op_that_comes_again_is_appended_once_and_all_who_sent_it_are_answered() {
     let mut alone = Alone::leading(5);
     alone.acked(2, 5, 2, 1);
