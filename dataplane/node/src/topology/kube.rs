@@ -15,9 +15,8 @@ use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::reflector::{self, Store};
-use kube::runtime::utils::Backoff;
+use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch};
 use shoal_crds::collection::{
     DeletionPolicy, Index, PayloadIndexSpec, Sharding, SparseVectorSpec, VectorSpec,
 };
@@ -29,12 +28,10 @@ use super::objects::{
 };
 use super::{Snapshot, Topology, names, tell};
 use crate::clock;
+use crate::renewed::renewed;
 use crate::router::api::{CreateCollection, IndexChange, RouteError};
 use crate::token::SharedToken;
 
-/// First and longest pause before the API is asked again after it failed: a router that starts while the API restarts
-/// must not be late by half a minute.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// How long a deletion may take: pods must end and disks be released.
 const DELETE: Duration = Duration::from_secs(120);
 
@@ -92,10 +89,11 @@ impl KubeTopology {
         });
         let objects =
             Objects::new(Reach { namespace: namespace.clone(), shard_port, token: token.into() });
-        let events = watch(api.clone(), watcher::Config::default()).backoff(Pauses::default());
+        let watched = api.clone();
+        let events = renewed(move || watch(watched.clone(), watcher::Config::default()));
         let events = reflector::reflector(writer, events);
         let (shards, writer) = reflector::store();
-        let shard_events = watch(shard_api, watcher::Config::default()).backoff(Pauses::default());
+        let shard_events = renewed(move || watch(shard_api.clone(), watcher::Config::default()));
         let shard_events = reflector::reflector(writer, shard_events);
         let stores = Stores { collections: store.clone(), shards };
         let watching = follow(events, shard_events, stores, objects, current.clone());
@@ -417,30 +415,5 @@ fn is_news<K>(event: watcher::Result<Event<K>>, what: &str) -> bool {
             tracing::warn!(%error, what, "the Kubernetes API is not answering; serving what was known last");
             false
         }
-    }
-}
-
-/// Pauses between attempts: doubled each time, reset by a success.
-pub(crate) struct Pauses(Duration);
-
-impl Default for Pauses {
-    fn default() -> Self {
-        Self(PAUSES.0)
-    }
-}
-
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = self.0;
-        self.0 = (2 * pause).min(PAUSES.1);
-        Some(pause)
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        *self = Self::default();
     }
 }

@@ -16,7 +16,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use futures::{Stream, StreamExt};
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use serde::Serialize;
 use serde_json::json;
 use shoal_consensus::{CasOutcome, Register, Version};
@@ -24,7 +24,7 @@ use shoal_crds::Shard;
 use tokio::sync::watch;
 
 use super::{Announced, RegisterError, RegisterStore, Seen, Stored, text};
-use crate::topology::kube::Pauses;
+use crate::renewed::renewed;
 
 /// How long a call may take. An election has to wait for one that does; a server that is well answers in milliseconds.
 const CALL: Duration = Duration::from_secs(3);
@@ -95,7 +95,8 @@ impl KubeRegister {
         let api = Api::namespaced(kube::Client::try_from(config)?, &namespace);
         let object = Object { api, namespace, name: shard.to_owned(), known: Arc::default() };
         let seen = Arc::new(watch::Sender::new(Seen::default()));
-        let objects = watcher::watch_object(object.api.clone(), shard).backoff(Pauses::default());
+        let watched = object.clone();
+        let objects = renewed(move || watcher::watch_object(watched.api.clone(), &watched.name));
         let replicas = Arc::new(watch::Sender::new(Vec::new()));
         let watching = follow(object.clone(), objects, seen.clone(), replicas.clone());
         Ok(Self { object, seen, replicas, watching: tokio::spawn(watching) })
