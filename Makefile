@@ -59,11 +59,11 @@ sim: ## replicas, their disks and network, the register and clients from one see
 crash: ## kill -9 loop on `shoal serve` under writes
 	@e2e/suite.sh crash
 
-chaos: ## replicas as real processes that are killed, paused, cut off and out of disk, and a history that is checked: ROUNDS (50), SEED; WIPES=1 wipes disks too
+chaos: ## replicas as real processes that are killed, paused, cut off and out of disk, and a history that is checked: ROUNDS (50), SEED; WIPES=1 wipes disks too, KILLS=1 only kills
 	@mkdir -p target/test-logs
-	@code=0; SHOAL_CHAOS_ROUNDS=$(or $(ROUNDS),50) SHOAL_CHAOS_SEED=$(SEED) SHOAL_CHAOS_WIPES=$(WIPES) \
+	@code=0; SHOAL_CHAOS_ROUNDS=$(or $(ROUNDS),50) SHOAL_CHAOS_SEED=$(SEED) SHOAL_CHAOS_WIPES=$(WIPES) SHOAL_CHAOS_KILLS=$(KILLS) \
 	  cargo test --locked -p shoal-node --test chaos -- --nocapture three_replicas 2>&1 | tee target/test-logs/chaos.log || code=$$?; \
-	  grep '^chaos: rounds' target/test-logs/chaos.log | tail -1; exit $$code
+	  grep '^chaos: faults' target/test-logs/chaos.log | tail -1; exit $$code
 
 schema: ## CRDs and the operator on an API server alone
 	@e2e/suite.sh schema

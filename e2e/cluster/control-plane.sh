@@ -16,12 +16,13 @@ start_api_server() {
     --audit-policy-file "$HERE/manifests/audit-policy.yaml" --audit-log-path "$RUN/log/audit.log"
 }
 
-start_control_plane() {
-  # Without fsync: the cluster lives as long as this machine is up, and shoal's own fsyncs keep the disk to themselves.
+# Without fsync: the cluster lives as long as this machine is up, and shoal's own fsyncs keep the disk to themselves.
+start_etcd() {
   daemon "$CONTROL_PLANE" etcd "$BIN/etcd" --data-dir "$RUN/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379
-  start_api_server
-  until_true k get --raw /readyz
+}
+
+start_controllers() {
   # Nodes that stop reporting are NotReady after 20 s instead of 40 s.
   daemon "$CONTROL_PLANE" kube-controller-manager "$BIN/kube-controller-manager" \
     --kubeconfig "$RUN/kube-controller-manager.kubeconfig" --use-service-account-credentials \
@@ -29,11 +30,18 @@ start_control_plane() {
     --leader-elect=false --node-monitor-grace-period 20s
   daemon "$CONTROL_PLANE" kube-scheduler "$BIN/kube-scheduler" --kubeconfig "$RUN/kube-scheduler.kubeconfig" \
     --leader-elect=false
-  k create clusterrolebinding kube-proxy --clusterrole system:node-proxier --user system:kube-proxy >/dev/null
-  k apply -f "$HERE/manifests/disks.yaml" >/dev/null
   daemon "$CONTROL_PLANE" local-path-provisioner "$BIN/local-path-provisioner" start --worker-threads 4 \
     --kubeconfig "$RUN/disks.kubeconfig" --config "$HERE/manifests/disks.json" --namespace local-path-storage \
     --helper-image localhost/busybox:1
+}
+
+start_control_plane() {
+  start_etcd
+  start_api_server
+  until_true k get --raw /readyz
+  k create clusterrolebinding kube-proxy --clusterrole system:node-proxier --user system:kube-proxy >/dev/null
+  k apply -f "$HERE/manifests/disks.yaml" >/dev/null
+  start_controllers
   # Services answer in the control plane's namespace too, where tests and kubectl run.
   start_proxy "$CONTROL_PLANE" control-plane
 }

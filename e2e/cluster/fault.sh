@@ -24,6 +24,9 @@ usage: fault.sh node-kill NODE            every process of the node dies at once
        fault.sh api-resume
        fault.sh api-kill                  the API server dies
        fault.sh api-start
+       fault.sh etcd-save NAME            a backup of all objects
+       fault.sh etcd-restore NAME         etcd, and all that watch it, start again from that backup
+       fault.sh image-tag IMAGE NAME      gives an image of every node another name
        fault.sh disk-make NODE NAME MIB   a small ext4 disk on the node; prints its path there, for a local volume
        fault.sh disk-free NODE NAME
 U
@@ -87,6 +90,36 @@ disk_make() { # NODE NAME MIB
   echo "/mnt/disks/$2"
 }
 
+# What a copy of its files in one moment is to etcd, a crash is too: it starts from it.
+etcd_save() { # NAME
+  rm -rf "$RUN/etcd-$1"
+  kill -STOP "$(pid_of etcd)"
+  cp -a "$RUN/etcd" "$RUN/etcd-$1" || { kill -CONT "$(pid_of etcd)"; die "no copy of etcd"; }
+  kill -CONT "$(pid_of etcd)"
+}
+
+# As Kubernetes' own instructions say, what has cached later objects starts again: controllers, scheduler, kubelets. Pods
+# go on meanwhile, and so does all that is not of the control plane.
+etcd_restore() { # NAME
+  [ -d "$RUN/etcd-$1" ] || die "no backup $1"
+  local name node
+  for name in kube-apiserver etcd kube-controller-manager kube-scheduler local-path-provisioner; do
+    kill -9 "$(pid_of "$name")" 2>/dev/null || true
+  done
+  rm -rf "$RUN/etcd"
+  cp -a "$RUN/etcd-$1" "$RUN/etcd"
+  start_etcd
+  start_api_server
+  until_true k get --raw /readyz
+  start_controllers
+  for node in $(node_names); do node_restart_kubelet "$node"; done
+}
+
+image_tag() { # IMAGE NAME
+  local node
+  for node in $(node_names); do node_run "$node" ctr -n k8s.io images tag --force "$1" "$2" >/dev/null; done
+}
+
 disk_free() { # NODE NAME
   node_run "$1" umount --lazy "/mnt/disks/$2"
   rm -f "$RUN/$1/shoal-disk-$2.ext4"
@@ -110,6 +143,9 @@ case $command in
   api-resume) kill -CONT "$(pid_of kube-apiserver)" ;;
   api-kill) kill -9 "$(pid_of kube-apiserver)" ;;
   api-start) start_api_server; until_true k get --raw /readyz ;;
+  etcd-save) [ $# = 1 ] || usage; etcd_save "$1" ;;
+  etcd-restore) [ $# = 1 ] || usage; etcd_restore "$1" ;;
+  image-tag) [ $# = 2 ] || usage; image_tag "$@" ;;
   disk-make) [ $# = 3 ] || usage; known_node "$1"; disk_make "$@" ;;
   disk-free) [ $# = 2 ] || usage; known_node "$1"; disk_free "$@" ;;
   *) usage ;;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The first process of a node's mount namespace, started by node_start: puts the node's own folders where containerd,
-# the kubelet and CNI look by default, starts containerd, and becomes the kubelet.
+# the kubelet and CNI look by default, starts containerd, and runs the kubelet, anew whenever that ends, as systemd does.
 set -euo pipefail
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -23,5 +23,10 @@ containerd -c "$at/containerd.toml" >> "$RUN/log/containerd-$node.log" 2>&1 &
 echo $! > "$RUN/pid/containerd-$node"
 until_true ctr version
 for archive in "$IMAGES"/*.tar; do ctr -n k8s.io images import "$archive" >/dev/null; done
-exec "$BIN/kubelet" --config "$at/kubelet.yaml" --kubeconfig "$RUN/$node.kubeconfig" --hostname-override "$node" \
-  --node-ip "198.18.0.1${node#node}" --node-labels "topology.kubernetes.io/zone=zone${node#node}"
+while true; do
+  "$BIN/kubelet" --config "$at/kubelet.yaml" --kubeconfig "$RUN/$node.kubeconfig" --hostname-override "$node" \
+    --node-ip "198.18.0.1${node#node}" --node-labels "topology.kubernetes.io/zone=zone${node#node}" &
+  echo $! > "$RUN/pid/kubelet-process-$node"
+  wait $! || true
+  sleep 1
+done

@@ -86,6 +86,11 @@ node_start() { # NODE
   start_proxy "shoal-$1" "$1"
 }
 
+# Its kubelet ends and starts again, pods run on.
+node_restart_kubelet() { # NODE
+  kill "$(cat "$RUN/pid/kubelet-process-$1")" 2>/dev/null || true
+}
+
 # Ends every process of a node at once, as pulling its plug would; nothing gets to say goodbye.
 node_kill() { # NODE
   thaw_all "$1"

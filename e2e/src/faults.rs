@@ -88,6 +88,21 @@ impl Faults {
         self.run(&["api-resume"]).await.map(drop)
     }
 
+    /// A backup of all objects of the cluster.
+    pub async fn save_etcd(&self, name: &str) -> Result<()> {
+        self.run(&["etcd-save", name]).await.map(drop)
+    }
+
+    /// All objects are what they were at that backup.
+    pub async fn restore_etcd(&self, name: &str) -> Result<()> {
+        self.run(&["etcd-restore", name]).await.map(drop)
+    }
+
+    /// Gives an image another name, on every node.
+    pub async fn tag_image(&self, image: &str, name: &str) -> Result<()> {
+        self.run(&["image-tag", image, name]).await.map(drop)
+    }
+
     /// Mounts a small disk on a node and returns its path there.
     pub async fn make_disk(&self, node: &str, name: &str, mebibytes: u32) -> Result<String> {
         self.run(&["disk-make", node, name, &mebibytes.to_string()]).await

@@ -5,6 +5,8 @@ pub mod audit;
 pub mod cluster;
 pub mod faults;
 pub mod figures;
+pub mod history;
+pub mod inside;
 pub mod load;
 pub mod namespace;
 pub mod ports;

@@ -37,6 +37,8 @@ pub struct Answer {
 pub enum Failed {
     /// The server said no.
     Refused(Answer),
+    /// Nothing was sent: there was no connection.
+    NotConnected(String),
     /// There was no answer.
     Unreached(String),
 }
@@ -45,6 +47,7 @@ impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused(answer) => write!(f, "{}: {}", answer.status, answer.error()),
+            Self::NotConnected(why) => write!(f, "no connection: {why}"),
             Self::Unreached(why) => write!(f, "no answer: {why}"),
         }
     }
@@ -115,17 +118,20 @@ impl Qdrant {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, Failed> {
-        self.send_text(method, path, body.map(Value::to_string)).await
+        self.send_text(patience(method, path), method, path, body.map(Value::to_string)).await
     }
 
     async fn send_text(
         &self,
+        patience: Duration,
         method: &str,
         path: &str,
         body: Option<String>,
     ) -> Result<Answer, Failed> {
-        let unreached = |error: reqwest::Error| Failed::Unreached(format!("{error:?}"));
-        let patience = patience(method, path);
+        let unreached = |error: reqwest::Error| match error.is_connect() {
+            true => Failed::NotConnected(format!("{error:?}")),
+            false => Failed::Unreached(format!("{error:?}")),
+        };
         let method =
             method.parse().map_err(|_| Failed::Unreached(format!("no method {method}")))?;
         let mut request = self.http.request(method, format!("{}{path}", self.url));
@@ -152,6 +158,17 @@ impl Qdrant {
         succeeded(self.send(method, path, body).await?)
     }
 
+    /// As [`Qdrant::ask`], answered within a time.
+    pub async fn ask_within(
+        &self,
+        patience: Duration,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, Failed> {
+        succeeded(self.send_text(patience, method, path, body.map(Value::to_string)).await?)
+    }
+
     /// Names of the collections.
     pub async fn collections(&self) -> Result<Vec<String>> {
         let answer = self.ask("GET", "/collections", None).await?;
@@ -167,7 +184,7 @@ impl Qdrant {
     /// As [`Qdrant::upsert`], of a body made before, so that making it is no part of what is measured.
     pub async fn upsert_text(&self, collection: &str, body: String) -> Result<Answer, Failed> {
         let path = format!("/collections/{collection}/points?wait=true");
-        succeeded(self.send_text("PUT", &path, Some(body)).await?)
+        succeeded(self.send_text(PATIENCE, "PUT", &path, Some(body)).await?)
     }
 
     /// The nearest points to a vector.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use shoal_crds::collection::Replication;
 use shoal_e2e::cluster::Cluster;
 use shoal_e2e::figures::{note, percentile};
 use shoal_e2e::load::Load;
@@ -18,7 +19,9 @@ async fn searches_and_writes_go_on_while_the_api_server_is_gone_for_a_minute() -
     let Some(faults) = faults_or_skip(&cluster, "API server gone") else { return Ok(()) };
     cluster
         .with_namespace("apigone", |namespace| async move {
-            let router = serve(&namespace, &collection("alone", 2)?).await?;
+            let mut alone = collection("alone", 2)?;
+            alone.spec.replication = Some(Replication { replicas: Some(3), ..Replication::default() });
+            let router = serve(&namespace, &alone).await?;
             let rows = load(&router.client, "alone", 400).await?;
             faults.pause_api().await?;
             let users = Load::start(&router.client, "alone", rows, 1000, 1, 2);

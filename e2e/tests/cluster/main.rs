@@ -13,6 +13,7 @@ mod operator_figures;
 mod pods;
 mod refusals;
 mod repair;
+mod replicas;
 mod serving;
 
 use std::sync::Arc;

@@ -20,8 +20,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Response, Status};
 
 use crate::common::TOKEN;
-use crate::history::{Action, History, Outcome, Record, State, Value};
 use crate::processes::{COLLECTION, SHARD};
+use shoal_e2e::history::workers::Points;
+use shoal_e2e::history::{Action, History, Outcome, Record, State, Value, value, vector};
 
 /// How long one attempt may take. What it means when it takes longer is "unknown", never "failed".
 const ATTEMPT: Duration = Duration::from_secs(1);
@@ -78,100 +79,6 @@ impl Clients {
     /// Whether a write may be repeated: a lone shard does not know it again.
     fn repeats(&self) -> bool {
         self.replicas() > 1
-    }
-
-    /// Writes to one point, and records how that went.
-    pub(crate) async fn write(&self, key: u64, client: u64, op: u64, action: Action, wait: bool) {
-        let bytes: Bytes = shoal_shard::encode_op(&op_of(key, action)).into();
-        let (began, invoked) = (Instant::now(), self.history.now());
-        let (mut by, mut unknown) = (self.primary(), false);
-        let (sent, outcome) = loop {
-            let request = pb::WriteRequest {
-                target: Some(target()),
-                op: bytes.clone(),
-                client_id: client,
-                op_id: op,
-                // A lone shard shows a write to readers only then for certain.
-                wait: wait || !self.repeats(),
-            };
-            let sent = self.history.now();
-            let mut line = self.lines[by].clone();
-            match self.attempt(line.write(request)).await {
-                Ok(_) => {
-                    self.primary.store(by, Ordering::SeqCst);
-                    break (sent, Outcome::Done);
-                }
-                Err(Failure::NotDone(primary)) => {
-                    by = primary.unwrap_or((by + 1) % self.replicas())
-                }
-                Err(Failure::Unknown) => {
-                    unknown = true;
-                    by = (by + 1) % self.replicas();
-                }
-            }
-            match (unknown, began.elapsed() >= PATIENCE) {
-                (true, over) if over || !self.repeats() => break (sent, Outcome::Open),
-                (false, true) => break (sent, Outcome::NotDone),
-                _ => tokio::time::sleep(PAUSE).await,
-            }
-        };
-        let returned = self.history.now();
-        self.history.record(Record {
-            key,
-            client,
-            op,
-            action,
-            invoked,
-            sent,
-            returned,
-            by,
-            outcome,
-        });
-        if outcome == Outcome::Open {
-            tokio::time::sleep(4 * PAUSE).await;
-        }
-    }
-
-    /// Reads a point, and records it; what it saw, if there was an answer in time.
-    pub(crate) async fn read(
-        &self,
-        key: u64,
-        client: u64,
-        op: u64,
-        strong: bool,
-        first: usize,
-    ) -> Option<State> {
-        let action = if strong { Action::Strong } else { Action::Any };
-        let (began, invoked) = (Instant::now(), self.history.now());
-        let mut by = if strong { self.primary() } else { first };
-        let (sent, outcome) = loop {
-            let sent = self.history.now();
-            match self.retrieve(by, &[key], strong).await {
-                Ok(found) => break (sent, Outcome::Saw(found.get(&key).copied())),
-                Err(Failure::NotDone(Some(primary))) if strong => by = primary,
-                Err(_) => by = (by + 1) % self.replicas(),
-            }
-            if began.elapsed() >= PATIENCE {
-                break (invoked, Outcome::NotDone);
-            }
-            tokio::time::sleep(PAUSE).await;
-        };
-        let returned = self.history.now();
-        self.history.record(Record {
-            key,
-            client,
-            op,
-            action,
-            invoked: sent,
-            sent,
-            returned,
-            by,
-            outcome,
-        });
-        match outcome {
-            Outcome::Saw(state) => Some(state),
-            _ => None,
-        }
     }
 
     /// What a replica has of these points; `None` without an answer.
@@ -239,6 +146,100 @@ impl Clients {
     }
 }
 
+impl Points for Clients {
+    async fn write(&self, key: u64, client: u64, op: u64, action: Action, wait: bool) {
+        let bytes: Bytes = shoal_shard::encode_op(&op_of(key, action)).into();
+        let (began, invoked) = (Instant::now(), self.history.now());
+        let (mut by, mut unknown) = (self.primary(), false);
+        let (sent, outcome) = loop {
+            let request = pb::WriteRequest {
+                target: Some(target()),
+                op: bytes.clone(),
+                client_id: client,
+                op_id: op,
+                // A lone shard shows a write to readers only then for certain.
+                wait: wait || !self.repeats(),
+            };
+            let sent = self.history.now();
+            let mut line = self.lines[by].clone();
+            match self.attempt(line.write(request)).await {
+                Ok(_) => {
+                    self.primary.store(by, Ordering::SeqCst);
+                    break (sent, Outcome::Done);
+                }
+                Err(Failure::NotDone(primary)) => {
+                    by = primary.unwrap_or((by + 1) % self.replicas())
+                }
+                Err(Failure::Unknown) => {
+                    unknown = true;
+                    by = (by + 1) % self.replicas();
+                }
+            }
+            match (unknown, began.elapsed() >= PATIENCE) {
+                (true, over) if over || !self.repeats() => break (sent, Outcome::Open),
+                (false, true) => break (sent, Outcome::NotDone),
+                _ => tokio::time::sleep(PAUSE).await,
+            }
+        };
+        let returned = self.history.now();
+        self.history.record(Record {
+            key,
+            client,
+            op,
+            action,
+            invoked,
+            sent,
+            returned,
+            by,
+            outcome,
+        });
+        if outcome == Outcome::Open {
+            tokio::time::sleep(4 * PAUSE).await;
+        }
+    }
+
+    async fn read(
+        &self,
+        key: u64,
+        client: u64,
+        op: u64,
+        strong: bool,
+        first: usize,
+    ) -> Option<State> {
+        let action = if strong { Action::Strong } else { Action::Any };
+        let (began, invoked) = (Instant::now(), self.history.now());
+        let mut by = if strong { self.primary() } else { first % self.replicas() };
+        let (sent, outcome) = loop {
+            let sent = self.history.now();
+            match self.retrieve(by, &[key], strong).await {
+                Ok(found) => break (sent, Outcome::Saw(found.get(&key).copied())),
+                Err(Failure::NotDone(Some(primary))) if strong => by = primary,
+                Err(_) => by = (by + 1) % self.replicas(),
+            }
+            if began.elapsed() >= PATIENCE {
+                break (invoked, Outcome::NotDone);
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
+        let returned = self.history.now();
+        self.history.record(Record {
+            key,
+            client,
+            op,
+            action,
+            invoked: sent,
+            sent,
+            returned,
+            by,
+            outcome,
+        });
+        match outcome {
+            Outcome::Saw(state) => Some(state),
+            _ => None,
+        }
+    }
+}
+
 fn never_connected(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
@@ -264,11 +265,6 @@ fn target() -> pb::Target {
 fn reading(strong: bool) -> pb::Target {
     let consistency = if strong { pb::Consistency::Strong } else { pb::Consistency::Any };
     pb::Target { consistency: consistency as i32, ..target() }
-}
-
-/// Numbers also stand in the vector, so that a point of two writes is found.
-fn vector(number: u64) -> Vec<f32> {
-    vec![(number >> 16) as f32, (number & 0xffff) as f32]
 }
 
 fn op_of(key: u64, action: Action) -> Op {
@@ -297,12 +293,7 @@ fn point(record: pb::Record) -> (u64, Value) {
     let parts = record.parts.unwrap_or_default();
     let payload: serde_json::Value =
         serde_json::from_slice(parts.payload.as_deref().unwrap_or_default()).unwrap();
-    let value = Value {
-        number: payload["number"].as_u64().unwrap_or_else(|| panic!("torn point {key}: {payload}")),
-        merged: payload["merged"].as_u64(),
-    };
     let vectors = parts.vectors.unwrap_or_default().vectors;
     assert_eq!(vectors.len(), 1, "point {key} without its vector");
-    assert_eq!(vectors[0].values, vector(value.number), "point {key} with another's vector");
-    (key, value)
+    (key, value(key, &payload, &vectors[0].values))
 }

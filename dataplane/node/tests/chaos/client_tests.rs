@@ -10,7 +10,8 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::client::Clients;
-use crate::history::{Action, History, Outcome};
+use shoal_e2e::history::workers::Points;
+use shoal_e2e::history::{Action, History, Outcome};
 
 /// What a replica makes of a write.
 #[derive(Clone)]

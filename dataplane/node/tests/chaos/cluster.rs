@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::check;
 use crate::client::Clients;
-use crate::history::{History, State};
 use crate::processes::{self, Peers, Replica};
 use crate::proxy::{Condition, Proxy};
 use crate::register::Register;
-use crate::workers::KEYS;
+use shoal_e2e::history::check;
+use shoal_e2e::history::workers::{KEYS, Points};
+use shoal_e2e::history::{History, State};
 
 /// `spec.failover.budget` of the shard.
 const BUDGET: &str = "5s";

@@ -10,9 +10,10 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
 use crate::cluster::{Cluster, in_time};
-use crate::history::CutOff;
 use crate::processes;
 use crate::proxy::Condition;
+use shoal_e2e::history::CutOff;
+use shoal_e2e::history::figures::Injected;
 
 /// Writes that a follower misses that is away for long: several segments are made of them.
 const MISSED: u64 = 10 * processes::FLUSH_POINTS;
@@ -88,11 +89,6 @@ impl Fault {
     fn goes_on(self) -> bool {
         !matches!(self, KillTwo | KillAll | CutClients | FullDisk)
     }
-
-    /// Whether it is a kill after which others take over.
-    pub(crate) fn is_failover(self) -> bool {
-        self == KillPrimary
-    }
 }
 
 /// How a round went.
@@ -102,6 +98,13 @@ pub(crate) struct Round {
     pub(crate) at: u64,
     /// What did not come about.
     pub(crate) stalled: Option<String>,
+}
+
+impl Round {
+    /// As figures take it.
+    pub(crate) fn injected(&self) -> Injected {
+        Injected { what: format!("{:?}", self.fault), at: self.at }
+    }
 }
 
 /// Lets clients work for a moment, does it, ends it, and waits until writes are acked again.

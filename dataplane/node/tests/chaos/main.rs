@@ -2,14 +2,11 @@
 //! linearizable, and no replica answers alone for all.
 //!
 //! `SHOAL_CHAOS_ROUNDS` sets the number of faults, `SHOAL_CHAOS_SEED` draws the same ones again, `SHOAL_CHAOS_WIPES=1`
-//! wipes disks as well. The folder of a run holds the history, and the logs and disks of a run that failed.
+//! wipes disks as well, with `SHOAL_CHAOS_KILLS=1` every fault is a kill of the primary. The folder of a run holds the history, and the logs and disks of a run that failed.
 
 #![allow(clippy::disallowed_methods, reason = "tests measure and wait")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
-mod check;
-#[cfg(test)]
-mod check_tests;
 mod client;
 #[cfg(test)]
 mod client_tests;
@@ -17,28 +14,24 @@ mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;
-mod figures;
-mod history;
-mod linear;
-#[cfg(test)]
-mod linear_tests;
 mod processes;
 mod proxy;
 mod register;
-mod workers;
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use check::Verdict;
 use cluster::Cluster;
 use faults::{Fault, Round};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use workers::Workers;
+use shoal_e2e::history::workers::Workers;
+use shoal_e2e::history::{check, figures};
 
 /// Rounds where nothing else is said: a few, for a run of all tests.
 const ROUNDS: u64 = 4;
+/// Longest pause of a client between two ops.
+const PAUSE: Duration = Duration::from_millis(30);
 
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
@@ -65,7 +58,7 @@ impl Run {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{name}-{seed}"));
         println!("SHOAL_CHAOS_SEED={seed}: {replicas} replicas, in {}", folder.display());
         let cluster = Cluster::start(&folder, replicas).await;
-        let workers = Workers::start(&cluster.clients, replicas, seed);
+        let workers = Workers::start(&cluster.clients, PAUSE, seed);
         let mut wrong = Vec::new();
         if !cluster.acks_since(0).await {
             wrong.push("no write was acked at all".to_owned());
@@ -77,11 +70,13 @@ impl Run {
     async fn faults(&mut self, rounds: u64) {
         let mut rng = StdRng::seed_from_u64(self.seed);
         let wipes = setting("SHOAL_CHAOS_WIPES") == Some(1);
+        let kills = setting("SHOAL_CHAOS_KILLS") == Some(1);
         for number in 0..rounds {
             if !self.wrong.is_empty() {
                 return;
             }
-            let fault = Fault::draw(&mut rng, self.cluster.count(), wipes);
+            let drawn = Fault::draw(&mut rng, self.cluster.count(), wipes);
+            let fault = if kills { Fault::KillPrimary } else { drawn };
             println!("round {number}: {fault:?}");
             let round = faults::round(&mut self.cluster, fault, &mut rng).await;
             self.wrong.extend(round.stalled.clone());
@@ -96,13 +91,18 @@ impl Run {
         self.workers.stop().await;
         self.wrong.extend(self.cluster.settle().await);
         let (records, cut_off) = self.cluster.clients.history.finish();
-        let Verdict { lost, violations } = check::check(&records, &cut_off);
-        self.wrong.extend(violations);
+        let verdict = check::check(&records, &cut_off);
+        let lost = verdict.lost;
+        self.wrong.extend(verdict.violations.clone());
         for line in &self.wrong {
             println!("WRONG: {line}");
         }
         println!("history: {}", self.cluster.clients.history.path().display());
-        println!("{}", figures::report(&self.rounds, &records, lost, self.wrong.len()));
+        let faults: Vec<_> = self.rounds.iter().map(Round::injected).collect();
+        println!(
+            "{}",
+            figures::report("chaos", &figures::resumed(&faults, &records), &records, &verdict)
+        );
         if lost == 0 && self.wrong.is_empty() {
             self.cluster.clean();
         }

@@ -4,8 +4,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::history::{Action, Outcome, Record, State, Value};
-use crate::linear::check;
+use super::linear::check;
+use super::{Action, Outcome, Record, State, Value};
 
 /// Whether the ops that are left can be put in an order that goes on from this state. `until` is by when each has to have
 /// had its effect; without it, it need not have had any.

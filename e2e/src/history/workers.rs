@@ -1,5 +1,6 @@
 //! Clients that write and read without end, all on the same few points, so that their ops meet.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,24 +9,45 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
 
-use crate::client::Clients;
-use crate::history::Action;
+use super::{Action, State};
 
 /// Points: few enough that clients meet on them, enough that segments hold some and the log others.
-pub(crate) const KEYS: u64 = 24;
+pub const KEYS: u64 = 24;
 const WRITERS: u64 = 4;
 const READERS: u64 = 4;
-/// Longest pause of a client between two ops, in milliseconds.
-const PAUSE_MS: u64 = 30;
+
+/// Where points are written and read; what comes of it is put into the history there.
+pub trait Points: Send + Sync + 'static {
+    /// Writes to one point; `wait` until it is visible.
+    fn write(
+        &self,
+        key: u64,
+        client: u64,
+        op: u64,
+        action: Action,
+        wait: bool,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Reads one point; `first` is a number by which to choose whom to ask. What was seen, if there was an answer in time.
+    fn read(
+        &self,
+        key: u64,
+        client: u64,
+        op: u64,
+        strong: bool,
+        first: usize,
+    ) -> impl Future<Output = Option<State>> + Send;
+}
 
 /// Clients under way.
-pub(crate) struct Workers {
+pub struct Workers {
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
-    pub(crate) fn start(clients: &Arc<Clients>, replicas: usize, seed: u64) -> Self {
+    /// Starts them, each pausing up to `pause` between two ops.
+    pub fn start<P: Points>(points: &Arc<P>, pause: Duration, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         // Numbers that no two writes of a run share.
         let numbers = Arc::new(AtomicU64::new(1));
@@ -33,8 +55,8 @@ impl Workers {
         // Client 0 is who reads at the end; as the id of a client 0 means that it has none.
         for client in 1..=WRITERS + READERS {
             let rng = StdRng::seed_from_u64(seed.wrapping_mul(1009).wrapping_add(client));
-            let clients = clients.clone();
-            let worker = Worker { clients, replicas, client, op: 0, rng, stop: stop.clone() };
+            let points = points.clone();
+            let worker = Worker { points, client, op: 0, rng, pause, stop: stop.clone() };
             tasks.push(match client <= WRITERS {
                 true => tokio::spawn(worker.write(numbers.clone())),
                 false => tokio::spawn(worker.read()),
@@ -44,34 +66,35 @@ impl Workers {
     }
 
     /// Fails if a client has.
-    pub(crate) async fn assert_running(&mut self) {
+    pub async fn assert_running(&mut self) {
         for task in &mut self.tasks {
             if task.is_finished() {
-                task.await.unwrap();
-                panic!("a client ended");
+                let ended = task.await;
+                panic!("a client ended: {ended:?}");
             }
         }
     }
 
     /// Lets every client finish what it is at.
-    pub(crate) async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.store(true, Ordering::SeqCst);
         for task in self.tasks {
-            task.await.unwrap();
+            let ended = task.await;
+            assert!(ended.is_ok(), "a client ended: {ended:?}");
         }
     }
 }
 
-struct Worker {
-    clients: Arc<Clients>,
-    replicas: usize,
+struct Worker<P> {
+    points: Arc<P>,
     client: u64,
     op: u64,
     rng: StdRng,
+    pause: Duration,
     stop: Arc<AtomicBool>,
 }
 
-impl Worker {
+impl<P: Points> Worker<P> {
     async fn write(mut self, numbers: Arc<AtomicU64>) {
         while self.goes_on().await {
             let number = numbers.fetch_add(1, Ordering::SeqCst);
@@ -81,21 +104,22 @@ impl Worker {
                 _ => Action::Delete,
             };
             let (key, wait) = (self.rng.random_range(0..KEYS), self.rng.random());
-            self.clients.write(key, self.client, self.op, action, wait).await;
+            self.points.write(key, self.client, self.op, action, wait).await;
         }
     }
 
     async fn read(mut self) {
         while self.goes_on().await {
             let (key, strong) = (self.rng.random_range(0..KEYS), self.rng.random());
-            let first = self.rng.random_range(0..self.replicas);
-            self.clients.read(key, self.client, self.op, strong, first).await;
+            let first = self.rng.random_range(0..usize::MAX);
+            self.points.read(key, self.client, self.op, strong, first).await;
         }
     }
 
     async fn goes_on(&mut self) -> bool {
         self.op += 1;
-        tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..=PAUSE_MS))).await;
+        let most = self.pause.as_millis() as u64;
+        tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..=most))).await;
         !self.stop.load(Ordering::SeqCst)
     }
 }

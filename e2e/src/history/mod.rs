@@ -3,6 +3,16 @@
 //! A point is a register: an upsert sets it to a number that no other write has, a merge into its payload adds another
 //! such number, a delete empties it. So a read says which writes it saw.
 
+pub mod check;
+#[cfg(test)]
+mod check_tests;
+pub mod figures;
+mod linear;
+#[cfg(test)]
+mod linear_tests;
+pub mod over_http;
+pub mod workers;
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -14,20 +24,38 @@ use serde::Serialize;
 
 /// A point that is there: what the last upsert gave it and what was merged into its payload since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub(crate) struct Value {
-    pub(crate) number: u64,
-    pub(crate) merged: Option<u64>,
+pub struct Value {
+    /// The number of the upsert.
+    pub number: u64,
+    /// That of the last merge since.
+    pub merged: Option<u64>,
+}
+
+/// The vector that an upsert of this number writes: so that a point of two writes is found.
+pub fn vector(number: u64) -> Vec<f32> {
+    vec![(number >> 16) as f32, (number & 0xffff) as f32]
+}
+
+/// What a point is that has this payload and this vector. Panics on one that no write of a history makes.
+pub fn value(key: u64, payload: &serde_json::Value, stored: &[f32]) -> Value {
+    let number = payload["number"].as_u64();
+    let Some(number) = number else { panic!("torn point {key}: {payload}") };
+    assert_eq!(stored, vector(number), "point {key} with another's vector");
+    Value { number, merged: payload["merged"].as_u64() }
 }
 
 /// What a point is; `None`: it is not there.
-pub(crate) type State = Option<Value>;
+pub type State = Option<Value>;
 
 /// What was asked of one point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Action {
+pub enum Action {
+    /// Sets the point to this number.
     Upsert(u64),
+    /// Adds this number to its payload, if it is there.
     Merge(u64),
+    /// Empties it.
     Delete,
     /// A read that has to see every write acked before it began.
     Strong,
@@ -36,12 +64,13 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    pub(crate) fn is_write(self) -> bool {
+    /// Whether it changes the point.
+    pub fn is_write(self) -> bool {
         !matches!(self, Action::Strong | Action::Any)
     }
 
     /// The point after this was done to it.
-    pub(crate) fn apply(self, before: State) -> State {
+    pub fn apply(self, before: State) -> State {
         match self {
             Action::Upsert(number) => Some(Value { number, merged: None }),
             Action::Merge(merged) => before.map(|value| Value { merged: Some(merged), ..value }),
@@ -51,7 +80,7 @@ impl Action {
     }
 
     /// Whether who sees this state sees this write.
-    pub(crate) fn shows_in(self, state: State) -> bool {
+    pub fn shows_in(self, state: State) -> bool {
         match self {
             Action::Upsert(number) => state.is_some_and(|value| value.number == number),
             Action::Merge(merged) => state.is_some_and(|value| value.merged == Some(merged)),
@@ -63,7 +92,7 @@ impl Action {
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// A write was acked.
     Done,
     /// A read was answered.
@@ -76,28 +105,37 @@ pub(crate) enum Outcome {
 
 /// One op on one point. Times are nanoseconds since the history began.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Record {
-    pub(crate) key: u64,
-    pub(crate) client: u64,
-    pub(crate) op: u64,
-    pub(crate) action: Action,
+pub struct Record {
+    /// The point.
+    pub key: u64,
+    /// Who asked.
+    pub client: u64,
+    /// Number of the op among this client's.
+    pub op: u64,
+    /// What was asked.
+    pub action: Action,
     /// When it was first sent; of a read, when the attempt that was answered was.
-    pub(crate) invoked: u64,
+    pub invoked: u64,
     /// When the attempt that ended it was sent.
-    pub(crate) sent: u64,
-    pub(crate) returned: u64,
+    pub sent: u64,
+    /// When the answer came.
+    pub returned: u64,
     /// The replica that answered last.
-    pub(crate) by: usize,
-    pub(crate) outcome: Outcome,
+    pub by: usize,
+    /// How it ended.
+    pub outcome: Outcome,
 }
 
 /// Time in which a replica could talk to no other, though clients reached it: what it acks of what was sent to it in
 /// that time, nobody else has.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct CutOff {
-    pub(crate) replica: usize,
-    pub(crate) from: u64,
-    pub(crate) to: u64,
+pub struct CutOff {
+    /// Which replica, as in [`Record::by`].
+    pub replica: usize,
+    /// From when on.
+    pub from: u64,
+    /// Until when.
+    pub to: u64,
 }
 
 /// One line of the file.
@@ -107,10 +145,11 @@ enum Line<'a> {
     Op(&'a Record),
     CutOff(&'a CutOff),
     Fault { at: u64, what: &'a str },
+    Remark { at: u64, what: &'a str },
 }
 
 /// Everything of a run, also in a file.
-pub(crate) struct History {
+pub struct History {
     began: Instant,
     path: PathBuf,
     inner: Mutex<Inner>,
@@ -127,7 +166,7 @@ struct Inner {
 
 impl History {
     /// An empty history; the file is made anew.
-    pub(crate) fn new(path: &Path) -> Self {
+    pub fn new(path: &Path) -> Self {
         let file = BufWriter::new(File::create(path).unwrap());
         let inner = Inner { file, records: Vec::new(), cut_off: Vec::new() };
         Self {
@@ -139,16 +178,18 @@ impl History {
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The file.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Nanoseconds since it began.
-    pub(crate) fn now(&self) -> u64 {
+    pub fn now(&self) -> u64 {
         self.began.elapsed().as_nanos() as u64
     }
 
-    pub(crate) fn record(&self, record: Record) {
+    /// Takes note of an op.
+    pub fn record(&self, record: Record) {
         if record.outcome == Outcome::Done {
             self.acked.fetch_max(record.sent, Ordering::SeqCst);
             self.acks.fetch_add(1, Ordering::SeqCst);
@@ -158,28 +199,36 @@ impl History {
         inner.records.push(record);
     }
 
-    pub(crate) fn cut_off(&self, cut_off: CutOff) {
+    /// Takes note of a replica that was cut off.
+    pub fn cut_off(&self, cut_off: CutOff) {
         let mut inner = self.inner.lock().unwrap();
         inner.write(&Line::CutOff(&cut_off));
         inner.cut_off.push(cut_off);
     }
 
-    pub(crate) fn fault(&self, at: u64, what: &str) {
+    /// Takes note of what was done to those who answer.
+    pub fn fault(&self, at: u64, what: &str) {
         self.inner.lock().unwrap().write(&Line::Fault { at, what });
     }
 
+    /// Takes note of something for who reads the file.
+    pub fn remark(&self, what: &str) {
+        let at = self.now();
+        self.inner.lock().unwrap().write(&Line::Remark { at, what });
+    }
+
     /// Whether a write was acked that was sent after this time.
-    pub(crate) fn acked_since(&self, time: u64) -> bool {
+    pub fn acked_since(&self, time: u64) -> bool {
         self.acked.load(Ordering::SeqCst) > time
     }
 
     /// Writes acked so far.
-    pub(crate) fn acks(&self) -> u64 {
+    pub fn acks(&self) -> u64 {
         self.acks.load(Ordering::SeqCst)
     }
 
     /// All of it, and the file complete.
-    pub(crate) fn finish(&self) -> (Vec<Record>, Vec<CutOff>) {
+    pub fn finish(&self) -> (Vec<Record>, Vec<CutOff>) {
         let mut inner = self.inner.lock().unwrap();
         inner.file.flush().unwrap();
         (std::mem::take(&mut inner.records), std::mem::take(&mut inner.cut_off))

@@ -10,14 +10,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::history::{Action, Outcome, Record, State};
+use super::{Action, Outcome, Record, State};
 
 /// The first answer that no order of the ops explains.
 #[derive(Clone, Debug)]
-pub(crate) struct Violation {
-    pub(crate) record: Record,
+pub(super) struct Violation {
+    pub(super) record: Record,
     /// What the point could have been when that was asked for.
-    pub(crate) possible: Vec<State>,
+    pub(super) possible: Vec<State>,
 }
 
 /// An op whose place in the order is sought.
@@ -38,7 +38,7 @@ enum Event {
 }
 
 /// Checks the ops of one point, in any order.
-pub(crate) fn check(ops: &[Record]) -> Result<(), Box<Violation>> {
+pub(super) fn check(ops: &[Record]) -> Result<(), Box<Violation>> {
     let mut search = Search::new();
     for event in events(ops) {
         match event {
@@ -69,7 +69,7 @@ fn events(ops: &[Record]) -> Vec<Event> {
 }
 
 /// By when each op must have had its effect, if it must: when it was answered, and when a replica showed it as committed.
-pub(crate) fn demanded(ops: &[Record]) -> Vec<Option<u64>> {
+pub(super) fn demanded(ops: &[Record]) -> Vec<Option<u64>> {
     // By what was written: an upsert's number, or a merge's.
     let mut shown: BTreeMap<(u64, bool), u64> = BTreeMap::new();
     for record in ops {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::check::{check, differences};
-use crate::history::{Action, CutOff, Outcome, Record, State, Value};
+use super::check::{check, differences};
+use super::{Action, CutOff, Outcome, Record, State, Value};
 
 fn at(number: u64) -> State {
     Some(Value { number, merged: None })

@@ -3,21 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::history::Action::{self, Delete, Merge, Strong, Upsert};
-use crate::history::{CutOff, Outcome, Record, State};
-use crate::linear;
+use super::Action::{self, Delete, Merge, Strong, Upsert};
+use super::linear;
+use super::{CutOff, Outcome, Record, State};
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(crate) struct Verdict {
+pub struct Verdict {
     /// Acked writes that the end of the history does not have.
-    pub(crate) lost: u64,
+    pub lost: u64,
     /// What is wrong, a line each.
-    pub(crate) violations: Vec<String>,
+    pub violations: Vec<String>,
 }
 
 /// Checks a history whose end is a strong read of every point.
-pub(crate) fn check(records: &[Record], cut_off: &[CutOff]) -> Verdict {
+pub fn check(records: &[Record], cut_off: &[CutOff]) -> Verdict {
     let mut keys: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
     for record in records {
         keys.entry(record.key).or_default().push(*record);
@@ -127,7 +127,7 @@ fn acks_alone(records: &[Record], cut_off: &[CutOff], violations: &mut Vec<Strin
 }
 
 /// Where a replica differs from what strong reads of all points say, a line each.
-pub(crate) fn differences(
+pub fn differences(
     strong: &BTreeMap<u64, State>,
     replica: usize,
     holds: &BTreeMap<u64, State>,
