@@ -15,7 +15,10 @@ pub mod receive;
 pub mod register;
 pub mod snapshots;
 pub mod start;
+mod succession;
+pub mod tell;
 pub mod transport;
 pub mod wire;
 
 pub use handle::{ReplicaHandle, ReplicaStatus};
+pub use succession::Failover;

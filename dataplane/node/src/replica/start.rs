@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use shoal_consensus::{DiskId, Epoch, Identity, Incarnation, Replica, Settings};
+use shoal_consensus::{Acks, DiskId, Epoch, Identity, Incarnation, Replica, Settings};
 use shoal_shard::api::{self, ShardError, Tunings};
 use shoal_shard::journal::{Journal, Recovered};
 use shoal_shard::snapshot::Snapshot;
@@ -40,6 +40,8 @@ pub(super) struct Home {
     identity: api::Identity,
     tunings: Tunings,
     limits: Limits,
+    /// Whether writes are acknowledged only once no failover loses them.
+    pub(super) quorum_acks: bool,
 }
 
 impl Home {
@@ -229,6 +231,7 @@ pub async fn start(config: ReplicaConfig) -> anyhow::Result<Started> {
         identity: config.identity,
         tunings: config.tunings,
         limits: config.limits,
+        quorum_acks: config.settings.acks == Acks::Quorum,
     };
     let tick = Duration::from_millis((config.settings.timing.heartbeat / 3).clamp(5, 100));
     bring_events(&events, &config.register, own, tick);

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use shoal_consensus::{
     Answer, Body, CasOutcome, DiskId, Effect, Input, Message, Millis, Position, Register, Replica,
-    Role, Seq, Ticket, Version,
+    Role, Seq, Status, Ticket, Version,
 };
 use shoal_shard::api::ShardError;
 use shoal_shard::journal::{JournalError, Sync};
@@ -28,6 +28,7 @@ use super::convert;
 use super::handle::{Event, ReplicaStatus, Write};
 use super::register::Seen;
 use super::start::{Home, Outside};
+use super::succession::{Now, Observed, Succession};
 use super::transport::Offer;
 use crate::clock;
 
@@ -65,6 +66,9 @@ pub(super) struct Driver {
     heard: Instant,
     /// See [`ReplicaStatus::fresh`].
     fresh: Instant,
+    succession: Succession,
+    /// Who led last, as the register said.
+    registered: Option<(u64, DiskId)>,
     ended: Option<String>,
 }
 
@@ -91,6 +95,7 @@ impl Driver {
         blank: bool,
     ) -> Self {
         let trimmed = journal.trimmed();
+        let succession = Succession::new(home.quorum_acks);
         Self {
             home,
             outside,
@@ -108,6 +113,8 @@ impl Driver {
             fetching: false,
             heard: start,
             fresh: start,
+            succession,
+            registered: None,
             ended: None,
         }
     }
@@ -238,7 +245,12 @@ impl Driver {
         let carries = match &message.body {
             Body::Append { entries, .. } => {
                 self.heard = clock::now();
+                self.succession.heard(self.heard);
                 !entries.is_empty()
+            }
+            Body::TakeOver(_) => {
+                self.succession.asked(now());
+                false
             }
             _ => false,
         };
@@ -346,6 +358,13 @@ impl Driver {
             self.outside.reach(seen);
         }
         self.seen = seen.clone();
+        let register = seen.stored.as_ref().map(|stored| &stored.register);
+        // One that leads keeps who led before it.
+        if let Some((register, primary)) = register.and_then(|r| r.primary().map(|p| (r, p)))
+            && self.replica.status().leads.is_none_or(|epoch| epoch != register.epoch)
+        {
+            self.registered = Some((register.epoch.number, primary.disk));
+        }
     }
 
     /// Where whoever leads is reached, as far as that is known.
@@ -365,12 +384,26 @@ impl Driver {
         }
     }
 
+    /// Notes who leads.
+    fn succeed(&mut self, status: &Status) {
+        let committed = self.replica.log().epoch_at(status.commit);
+        let before = |number: u64| status.leads.is_none_or(|epoch| number < epoch.number);
+        let observed = Observed {
+            primary: status.primary,
+            leads: status.leads,
+            committed: status.leads.is_some() && committed == status.leads,
+            registered: self.registered.filter(|(number, _)| before(*number)).map(|(_, disk)| disk),
+        };
+        self.succession.observe(now(), observed);
+    }
+
     /// Tells what this replica is.
     fn show(&mut self) {
         let status = self.replica.status();
         let behind =
             |&(disk, matched): &(DiskId, Seq)| (disk, status.commit.saturating_sub(matched));
         let applied = self.disk.journal().applied();
+        self.succeed(&status);
         if applied >= status.commit {
             self.fresh = if status.leads.is_some() { clock::now() } else { self.heard };
         }
@@ -384,6 +417,8 @@ impl Driver {
             short: status.short,
             behind: status.matched.iter().map(behind).collect(),
             fresh: self.fresh,
+            fetching: self.fetching,
+            failover: self.succession.last().cloned(),
             ended: self.ended.clone(),
         };
         self.status.send_if_modified(|before| {
@@ -452,6 +487,10 @@ impl Outside {
             let _ = events.send(Event::Announced).await;
         });
     }
+}
+
+fn now() -> Now {
+    Now { instant: clock::now(), unix_ms: clock::unix_ms() }
 }
 
 /// What one that has ended answers.
