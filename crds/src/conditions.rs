@@ -30,8 +30,19 @@ pub mod reason {
             "`replicas` was changed from one to several or back, which is not built yet.";
         REPLICAS_UNAVAILABLE = "ReplicasUnavailable":
             "Every shard serves, and some of their replicas do not.";
-        NODE_LOSS_GRACE_UNSUPPORTED = "NodeLossGraceUnsupported":
-            "`failover.nodeLossGrace` was set, and moving replicas from lost nodes is not built yet.";
+        ELECTING = "Electing": "Nobody leads the shard: one of its replicas is being elected.";
+        NO_QUORUM = "NoQuorum":
+            "Too few of a shard's replicas are there for one to lead: writes wait, and nothing is moved or replaced.";
+        REPLICA_QUARANTINED = "ReplicaQuarantined":
+            "The disk of a replica contradicts what was committed; the others serve.";
+        REPLICA_JOINING = "ReplicaJoining": "A replica gets what the others have, and votes once it has it.";
+        REPLICA_BEHIND = "ReplicaBehind": "A replica lacks ops that the others have.";
+        REPLICA_LEAVING = "ReplicaLeaving": "A replica that is no longer asked for goes once it does not vote.";
+        ROLLING = "Rolling": "Pods are replaced, one at a time, so that changes reach them.";
+        MOVING_REPLICAS = "MovingReplicas":
+            "Replicas are moved from nodes that were away for longer than `failover.nodeLossGrace`.";
+        REBALANCE_FAILED = "RebalanceFailed":
+            "The Job that moves replicas from lost nodes gave up; it is made anew after a while.";
         RESHARDING_UNSUPPORTED = "ReshardingUnsupported":
             "`initialShards` was changed, and splitting is not built yet.";
         NAME_CONFLICT = "NameConflict":

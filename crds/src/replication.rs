@@ -37,8 +37,8 @@ pub struct Failover {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10), regex(pattern = DURATION))]
     pub budget: Option<String>,
-    /// How long a node may be away before its replicas are moved to others, 1m to 24h. Default: 5m. Replicas are not moved
-    /// yet, they wait for their node: a condition says so where this is set.
+    /// How long a node may be not ready, or gone, before its replicas are moved to others, 1m to 24h. Default: 5m. A reboot that
+    /// takes less moves nothing. A collection of one copy has nowhere to copy from: its shards wait for their node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10), regex(pattern = DURATION))]
     pub node_loss_grace: Option<String>,

@@ -1,195 +1,230 @@
-//! Asks shards for their size, once a minute. IO.
+//! Asks shards for their size, once a minute, and replicas what they are: then too, and every other second while something
+//! changes. IO.
 //!
 //! Invariant: a round's answers take effect together, so a collection's status is written at most once a round.
 
-use std::collections::{BTreeSet, HashMap};
+mod call;
+mod tokens;
+mod urgent;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::{Api, Client, ResourceExt};
-use shoal_crds::{Shard, labels};
+use kube::{Client, ResourceExt};
+use shoal_crds::{Shard, VectorCollection, labels};
 use shoal_proto::auth::Token;
-use shoal_proto::pb::shard_service_client::ShardServiceClient;
-use shoal_proto::pb::{Consistency, InfoRequest, Target};
-use shoal_proto::version::{self, Stamped};
-use tonic::transport::Endpoint;
+use shoal_proto::pb::{Consistency, Target};
+use shoal_proto::version;
+use tokio::time::MissedTickBehavior;
 
+use self::tokens::Tokens;
+use self::urgent::{Mark, Marks};
 use crate::collection::pods;
 use crate::collection::replicas::{Register, Replicas};
 use crate::context::Context;
+use crate::env;
 use crate::kubernetes::stores::find;
 use crate::kubernetes::triggers::Touch;
 use crate::samples::{Key, Sample};
+use crate::told::{self, Answer};
 
-/// Shards asked at the same time.
+/// Pods asked at the same time.
 const AT_ONCE: usize = 16;
-/// How long a shard may take to answer; one that does not keeps its last sample.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How often shards are asked in which something changes.
+const URGENT: Duration = Duration::from_secs(2);
 
-/// A shard that can be asked.
-struct Question {
-    key: Key,
-    address: String,
-    target: Target,
-    collection: String,
+/// What is asked.
+#[derive(Clone, Copy)]
+enum What {
+    Size,
+    /// What the replica of this number is.
+    Replica(u32),
 }
 
-/// Tokens by namespace, with the version of the Secret they were read from.
-#[derive(Default)]
-struct Tokens(HashMap<String, (Option<String>, Token)>);
+/// A pod that can be asked.
+struct Question {
+    key: Key,
+    what: What,
+    address: String,
+    target: Target,
+}
+
+/// What came back.
+enum Came {
+    Size(Sample),
+    Replica(u32, Answer),
+}
 
 /// Asks for ever.
 pub async fn ask_for_ever(context: Arc<Context>, client: Client) {
-    let mut tokens = Tokens::default();
-    let mut rounds =
-        tokio::time::interval(Duration::from_secs(context.settings.sample_seconds.max(1)));
-    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut tokens, mut marks) = (Tokens::default(), Marks::default());
+    let round = Duration::from_secs(context.settings.sample_seconds.max(1));
+    let (mut rounds, mut urgent) = (tokio::time::interval(round), tokio::time::interval(URGENT));
+    for interval in [&mut rounds, &mut urgent] {
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
     loop {
-        rounds.tick().await;
-        round(&context, &client, &mut tokens).await;
+        let hurried = tokio::select! {
+            biased;
+            _ = rounds.tick() => false,
+            _ = urgent.tick() => true,
+        };
+        ask_round(&context, &client, &mut tokens, &mut marks, hurried).await;
     }
 }
 
-async fn round(context: &Context, client: &Client, tokens: &mut Tokens) {
+async fn ask_round(
+    context: &Context,
+    client: &Client,
+    tokens: &mut Tokens,
+    marks: &mut Marks,
+    hurried: bool,
+) {
     let shards = context.stores.shards.state();
     let mut asked = Vec::new();
     for shard in &shards {
-        let Some(question) = question(context, shard) else { continue };
-        match tokens.of(context, client, &question.key.0).await {
-            Ok(token) => asked.push((question, token)),
-            Err(error) => {
-                tracing::debug!(namespace = question.key.0, error, "no token to ask shards with")
-            }
+        let Some(about) = About::of(context, shard) else { continue };
+        if !about.is_urgent(context, marks) && hurried {
+            continue;
         }
+        let token = match tokens.of(context, client, &about.key.0).await {
+            Ok(token) => token,
+            Err(error) => {
+                tracing::debug!(namespace = about.key.0, error, "no token to ask shards with");
+                continue;
+            }
+        };
+        let size = (!hurried).then(|| about.size(context)).flatten();
+        let questions = size.into_iter().chain(about.replicas(context));
+        asked.extend(questions.map(|question| (question, token.clone())));
     }
     let answers: Vec<_> = futures::stream::iter(asked)
-        .map(|(question, token)| async move { (ask(&question, token).await, question) })
+        .map(|(question, token)| async move { (ask(&question, token).await, question.key) })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    let mut changed = BTreeSet::new();
-    for (answer, question) in answers {
-        match answer {
-            Ok(sample) if context.samples.set(question.key.clone(), sample) => {
-                changed.insert((question.key.0, question.collection));
+    let mut sizes = BTreeMap::new();
+    let mut replicas: BTreeMap<Key, BTreeMap<u32, Answer>> = BTreeMap::new();
+    for (came, key) in answers {
+        match came {
+            Ok(Came::Size(sample)) => drop(sizes.insert(key, sample)),
+            Ok(Came::Replica(number, answer)) => {
+                replicas.entry(key).or_default().insert(number, answer);
             }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::debug!(shard = question.key.1, error, "a shard did not tell its size")
+            Err(error) => tracing::debug!(shard = key.1, error, "a pod did not answer"),
+        }
+    }
+    let mut changed = BTreeSet::new();
+    for shard in &shards {
+        let Some(about) = About::of(context, shard) else { continue };
+        if let Some(size) = sizes.remove(&about.key)
+            && context.samples.set(about.key.clone(), size)
+        {
+            changed.insert((about.key.0.clone(), shard.spec.collection.clone()));
+        }
+        // Where none answers, what was known stays.
+        if let Some(answers) = replicas.remove(&about.key) {
+            let before = context.heard.get(&about.key.0, &about.key.1);
+            let told = told::digest(&answers, &about.register.disks(), &before, hurried);
+            if context.heard.set(about.key.clone(), told) {
+                changed.insert((about.key.0.clone(), shard.spec.collection.clone()));
             }
         }
     }
-    let exist: BTreeSet<Key> = shards
-        .iter()
-        .map(|shard| (shard.namespace().unwrap_or_default(), shard.name_any()))
-        .collect();
-    context.samples.keep(|key| exist.contains(key));
+    forget(context, marks, &shards);
     for (namespace, name) in changed {
         context.triggers.touch(Touch::Collection { namespace, name }).await;
     }
 }
 
-/// What to ask a shard, if a pod of it serves.
-fn question(context: &Context, shard: &Shard) -> Option<Question> {
-    let (namespace, name) = (shard.namespace()?, shard.name_any());
-    let collection = find(&context.stores.collections, &namespace, &shard.spec.collection)?;
-    // The primary, which knows best, or else whoever serves.
-    let mut replicas = Register::of(Some(shard)).rolling_order(&Replicas::of(shard).numbers);
-    replicas.reverse();
-    let pod = |number: u32| {
-        let pod_name = pods::pod_name(&labels::replica_name(&name, number));
-        find(&context.stores.pods, &namespace, &pod_name).filter(|pod| pods::is_ready(pod))
-    };
-    let pod = replicas.into_iter().find_map(pod)?;
-    let target = Target {
-        version: version::HERE.newest,
-        collection: collection.client_name().to_owned(),
-        shard: name.clone(),
-        r#gen: u64::try_from(shard.spec.placement.generation).unwrap_or_default(),
-        consistency: Consistency::Any.into(),
-        min_seq: 0,
-    };
-    let address = address(&pod)?;
-    Some(Question {
-        key: (namespace, name),
-        address,
-        target,
-        collection: shard.spec.collection.clone(),
-    })
+fn forget(context: &Context, marks: &mut Marks, shards: &[Arc<Shard>]) {
+    let exist: BTreeSet<Key> = shards
+        .iter()
+        .map(|shard| (shard.namespace().unwrap_or_default(), shard.name_any()))
+        .collect();
+    context.samples.keep(|key| exist.contains(key));
+    context.heard.keep(|key| exist.contains(key));
+    marks.keep(|key| exist.contains(key));
 }
 
-fn address(pod: &Pod) -> Option<String> {
-    let ip = pod.status.as_ref()?.pod_ip.as_deref()?;
-    let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
-    Some(format!("http://{host}:{}", labels::GRPC_PORT))
+/// A shard whose pods may be asked.
+struct About<'a> {
+    key: Key,
+    shard: &'a Shard,
+    collection: Arc<VectorCollection>,
+    replicas: Replicas,
+    register: Register<'a>,
 }
 
-async fn ask(question: &Question, token: Token) -> Result<Sample, String> {
-    let endpoint =
-        Endpoint::from_shared(question.address.clone()).map_err(|error| error.to_string())?;
-    let channel = endpoint
-        .connect_timeout(PATIENCE)
-        .timeout(PATIENCE)
-        .connect()
-        .await
-        .map_err(|error| error.to_string())?;
-    let mut client = ShardServiceClient::with_interceptor(channel, token);
-    let request = InfoRequest { target: Some(question.target.clone()) };
-    let mut answer = client.info(request.clone()).await;
-    // Its pod may run an older image than the operator's.
-    if let Some(other) = answer.as_ref().err().and_then(|refusal| version::HERE.common(refusal)) {
-        answer = client.info(request.in_version(other)).await;
+impl<'a> About<'a> {
+    fn of(context: &Context, shard: &'a Shard) -> Option<Self> {
+        let (namespace, name) = (shard.namespace()?, shard.name_any());
+        let collection = find(&context.stores.collections, &namespace, &shard.spec.collection)?;
+        let (replicas, register) = (Replicas::of(shard), Register::of(Some(shard)));
+        Some(Self { key: (namespace, name), shard, collection, replicas, register })
     }
-    let info = answer.map_err(|status| status.to_string())?.into_inner();
-    Ok(Sample::of(info.points, info.disk_bytes))
-}
 
-impl Tokens {
-    /// The namespace's token, read again only when its Secret changed.
-    async fn of(
-        &mut self,
-        context: &Context,
-        client: &Client,
-        namespace: &str,
-    ) -> Result<Token, String> {
-        let name = labels::INTERNAL_TOKEN_SECRET;
-        let secret =
-            find(&context.stores.token_secrets, namespace, name).ok_or("there is no Secret yet")?;
-        let version = secret.resource_version();
-        if let Some((known, token)) = self.0.get(namespace)
-            && *known == version
-        {
-            return Ok(token.clone());
+    fn pod(&self, context: &Context, number: u32) -> Option<Arc<k8s_openapi::api::core::v1::Pod>> {
+        let (namespace, name) = &self.key;
+        let pod = pods::pod_name(&labels::replica_name(name, number));
+        find(&context.stores.pods, namespace, &pod)
+    }
+
+    fn is_urgent(&self, context: &Context, marks: &mut Marks) -> bool {
+        if !self.replicas.is_replicated() {
+            return false;
         }
-        let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-        let secret = secrets.get(name).await.map_err(|error| error.to_string())?;
-        let bytes = secret
-            .data
-            .and_then(|mut data| data.remove(labels::INTERNAL_TOKEN))
-            .unwrap_or_default();
-        let text = String::from_utf8(bytes.0).map_err(|error| error.to_string())?;
-        let token = Token::parse(&text).map_err(|error| error.to_string())?;
-        self.0.insert(namespace.to_owned(), (version, token.clone()));
-        Ok(token)
+        let ready = self.replicas.numbers.iter().filter_map(|&number| self.pod(context, number));
+        let ready = ready.filter(|pod| pods::is_ready(pod)).filter_map(|pod| pod.uid());
+        let status = self.shard.status.as_ref();
+        let register = status.and_then(|status| status.register.clone());
+        let told = context.heard.get(&self.key.0, &self.key.1);
+        let mark = Mark { register, ready: ready.collect() };
+        marks.is_urgent(&self.key, mark, &told, env::instant())
+    }
+
+    /// The primary, which knows best, or else whoever serves, is asked for the shard's size.
+    fn size(&self, context: &Context) -> Option<Question> {
+        let mut order = self.register.rolling_order(&self.replicas.numbers);
+        order.reverse();
+        let pods = order.into_iter().filter_map(|number| self.pod(context, number));
+        let pod = pods.into_iter().find(|pod| pods::is_ready(pod))?;
+        Some(self.question(What::Size, call::address(&pod)?))
+    }
+
+    /// Each of several replicas is asked what it is, also one that does not serve: it may say why.
+    fn replicas(&self, context: &Context) -> Vec<Question> {
+        let several = self.replicas.numbers.iter().filter(|_| self.replicas.is_replicated());
+        let question = |&number: &u32| {
+            let pod = self.pod(context, number)?;
+            Some(self.question(What::Replica(number), call::address(&pod)?))
+        };
+        several.filter_map(question).collect()
+    }
+
+    fn question(&self, what: What, address: String) -> Question {
+        let generation = self.shard.spec.placement.generation;
+        let target = Target {
+            version: version::HERE.newest,
+            collection: self.collection.client_name().to_owned(),
+            shard: self.key.1.clone(),
+            r#gen: u64::try_from(generation).unwrap_or_default(),
+            consistency: Consistency::Any.into(),
+            min_seq: 0,
+        };
+        Question { key: self.key.clone(), what, address, target }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use k8s_openapi::api::core::v1::PodStatus;
-
-    use super::*;
-
-    #[test]
-    fn addresses_of_both_families_can_be_dialled() {
-        let pod = |ip: &str| Pod {
-            status: Some(PodStatus { pod_ip: Some(ip.into()), ..PodStatus::default() }),
-            ..Pod::default()
-        };
-        assert_eq!(address(&pod("10.0.0.7")).as_deref(), Some("http://10.0.0.7:6335"));
-        assert_eq!(address(&pod("fd00::7")).as_deref(), Some("http://[fd00::7]:6335"));
-        assert_eq!(address(&Pod::default()), None);
+async fn ask(question: &Question, token: Token) -> Result<Came, String> {
+    let Question { what, address, target, .. } = question;
+    match what {
+        What::Size => call::size(address, target, token).await.map(Came::Size),
+        What::Replica(number) => {
+            let answer = call::replica(address, target, token).await?;
+            Ok(Came::Replica(*number, answer))
+        }
     }
 }

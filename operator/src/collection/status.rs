@@ -7,14 +7,18 @@
 //!
 //! Invariant: the same world gives the same status, to the letter; times change only where a condition does.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use shoal_crds::collection::{Routing, ShardCounts, VectorCollectionStatus};
+use shoal_crds::collection::{Rebalance, Routing, ShardCounts, VectorCollectionStatus};
 use shoal_crds::conditions::{self, reason};
 use shoal_crds::{Shard, ShardStatus, VectorCollection, labels};
 
+use super::failovers;
 use super::router::RouterState;
+use super::story;
 use super::view::ShardView;
 use crate::error::Problem;
 
@@ -33,6 +37,12 @@ pub struct Report {
     pub shards: Vec<ShardView>,
     /// How the namespace's router is.
     pub router: RouterState,
+    /// That pods are being replaced, and what is waited for.
+    pub rolling: Option<String>,
+    /// Replicas that are being moved from lost nodes, and what is being done about them.
+    pub rebalance: Option<(Rebalance, String)>,
+    /// When to look again, if it is known.
+    pub again: Option<Duration>,
 }
 
 /// A condition before it has a time.
@@ -71,6 +81,11 @@ pub fn collection_status(
             .or(before.disk_bytes),
         endpoint: Some(endpoint(collection)),
         routing: report.routing.clone().or(before.routing),
+        last_failover: failovers::newest(
+            report.shards.iter().map(|view| (view.name.as_str(), view.last_failover.as_ref())),
+        )
+        .or(before.last_failover),
+        rebalance: report.rebalance.as_ref().map(|(rebalance, _)| rebalance.clone()),
     }
 }
 
@@ -110,20 +125,17 @@ pub fn deleting_status(
 pub fn shard_status(shard: &Shard, view: &ShardView, now: Timestamp) -> ShardStatus {
     let before = shard.status.clone().unwrap_or_default();
     let mut drafts = Vec::new();
-    if !view.is_ready() {
-        drafts.extend(unavailable(&before.conditions, view.trouble()));
-    } else if !view.is_whole() {
-        let (reason, message) = (reason::REPLICAS_UNAVAILABLE, view.trouble());
+    let story = story::of(view);
+    if view.is_ready() {
+        let message = if view.is_whole() { view.praise() } else { view.trouble() };
         drafts.push(available(&message));
-        drafts.push(Draft { type_: conditions::RECONCILING, status: true, reason, message });
+        drafts.extend(story.map(|(reason, message)| reconciling(reason, message)));
     } else {
-        drafts.push(available(&view.praise()));
-        drafts.extend(view.outdated.then(|| Draft {
-            type_: conditions::RECONCILING,
-            status: true,
-            reason: reason::SHARDS_STARTING,
-            message: "pods are to be replaced, so that changes reach them".to_owned(),
-        }));
+        let [unready, reconciles] = unavailable(&before.conditions, view.trouble());
+        drafts.push(unready);
+        // That nobody can lead says more than that pods are away.
+        let grave = story.filter(|(reason, _)| *reason == reason::NO_QUORUM);
+        drafts.push(grave.map_or(reconciles, |(reason, message)| reconciling(reason, message)));
     }
     let pod = view.serving_pod();
     ShardStatus {
@@ -134,6 +146,8 @@ pub fn shard_status(shard: &Shard, view: &ShardView, now: Timestamp) -> ShardSta
         node: pod.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.node_name.clone()),
         points: view.sample.map(|sample| sample.points).or(before.points),
         disk_bytes: view.sample.map(|sample| sample.disk_bytes).or(before.disk_bytes),
+        replica_states: view.states.clone(),
+        last_failover: view.last_failover.clone(),
         // The replicas'.
         register: None,
         replicas: Vec::new(),
@@ -144,7 +158,11 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
     let mut drafts = Vec::new();
     let started = report.routing.is_some();
     let waiting = report.shards.iter().find(|shard| !shard.is_ready());
-    let mut working = report.working.clone().map(|message| (reason::SHARDS_STARTING, message));
+    let moves = report.rebalance.as_ref().map(|(_, words)| (reason::MOVING_REPLICAS, words));
+    let rolling = report.rolling.as_ref().map(|words| (reason::ROLLING, words));
+    let starting = report.working.as_ref().map(|words| (reason::SHARDS_STARTING, words));
+    let working = moves.filter(|(_, words)| !words.is_empty()).or(rolling).or(starting);
+    let mut working = working.map(|(reason, words)| (reason, words.clone()));
     if !started {
         let (reason, message) = match (&report.problem, &working) {
             (Some(problem), _) => (problem.reason, problem.message.clone()),
@@ -185,9 +203,9 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
             format!("all {total} shards serve")
         };
         drafts.push(available(&shards));
-        if let Some(shard) = report.shards.iter().find(|shard| !shard.is_whole()) {
-            let message = format!("{}: {}", shard.name, shard.trouble());
-            working.get_or_insert((reason::REPLICAS_UNAVAILABLE, message));
+        let mut stories = report.shards.iter().filter_map(|view| Some((view, story::of(view)?)));
+        if let Some((view, (reason, words))) = stories.next() {
+            working.get_or_insert((reason, format!("{}: {words}", view.name)));
         }
         if let RouterState::Changing(what) = &report.router {
             working.get_or_insert_with(|| (reason::ROUTER_STARTING, what.clone()));
@@ -209,6 +227,10 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
         (None, None) => {}
     }
     drafts
+}
+
+fn reconciling(reason: &'static str, message: String) -> Draft {
+    Draft { type_: conditions::RECONCILING, status: true, reason, message }
 }
 
 fn available(message: &str) -> Draft {

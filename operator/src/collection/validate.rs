@@ -65,8 +65,8 @@ pub struct Valid {
     pub acks: Acks,
     /// Within what time another replica takes writes.
     pub failover_budget: Duration,
-    /// Whether the spec says when replicas are to be moved from a lost node.
-    pub names_node_loss_grace: bool,
+    /// How long a node may be away before replicas are moved from it.
+    pub node_loss_grace: Duration,
     /// Image the spec names.
     pub image: Option<String>,
     /// Size of each shard's disk.
@@ -160,7 +160,7 @@ pub fn validate(collection: &VectorCollection) -> Result<Valid, Problem> {
         replicas,
         acks: collection.acks(),
         failover_budget: time("budget", collection.failover_budget(), BUDGETS, "3s to 10m")?,
-        names_node_loss_grace: names_node_loss_grace(collection)?,
+        node_loss_grace: time("nodeLossGrace", collection.node_loss_grace(), GRACES, "1m to 24h")?,
         image: image(spec.image.as_deref())?,
         storage_size,
         storage_class: storage.storage_class_name,
@@ -192,12 +192,6 @@ fn time(
         let message = format!("spec.failover.{field} is `{given}`: use {in_words}, such as 5m");
         Problem::new(reason::INVALID_SPEC, message)
     })
-}
-
-fn names_node_loss_grace(collection: &VectorCollection) -> Result<bool, Problem> {
-    time("nodeLossGrace", collection.node_loss_grace(), GRACES, "1m to 24h")?;
-    let failover = collection.spec.failover.as_ref();
-    Ok(failover.is_some_and(|failover| failover.node_loss_grace.is_some()))
 }
 
 fn router_replicas(given: Option<u32>) -> Result<i32, Problem> {

@@ -64,8 +64,8 @@ fn times_of_a_failover_have_a_default_and_bounds() {
     let default = validate(&collection("c")).expect("valid");
     assert_eq!(default.failover_budget, Duration::from_secs(5));
     assert_eq!(budget("3000ms").expect("valid").failover_budget, Duration::from_secs(3));
-    assert!(grace("1h").expect("valid").names_node_loss_grace);
-    assert!(!default.names_node_loss_grace);
+    assert_eq!(grace("1h").expect("valid").node_loss_grace, Duration::from_secs(3_600));
+    assert_eq!(default.node_loss_grace, Duration::from_secs(300));
     for (refused, field) in [
         (budget("2999ms"), "spec.failover.budget"),
         (budget("11m"), "spec.failover.budget"),

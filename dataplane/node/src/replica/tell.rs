@@ -20,9 +20,7 @@ pub fn status_to_pb(status: &ReplicaStatus, now: Instant) -> pb::ReplicaReply {
         short: status.short,
         fetching: status.fetching,
         ended: status.ended.clone(),
-        behind: behind
-            .map(|&(disk, ops)| pb::Behind { disk: encode_disk(disk), ops })
-            .collect(),
+        behind: behind.map(|&(disk, ops)| pb::Behind { disk: encode_disk(disk), ops }).collect(),
         failover: status.failover.as_ref().map(failover),
     }
 }
