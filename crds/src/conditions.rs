@@ -15,6 +15,8 @@ told! { TYPES, "Every condition type, with its meaning.";
     READY = "Ready": "The object serves as its spec asks.";
     RECONCILING = "Reconciling": "Present and true while the operator works towards the spec (kstatus: InProgress).";
     STALLED = "Stalled": "Present and true while only a person can help (kstatus: Failed).";
+    VISIBLE_IN_TIME = "VisibleInTime":
+        "Every replica that serves shows what was acknowledged within `replication.visibilitySla`. Absent with one copy.";
 }
 
 /// Reasons, the machine-readable half of a condition.
@@ -51,6 +53,9 @@ pub mod reason {
         OBJECT_CONFLICT = "ObjectConflict": "An object of a name we need exists and is not ours.";
         APPLY_FAILED = "ApplyFailed": "The API server refused an object we built.";
         STORAGE_UNCHANGEABLE = "StorageUnchangeable": "The storage cannot be changed the way the spec asks.";
+        IN_TIME = "InTime": "Every replica that serves shows what was acknowledged in time.";
+        LATE = "Late": "A replica shows what was acknowledged later than it is to.";
+        NOT_KNOWN = "NotKnown": "A replica did not tell yet whether it does.";
         DELETING = "Deleting": "The object is being deleted.";
     }
 }

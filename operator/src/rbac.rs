@@ -9,7 +9,7 @@
 use shoal_crds::labels;
 
 use crate::collection::build::pod::SERVICE_ACCOUNT as SHARD_ACCOUNT;
-use crate::namespace::build::{REPLICAS_POLICY, ROUTER_ACCOUNT, SHARDS_POLICY};
+use crate::namespace::build::{REBALANCE_POLICY, REPLICAS_POLICY, ROUTER_ACCOUNT, SHARDS_POLICY};
 
 /// A rule of a ClusterRole or Role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ const MAKE: &[&str] = &["list", "watch", "create"];
 const KEEP: &[&str] = &["get", "patch", "delete"];
 
 /// The policies of a namespace.
-const POLICIES: &[&str] = &[ROUTER_ACCOUNT, SHARDS_POLICY, REPLICAS_POLICY];
+const POLICIES: &[&str] = &[ROUTER_ACCOUNT, SHARDS_POLICY, REPLICAS_POLICY, REBALANCE_POLICY];
 
 /// Rights in all namespaces that hold collections: a ClusterRole.
 pub const CLUSTER: &[Rule] = &[

@@ -38,8 +38,19 @@ pub struct ReplicaTold {
     pub log: Option<LogState>,
     /// Committed ops that it is not known to have, rounded.
     pub behind_ops: Option<i64>,
+    /// Whether it shows what was acknowledged later than it is to.
+    pub late: Option<bool>,
     /// Why it serves nothing any more.
     pub ended: Option<String>,
+}
+
+/// How answers are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Taking {
+    /// Whether they were asked for out of turn.
+    pub hurried: bool,
+    /// Milliseconds within which a replica is to show what was acknowledged.
+    pub sla_ms: u64,
 }
 
 /// What is known of a shard's replicas.
@@ -77,13 +88,12 @@ impl ShardTold {
     }
 }
 
-/// What is made of answers. `disks` tells which disk each replica says it has; `before` is what was known; `hurried` says that
-/// it was asked out of turn.
+/// What is made of answers. `disks` tells which disk each replica says it has; `before` is what was known.
 pub fn digest(
     answers: &BTreeMap<u32, Answer>,
     disks: &BTreeMap<u32, String>,
     before: &ShardTold,
-    hurried: bool,
+    taking: Taking,
 ) -> ShardTold {
     let said = |number: &u32| match answers.get(number) {
         Some(Answer::Said(said)) => Some(said.as_ref()),
@@ -103,7 +113,7 @@ pub fn digest(
             None => None,
         };
         let mute = matches!(answers.get(number), Some(Answer::Mute));
-        let told = replica(said(number), ops, primary.is_some(), &known, hurried);
+        let told = replica(said(number), ops, primary.is_some(), &known, taking);
         (*number, ReplicaTold { mute, ..told })
     });
     let replicas: BTreeMap<u32, ReplicaTold> = replicas.collect();
@@ -117,7 +127,7 @@ fn replica(
     ops: Option<u64>,
     is_led: bool,
     before: &ReplicaTold,
-    hurried: bool,
+    taking: Taking,
 ) -> ReplicaTold {
     let caught_up = before.log == Some(LogState::CaughtUp);
     let (most, oldest) = if caught_up { (FAR, STALE_MS) } else { (CLOSE, FRESH_MS) };
@@ -130,8 +140,13 @@ fn replica(
     };
     let figure =
         ops.map(|ops| if ops < CLOSE { 0 } else { round(ops.try_into().unwrap_or(i64::MAX)) });
-    let behind_ops = if hurried && log == before.log { before.behind_ops } else { figure };
-    ReplicaTold { mute: false, log, behind_ops, ended: said.and_then(|said| said.ended.clone()) }
+    let hurried = taking.hurried && log == before.log;
+    let behind_ops = if hurried { before.behind_ops } else { figure };
+    // While nobody leads nothing is acknowledged.
+    let late = said.filter(|_| is_led).map(|said| said.stale_ms > taking.sla_ms);
+    let late = if hurried && before.late.is_some() { before.late } else { late };
+    let ended = said.and_then(|said| said.ended.clone());
+    ReplicaTold { mute: false, log, behind_ops, late, ended }
 }
 
 fn behind(primary: &pb::ReplicaReply, disk: &str) -> Option<u64> {

@@ -224,5 +224,8 @@ async fn a_primary_that_is_asked_to_stop_has_another_lead_first() {
     until_ready(&mut back.process, back.admin).await;
     three.put(3).await;
     assert_all_show(&three, 3).await;
-    assert!(three.replicas[0].metrics().await.contains("shoal_replica_lag_seconds"));
+    let metrics = three.replicas[0].metrics().await;
+    for name in ["lag_seconds", "visibility_late_seconds_total"] {
+        assert!(metrics.contains(&format!("shoal_replica_{name}{{")), "{metrics}");
+    }
 }

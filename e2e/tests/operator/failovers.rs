@@ -84,6 +84,31 @@ async fn a_failover_is_told_by_whoever_leads_now_in_the_status_and_as_an_event()
 }
 
 #[tokio::test]
+async fn a_replica_that_shows_too_late_what_was_acknowledged_is_named() {
+    let Some(world) = World::new("failovers-late").await else { return };
+    let replication = json!({"replicas": 3, "visibilitySla": "3s"});
+    world.serving("c", 1, json!({"replication": replication})).await;
+    agree(&world, &[0, 1, 2], 0).await;
+    // Nobody told yet.
+    world.condition("c", "VisibleInTime", "Unknown", "NotKnown").await;
+    let fakes = Fakes::start(&world, 3).await;
+    world.condition("c", "VisibleInTime", "True", "InTime").await;
+    fakes.change(1, |said| said.stale_ms = 2_900);
+    fakes.change(2, |said| said.stale_ms = 3_100);
+    let late = world.condition("c", "VisibleInTime", "False", "Late").await;
+    assert!(late.message.contains("replica c-0-r2 shows"), "{}", late.message);
+    let told = |s: &Shard| {
+        let conditions = s.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|c| c.type_ == "VisibleInTime" && c.status == "False")
+    };
+    world.until("c-0", "tells the same", told).await;
+    told_once(&world, "VectorCollection", "c", "Late", "c-0-r2").await;
+    fakes.change(2, |said| said.stale_ms = 0);
+    world.condition("c", "VisibleInTime", "True", "InTime").await;
+    told_once(&world, "VectorCollection", "c", "InTime", "in time").await;
+}
+
+#[tokio::test]
 async fn a_replica_that_lacks_something_is_told_and_drains_wait_for_it() {
     let Some(world) = World::new("failovers-behind").await else { return };
     world.serving("c", 1, json!({"replication": {"replicas": 3}})).await;

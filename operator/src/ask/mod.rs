@@ -24,14 +24,17 @@ use self::urgent::{Mark, Marks};
 use crate::collection::pods;
 use crate::collection::replicas::{Register, Replicas};
 use crate::context::Context;
+use crate::duration;
 use crate::env;
 use crate::kubernetes::stores::find;
 use crate::kubernetes::triggers::Touch;
 use crate::samples::{Key, Sample};
-use crate::told::{self, Answer};
+use crate::told::{self, Answer, Taking};
 
 /// Pods asked at the same time.
 const AT_ONCE: usize = 16;
+/// The default of `replication.visibilitySla`, for a spec that says something else than a time.
+const SLA: Duration = Duration::from_secs(2);
 /// How often shards are asked in which something changes.
 const URGENT: Duration = Duration::from_secs(2);
 
@@ -127,7 +130,8 @@ async fn ask_round(
         // Where none answers, what was known stays.
         if let Some(answers) = replicas.remove(&about.key) {
             let before = context.heard.get(&about.key.0, &about.key.1);
-            let told = told::digest(&answers, &about.register.disks(), &before, hurried);
+            let told =
+                told::digest(&answers, &about.register.disks(), &before, about.taking(hurried));
             if context.heard.set(about.key.clone(), told) {
                 changed.insert((about.key.0.clone(), shard.spec.collection.clone()));
             }
@@ -183,6 +187,12 @@ impl<'a> About<'a> {
         let told = context.heard.get(&self.key.0, &self.key.1);
         let mark = Mark { register, ready: ready.collect() };
         marks.is_urgent(&self.key, mark, &told, env::instant())
+    }
+
+    fn taking(&self, hurried: bool) -> Taking {
+        let sla = duration::parse(self.collection.visibility_sla()).unwrap_or(SLA);
+        let sla_ms = u64::try_from(sla.as_millis()).unwrap_or(u64::MAX);
+        Taking { hurried, sla_ms }
     }
 
     /// The primary, which knows best, or else whoever serves, is asked for the shard's size.

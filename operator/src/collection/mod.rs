@@ -38,8 +38,10 @@ pub mod status;
 mod story;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod transitions;
 pub mod validate;
 pub mod view;
+mod visibility;
 
 use crate::context::Context;
 use crate::env;
@@ -179,11 +181,12 @@ async fn write_status(
     }
     let conditions = status.conditions.clone();
     context.writer.write_status(collection, &status).await?;
+    let rolling = news::of_rolling(&before.conditions, &conditions);
     let moves = news::of_rebalance(before.rebalance.as_ref(), status.rebalance.as_ref());
-    if let Some(news) = moves {
+    for news in moves.into_iter().chain(rolling) {
         context.events.tell(collection, &news, &news.note).await;
     }
-    for news in status::transitions(&before.conditions, &conditions) {
+    for news in transitions::transitions(&before.conditions, &conditions) {
         let (reason, note) = (news.reason.as_str(), news.message.as_str());
         if news.good || news.expected {
             context.events.normal(collection, reason, "Reconcile", note).await;

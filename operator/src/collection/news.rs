@@ -2,6 +2,7 @@
 //!
 //! Each is told once: what a status said before is compared with what it says now, and that is what outlives a restart.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use shoal_crds::ShardStatus;
 use shoal_crds::collection::Rebalance;
 use shoal_crds::conditions::{self, reason};
@@ -70,9 +71,8 @@ fn failover(last: &LastFailover) -> News {
 
 fn quorum(before: &ShardStatus, after: &ShardStatus) -> Option<News> {
     let message = |status: &ShardStatus| {
-        let is = |c: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-            c.type_ == conditions::RECONCILING && c.reason == reason::NO_QUORUM
-        };
+        let is =
+            |c: &&Condition| c.type_ == conditions::RECONCILING && c.reason == reason::NO_QUORUM;
         status.conditions.iter().find(is).map(|condition| condition.message.clone())
     };
     match (message(before), message(after)) {
@@ -163,6 +163,22 @@ pub(super) fn of_rebalance(before: Option<&Rebalance>, after: Option<&Rebalance>
         }
         Some(_) => None,
     }
+}
+
+/// What replacing pods waits for, where that is something else than before; other figures are the same.
+pub(super) fn of_rolling(before: &[Condition], after: &[Condition]) -> Option<News> {
+    let waits = |conditions: &[Condition]| {
+        let is = |c: &&Condition| c.type_ == conditions::RECONCILING && c.reason == reason::ROLLING;
+        let message = conditions.iter().find(is)?.message.clone();
+        message.split_once("; waiting: ").map(|(_, what)| what.to_owned())
+    };
+    let words = |what: &String| {
+        let words = what.split(' ').filter(|word| word.parse::<i64>().is_err());
+        words.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (before, now) = (waits(before), waits(after)?);
+    let same = before.is_some_and(|before| words(&before) == words(&now));
+    (!same).then(|| good(reason::ROLLING, format!("the next pod is replaced later: {now}")))
 }
 
 #[cfg(test)]

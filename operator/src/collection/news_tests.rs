@@ -83,16 +83,31 @@ fn a_failover_says_from_whom_to_whom_in_which_epoch_and_how_long_it_took() {
     assert!(of_shard(&planned, &planned).is_empty());
 }
 
-#[test]
-fn that_too_few_are_left_is_told_and_that_they_are_enough_again() {
-    let condition = Condition {
+fn reconciling(reason: &str, message: &str) -> Condition {
+    Condition {
         type_: conditions::RECONCILING.into(),
         status: "True".into(),
-        reason: reason::NO_QUORUM.into(),
-        message: "2 of 3 are away".into(),
+        reason: reason.into(),
+        message: message.into(),
         observed_generation: None,
         last_transition_time: Time(Timestamp::UNIX_EPOCH),
-    };
+    }
+}
+
+#[test]
+fn what_a_rolling_step_waits_for_is_told_when_it_is_something_else() {
+    let waits = |what: &str| vec![reconciling(reason::ROLLING, &format!("replacing pods{what}"))];
+    let told = |before: &[Condition], after: &[Condition]| of_rolling(before, after).is_some();
+    let (goes_on, first) = (waits(""), waits("; waiting: replica c-0-r1 lacks about 5200 ops"));
+    assert!(told(&goes_on, &first) && told(&[], &first));
+    assert!(!told(&first, &waits("; waiting: replica c-0-r1 lacks about 910 ops")));
+    assert!(told(&first, &waits("; waiting: replica c-0-r2 lacks about 910 ops")));
+    assert!(!told(&first, &goes_on) && !told(&first, &[]));
+}
+
+#[test]
+fn that_too_few_are_left_is_told_and_that_they_are_enough_again() {
+    let condition = reconciling(reason::NO_QUORUM, "2 of 3 are away");
     let short = ShardStatus { conditions: vec![condition], ..ShardStatus::default() };
     let well = ShardStatus::default();
     assert_eq!(reasons(&well, &short), [("NoQuorum", true)]);

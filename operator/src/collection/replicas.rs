@@ -95,11 +95,20 @@ pub fn plan(seen: &Seen, shard: &str, count: u32) -> Replicas {
     }
     let register = Register::of(seen.shards.get(shard).map(AsRef::as_ref));
     while planned.numbers.len() > count as usize && register.lets_go() {
-        let others = planned.numbers.iter().rposition(|&n| Some(n) != register.primary());
-        let Some(highest) = others else { break };
+        let other = |&n: &u32| Some(n) != register.primary();
+        // Those on lost nodes first: they would only be replaced.
+        let lost = planned.numbers.iter().rposition(|n| other(n) && is_moving(seen, shard, *n));
+        let Some(highest) = lost.or_else(|| planned.numbers.iter().rposition(other)) else { break };
         planned.numbers.remove(highest);
     }
     planned
+}
+
+fn is_moving(seen: &Seen, shard: &str, number: u32) -> bool {
+    let (name, status) = (labels::replica(number), seen.shards.get(shard));
+    let status = status.and_then(|shard| shard.status.as_ref());
+    let mut states = status.into_iter().flat_map(|status| &status.replica_states);
+    states.any(|state| state.moving && state.name == name)
 }
 
 /// A number above all that anything of the shard has, or had as far as is known.

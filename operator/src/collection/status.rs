@@ -20,6 +20,7 @@ use super::failovers;
 use super::router::RouterState;
 use super::story;
 use super::view::ShardView;
+use super::visibility;
 use crate::error::Problem;
 
 /// What a reconcile found and did.
@@ -49,7 +50,8 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Draft {
     type_: &'static str,
-    status: bool,
+    /// `None` for Unknown.
+    status: Option<bool>,
     reason: &'static str,
     message: String,
 }
@@ -96,8 +98,12 @@ pub fn paused_status(collection: &VectorCollection, now: Timestamp) -> VectorCol
     let was_ready = is_true(&before.conditions, conditions::READY);
     let message =
         format!("left alone because of the annotation {}; remove it to go on", labels::PAUSED);
-    let draft =
-        Draft { type_: conditions::READY, status: was_ready, reason: reason::PAUSED, message };
+    let draft = Draft {
+        type_: conditions::READY,
+        status: Some(was_ready),
+        reason: reason::PAUSED,
+        message,
+    };
     let conditions = with_times(vec![draft], &before.conditions, before.observed_generation, now);
     VectorCollectionStatus { conditions, ..before }
 }
@@ -116,7 +122,8 @@ pub fn deleting_status(
         reason: reason::DELETING,
         message: message.to_owned(),
     };
-    let drafts = vec![draft(conditions::READY, false), draft(conditions::RECONCILING, true)];
+    let drafts =
+        vec![draft(conditions::READY, Some(false)), draft(conditions::RECONCILING, Some(true))];
     let conditions = with_times(drafts, &before.conditions, generation, now);
     VectorCollectionStatus { conditions, observed_generation: generation, ..before }
 }
@@ -137,6 +144,7 @@ pub fn shard_status(shard: &Shard, view: &ShardView, now: Timestamp) -> ShardSta
         let grave = story.filter(|(reason, _)| *reason == reason::NO_QUORUM);
         drafts.push(grave.map_or(reconciles, |(reason, message)| reconciling(reason, message)));
     }
+    drafts.extend(visible_in_time(&[view]));
     let pod = view.serving_pod();
     ShardStatus {
         observed_generation: shard.metadata.generation,
@@ -171,7 +179,7 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
         };
         drafts.push(Draft {
             type_: conditions::READY,
-            status: false,
+            status: Some(false),
             reason,
             message: message.clone(),
         });
@@ -182,7 +190,7 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
         let reason = unavailable_reason(before);
         drafts.push(Draft {
             type_: conditions::READY,
-            status: false,
+            status: Some(false),
             reason,
             message: message.clone(),
         });
@@ -191,7 +199,7 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
         let reason = reason::ROUTER_STARTING;
         drafts.push(Draft {
             type_: conditions::READY,
-            status: false,
+            status: Some(false),
             reason,
             message: trouble.clone(),
         });
@@ -211,32 +219,45 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
             working.get_or_insert_with(|| (reason::ROUTER_STARTING, what.clone()));
         }
     }
+    if started {
+        drafts.extend(visible_in_time(&report.shards.iter().collect::<Vec<_>>()));
+    }
     // kstatus: an object is in progress or has failed, not both; what only a person can mend goes first.
     match (&report.problem, working) {
         (Some(Problem { reason, message }), _) => {
             drafts.push(Draft {
                 type_: conditions::STALLED,
-                status: true,
+                status: Some(true),
                 reason,
                 message: message.clone(),
             });
         }
         (None, Some((reason, message))) => {
-            drafts.push(Draft { type_: conditions::RECONCILING, status: true, reason, message });
+            drafts.push(Draft {
+                type_: conditions::RECONCILING,
+                status: Some(true),
+                reason,
+                message,
+            });
         }
         (None, None) => {}
     }
     drafts
 }
 
+fn visible_in_time(shards: &[&ShardView]) -> Option<Draft> {
+    let (status, reason, message) = visibility::of(shards)?;
+    Some(Draft { type_: conditions::VISIBLE_IN_TIME, status, reason, message })
+}
+
 fn reconciling(reason: &'static str, message: String) -> Draft {
-    Draft { type_: conditions::RECONCILING, status: true, reason, message }
+    Draft { type_: conditions::RECONCILING, status: Some(true), reason, message }
 }
 
 fn available(message: &str) -> Draft {
     Draft {
         type_: conditions::READY,
-        status: true,
+        status: Some(true),
         reason: reason::AVAILABLE,
         message: message.to_owned(),
     }
@@ -245,8 +266,8 @@ fn available(message: &str) -> Draft {
 fn unavailable(before: &[Condition], message: String) -> [Draft; 2] {
     let reason = unavailable_reason(before);
     [
-        Draft { type_: conditions::READY, status: false, reason, message: message.clone() },
-        Draft { type_: conditions::RECONCILING, status: true, reason, message },
+        Draft { type_: conditions::READY, status: Some(false), reason, message: message.clone() },
+        Draft { type_: conditions::RECONCILING, status: Some(true), reason, message },
     ]
 }
 
@@ -267,7 +288,11 @@ fn with_times(
     now: Timestamp,
 ) -> Vec<Condition> {
     let finish = |draft: Draft| {
-        let status = if draft.status { "True" } else { "False" };
+        let status = match draft.status {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        };
         let former = before.iter().find(|c| c.type_ == draft.type_ && c.status == status);
         Condition {
             type_: draft.type_.to_owned(),
@@ -308,47 +333,6 @@ fn endpoint(collection: &VectorCollection) -> String {
 
 fn as_i32(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
-}
-
-/// A change of a condition that deserves an event: type, whether it is good news, reason, message.
-pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Transition> {
-    let changed = |condition: &&Condition| {
-        !before.iter().any(|old| {
-            old.type_ == condition.type_
-                && old.status == condition.status
-                && old.reason == condition.reason
-        })
-    };
-    let told = |condition: &&Condition| condition.type_ != conditions::RECONCILING;
-    let news = after.iter().filter(told).filter(changed).map(|condition| Transition {
-        good: condition.type_ == conditions::READY && condition.status == "True",
-        expected: [
-            reason::SHARDS_STARTING,
-            reason::ROUTER_STARTING,
-            reason::PAUSED,
-            reason::DELETING,
-        ]
-        .contains(&condition.reason.as_str()),
-        reason: condition.reason.clone(),
-        message: condition.message.clone(),
-    });
-    let mut news: Vec<Transition> = news.collect();
-    // Ready=False and Stalled=True of one reason are one piece of news.
-    news.dedup_by(|a, b| a.reason == b.reason);
-    news
-}
-
-/// A change of a condition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transition {
-    /// It serves now.
-    pub good: bool,
-    /// A stage every collection passes.
-    pub expected: bool,
-    /// The condition's reason.
-    pub reason: String,
-    /// Its message.
-    pub message: String,
 }
 
 #[cfg(test)]

@@ -89,6 +89,8 @@ pub struct ReplicaStatus {
     pub behind: Vec<(DiskId, Seq)>,
     /// When it last showed all that it knew to be committed, and had just heard of it.
     pub fresh: Instant,
+    /// For how long it did not show in time what was acknowledged, since it was started.
+    pub late: Duration,
     /// Whether it fetches a snapshot.
     pub fetching: bool,
     /// On a primary: how it came to lead, if another or an earlier run of it led before.
@@ -109,6 +111,7 @@ impl ReplicaStatus {
             short: false,
             behind: Vec::new(),
             fresh: now,
+            late: Duration::ZERO,
             fetching: false,
             failover: None,
             ended: None,

@@ -10,6 +10,7 @@ mod convert;
 mod driver;
 pub mod fetch;
 mod handle;
+mod lateness;
 mod membership;
 pub mod receive;
 pub mod register;

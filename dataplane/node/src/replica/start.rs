@@ -42,6 +42,8 @@ pub(super) struct Home {
     limits: Limits,
     /// Whether writes are acknowledged only once no failover loses them.
     pub(super) quorum_acks: bool,
+    /// Within what time it is to show what was acknowledged.
+    pub(super) visibility_sla: Duration,
 }
 
 impl Home {
@@ -139,6 +141,8 @@ pub struct ReplicaConfig {
     pub via: BTreeMap<String, String>,
     /// How it is to behave.
     pub settings: Settings,
+    /// Within what time it is to show what was acknowledged.
+    pub visibility_sla: Duration,
     /// Its folder.
     pub dir: PathBuf,
     /// Whose shard it is.
@@ -232,6 +236,7 @@ pub async fn start(config: ReplicaConfig) -> anyhow::Result<Started> {
         tunings: config.tunings,
         limits: config.limits,
         quorum_acks: config.settings.acks == Acks::Quorum,
+        visibility_sla: config.visibility_sla,
     };
     let tick = Duration::from_millis((config.settings.timing.heartbeat / 3).clamp(5, 100));
     bring_events(&events, &config.register, own, tick);

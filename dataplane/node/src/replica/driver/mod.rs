@@ -10,12 +10,13 @@ mod clients;
 mod disk;
 mod install;
 mod members;
+mod show;
 
 use std::time::Instant;
 
 use shoal_consensus::{
     Answer, Body, CasOutcome, DiskId, Effect, Input, Message, Millis, Position, Register, Replica,
-    Role, Seq, Status, Ticket, Version,
+    Seq, Ticket, Version,
 };
 use shoal_shard::api::ShardError;
 use shoal_shard::journal::{JournalError, Sync};
@@ -26,9 +27,10 @@ use self::disk::Disk;
 pub(in crate::replica) use self::disk::sync_for_ever;
 use super::convert;
 use super::handle::{Event, ReplicaStatus, Write};
+use super::lateness::Lateness;
 use super::register::Seen;
 use super::start::{Home, Outside};
-use super::succession::{Now, Observed, Succession};
+use super::succession::Succession;
 use super::transport::Offer;
 use crate::clock;
 
@@ -66,6 +68,7 @@ pub(super) struct Driver {
     heard: Instant,
     /// See [`ReplicaStatus::fresh`].
     fresh: Instant,
+    lateness: Lateness,
     succession: Succession,
     /// Who led last, as the register said.
     registered: Option<(u64, DiskId)>,
@@ -96,6 +99,7 @@ impl Driver {
     ) -> Self {
         let trimmed = journal.trimmed();
         let succession = Succession::new(home.quorum_acks);
+        let lateness = Lateness::new(home.visibility_sla, start);
         Self {
             home,
             outside,
@@ -113,6 +117,7 @@ impl Driver {
             fetching: false,
             heard: start,
             fresh: start,
+            lateness,
             succession,
             registered: None,
             ended: None,
@@ -249,7 +254,7 @@ impl Driver {
                 !entries.is_empty()
             }
             Body::TakeOver(_) => {
-                self.succession.asked(now());
+                self.succession.asked(show::now());
                 false
             }
             _ => false,
@@ -383,59 +388,6 @@ impl Driver {
             self.step(Input::StepAside(*disk));
         }
     }
-
-    /// Notes who leads.
-    fn succeed(&mut self, status: &Status) {
-        let committed = self.replica.log().epoch_at(status.commit);
-        let before = |number: u64| status.leads.is_none_or(|epoch| number < epoch.number);
-        let observed = Observed {
-            primary: status.primary,
-            leads: status.leads,
-            committed: status.leads.is_some() && committed == status.leads,
-            registered: self.registered.filter(|(number, _)| before(*number)).map(|(_, disk)| disk),
-        };
-        self.succession.observe(now(), observed);
-    }
-
-    /// Tells what this replica is.
-    fn show(&mut self) {
-        let status = self.replica.status();
-        let behind =
-            |&(disk, matched): &(DiskId, Seq)| (disk, status.commit.saturating_sub(matched));
-        let applied = self.disk.journal().applied();
-        self.succeed(&status);
-        if applied >= status.commit {
-            self.fresh = if status.leads.is_some() { clock::now() } else { self.heard };
-        }
-        let shown = ReplicaStatus {
-            disk: self.home.disk,
-            role: if self.ended.is_some() { Role::Quarantined } else { status.role },
-            leads: status.leads,
-            primary: status.primary.and_then(|disk| self.seen.address(disk)).map(str::to_owned),
-            commit: status.commit,
-            applied,
-            short: status.short,
-            behind: status.matched.iter().map(behind).collect(),
-            fresh: self.fresh,
-            fetching: self.fetching,
-            failover: self.succession.last().cloned(),
-            ended: self.ended.clone(),
-        };
-        self.status.send_if_modified(|before| {
-            let changed = *before != shown;
-            if before.role != shown.role || before.leads != shown.leads {
-                tracing::info!(
-                    shard = self.home.shard,
-                    role = ?shown.role,
-                    epoch = shown.leads.map(|epoch| epoch.number),
-                    commit = shown.commit,
-                    "what this replica is"
-                );
-            }
-            *before = shown;
-            changed
-        });
-    }
 }
 
 impl Outside {
@@ -487,10 +439,6 @@ impl Outside {
             let _ = events.send(Event::Announced).await;
         });
     }
-}
-
-fn now() -> Now {
-    Now { instant: clock::now(), unix_ms: clock::unix_ms() }
 }
 
 /// What one that has ended answers.
