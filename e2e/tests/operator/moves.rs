@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::Parser;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -12,6 +13,7 @@ use kube::{Api, Config, ResourceExt};
 use serde_json::{Value, json};
 use shoal_crds::{Shard, VectorCollection};
 use shoal_e2e::apiserver::ApiServer;
+use shoal_node::cmd::{Cli, Command};
 use shoal_node::rebalance::kube::KubeShards;
 use shoal_node::rebalance::{GaveUp, Pace, move_all};
 
@@ -111,6 +113,24 @@ async fn run_job(world: &World) -> Result<usize, GaveUp> {
     move_all(&shards, &["c-0".to_owned()], PACE).await
 }
 
+/// The Job's pod passes the namespace's restricted profile, and the data plane understands its command line.
+async fn allowed_and_understood(world: &World, job: &Job) {
+    let template = job.spec.clone().expect("a spec").template;
+    let spec = template.spec.expect("a pod");
+    let mut words = vec!["shoal".to_owned()];
+    words.extend(spec.containers[0].args.clone().expect("arguments"));
+    let Command::Rebalance(args) = Cli::try_parse_from(&words).expect("understood").command else {
+        panic!("moves nothing: {words:?}")
+    };
+    assert_eq!(args.shards, ["c-0"]);
+    let mut pod = Pod { metadata: template.metadata.unwrap_or_default(), ..Pod::default() };
+    pod.metadata.name = Some("c-rebalance-x".into());
+    pod.spec = Some(spec);
+    let only_asked = PostParams { dry_run: true, ..PostParams::default() };
+    let made = world.api::<Pod>().create(&only_asked, &pod).await;
+    made.expect("the namespace's restricted profile allows it");
+}
+
 fn words(collection: &VectorCollection) -> String {
     let all = conditions(collection).iter();
     all.map(|c| format!("{}: {}; ", c.reason, c.message)).collect()
@@ -123,6 +143,7 @@ async fn the_replica_of_a_lost_node_is_moved_by_a_job_and_what_is_left_of_it_goe
     moving(&world, "r1").await;
     let job: Job = world.exists("c-rebalance").await;
     assert_eq!(job.annotations()["shoal.dev/moves"], "c-0/r1");
+    allowed_and_understood(&world, &job).await;
     let begun = world.condition("c", "Reconciling", "True", "MovingReplicas").await;
     let node = node_of(&world, 1);
     assert!(begun.message.contains(&format!("moved 0 of 1 replicas off node {node}")), "{begun:?}");
