@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::replication::{Acks, Failover, Replication};
+use crate::shard::LastFailover;
 
 /// A collection of points with vectors and payloads, run as shards on pods of their own.
 ///
@@ -393,6 +394,31 @@ pub struct VectorCollectionStatus {
     /// Where clients inside the cluster find the collection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// The last time that another replica of one of its shards came to lead, or the same one anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failover: Option<LastFailover>,
+    /// Replicas that are being moved from lost nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebalance: Option<Rebalance>,
+}
+
+/// Replicas that are being moved from lost nodes, by a Job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rebalance {
+    /// The Job.
+    #[schemars(length(max = 63))]
+    pub job: String,
+    /// The nodes they are moved from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub nodes: Vec<String>,
+    /// Replicas in whose place another votes.
+    #[schemars(range(min = 0))]
+    pub moved: i32,
+    /// Replicas in all.
+    #[schemars(range(min = 0))]
+    pub total: i32,
 }
 
 /// Shards in all, and those that serve.

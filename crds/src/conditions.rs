@@ -15,6 +15,8 @@ told! { TYPES, "Every condition type, with its meaning.";
     READY = "Ready": "The object serves as its spec asks.";
     RECONCILING = "Reconciling": "Present and true while the operator works towards the spec (kstatus: InProgress).";
     STALLED = "Stalled": "Present and true while only a person can help (kstatus: Failed).";
+    VISIBLE_IN_TIME = "VisibleInTime":
+        "Every replica that serves shows what was acknowledged within `replication.visibilitySla`. Absent with one copy.";
 }
 
 /// Reasons, the machine-readable half of a condition.
@@ -30,8 +32,19 @@ pub mod reason {
             "`replicas` was changed from one to several or back, which is not built yet.";
         REPLICAS_UNAVAILABLE = "ReplicasUnavailable":
             "Every shard serves, and some of their replicas do not.";
-        NODE_LOSS_GRACE_UNSUPPORTED = "NodeLossGraceUnsupported":
-            "`failover.nodeLossGrace` was set, and moving replicas from lost nodes is not built yet.";
+        ELECTING = "Electing": "Nobody leads the shard: one of its replicas is being elected.";
+        NO_QUORUM = "NoQuorum":
+            "Too few of a shard's replicas are there for one to lead: writes wait, and nothing is moved or replaced.";
+        REPLICA_QUARANTINED = "ReplicaQuarantined":
+            "The disk of a replica contradicts what was committed; the others serve.";
+        REPLICA_JOINING = "ReplicaJoining": "A replica gets what the others have, and votes once it has it.";
+        REPLICA_BEHIND = "ReplicaBehind": "A replica lacks ops that the others have.";
+        REPLICA_LEAVING = "ReplicaLeaving": "A replica that is no longer asked for goes once it does not vote.";
+        ROLLING = "Rolling": "Pods are replaced, one at a time, so that changes reach them.";
+        MOVING_REPLICAS = "MovingReplicas":
+            "Replicas are moved from nodes that were away for longer than `failover.nodeLossGrace`.";
+        REBALANCE_FAILED = "RebalanceFailed":
+            "The Job that moves replicas from lost nodes gave up; it is made anew after a while.";
         RESHARDING_UNSUPPORTED = "ReshardingUnsupported":
             "`initialShards` was changed, and splitting is not built yet.";
         NAME_CONFLICT = "NameConflict":
@@ -40,6 +53,9 @@ pub mod reason {
         OBJECT_CONFLICT = "ObjectConflict": "An object of a name we need exists and is not ours.";
         APPLY_FAILED = "ApplyFailed": "The API server refused an object we built.";
         STORAGE_UNCHANGEABLE = "StorageUnchangeable": "The storage cannot be changed the way the spec asks.";
+        IN_TIME = "InTime": "Every replica that serves shows what was acknowledged in time.";
+        LATE = "Late": "A replica shows what was acknowledged later than it is to.";
+        NOT_KNOWN = "NotKnown": "A replica did not tell yet whether it does.";
         DELETING = "Deleting": "The object is being deleted.";
     }
 }

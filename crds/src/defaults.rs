@@ -12,6 +12,8 @@ pub const REPLICAS: u32 = 1;
 pub const FAILOVER_BUDGET: &str = "5s";
 /// Default of `failover.nodeLossGrace`.
 pub const NODE_LOSS_GRACE: &str = "5m";
+/// `replication.visibilitySla`.
+pub const VISIBILITY_SLA: &str = "2s";
 /// Default of `storage.size`.
 pub const STORAGE_SIZE: &str = "10Gi";
 /// Default of `vectors[].index.efConstruct`.
@@ -52,6 +54,12 @@ impl VectorCollection {
     pub fn node_loss_grace(&self) -> &str {
         let given = self.spec.failover.as_ref().and_then(|f| f.node_loss_grace.as_deref());
         given.unwrap_or(NODE_LOSS_GRACE)
+    }
+
+    /// `replication.visibilitySla`, or its default.
+    pub fn visibility_sla(&self) -> &str {
+        let given = self.spec.replication.as_ref().and_then(|r| r.visibility_sla.as_deref());
+        given.unwrap_or(VISIBILITY_SLA)
     }
 
     /// `deletionPolicy`, or its default.

@@ -24,6 +24,10 @@ pub const PAUSED: &str = "shoal.dev/paused";
 pub const APPLIED_HASH: &str = "shoal.dev/applied-hash";
 /// Label on a VectorCollection that `PUT /collections/x` made: `DELETE` may then remove it.
 pub const MADE_BY_HTTP: &str = "shoal.dev/made-by-http";
+/// Annotation on the Job that moves replicas: which it was made to move, as SHARD/REPLICA, separated by commas.
+pub const MOVES: &str = "shoal.dev/moves";
+/// Annotation on that Job: the nodes they are moved from, separated by commas.
+pub const MOVED_FROM: &str = "shoal.dev/moved-from";
 /// Finalizer of collections whose claims are deleted with them.
 pub const FINALIZER: &str = "shoal.dev/claims";
 /// Who manages our objects (`app.kubernetes.io/managed-by`), and the field manager of server-side apply.
@@ -72,6 +76,16 @@ pub fn replica_number(name: &str) -> Option<u32> {
 /// Name of the account, Role and binding of a shard's replicas.
 pub fn shard_account(shard: &str) -> String {
     format!("shoal-shard-{shard}")
+}
+
+/// Name of the Job that moves a collection's replicas from lost nodes.
+pub fn rebalance_job(collection: &str) -> String {
+    format!("{collection}-rebalance")
+}
+
+/// Name of the account, Role and binding of that Job.
+pub fn rebalance_account(collection: &str) -> String {
+    format!("shoal-rebalance-{collection}")
 }
 
 /// Name of the headless Service that gives a collection's shard pods their names.

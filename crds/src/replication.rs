@@ -16,6 +16,12 @@ pub struct Replication {
     /// When a write is answered. Default: Quorum. May change: shard pods are restarted, one at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acks: Option<Acks>,
+    /// Within what time every replica that serves is to show what was acknowledged, 500ms to 1h: a number with a unit. Default:
+    /// 2s. Nothing waits for it: the condition `VisibleInTime` and metrics tell whether it holds. May change: where it is set or
+    /// was, shard pods are restarted, one at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10), regex(pattern = DURATION))]
+    pub visibility_sla: Option<String>,
 }
 
 /// When a write is answered. Default: Quorum. May change: shard pods are restarted, one at a time.
@@ -37,8 +43,8 @@ pub struct Failover {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10), regex(pattern = DURATION))]
     pub budget: Option<String>,
-    /// How long a node may be away before its replicas are moved to others, 1m to 24h. Default: 5m. Replicas are not moved
-    /// yet, they wait for their node: a condition says so where this is set.
+    /// How long a node may be not ready, or gone, before its replicas are moved to others, 1m to 24h. Default: 5m. A reboot that
+    /// takes less moves nothing. A collection of one copy has nowhere to copy from: its shards wait for their node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10), regex(pattern = DURATION))]
     pub node_loss_grace: Option<String>,

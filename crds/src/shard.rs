@@ -2,7 +2,7 @@
 
 #![expect(clippy::duplicated_attributes, reason = "printer columns of one type are no duplicates")]
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,13 @@ use serde::{Deserialize, Serialize};
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].reason",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Failover",
+        type_ = "date",
+        json_path = ".status.lastFailover.promoted",
+        description = "How long ago another replica came to lead.",
         priority = 1
     ),
     printcolumn(
@@ -149,6 +156,117 @@ pub struct ShardStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub replicas: Vec<ShardReplica>,
+    /// The replicas, as the operator sees them; of a shard of one copy none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub replica_states: Vec<ReplicaState>,
+    /// The last time that another replica came to lead, or the same one anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failover: Option<LastFailover>,
+}
+
+/// A replica, as the operator sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaState {
+    /// Its name, such as r0.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// What it is to its shard.
+    pub role: ReplicaRole,
+    /// Whether its pod is ready.
+    pub ready: bool,
+    /// Whether it has what the others have. Absent where nobody could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogState>,
+    /// Committed ops that it is not known to have, rounded to two digits, as of at most a minute ago; fewer than a thousand,
+    /// which are always on their way, are 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind_ops: Option<i64>,
+    /// The node its pod runs on, or ran on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub node: Option<String>,
+    /// Since when that node is not ready, or gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_lost_since: Option<Time>,
+    /// True once that lasts longer than `failover.nodeLossGrace` and the others are enough to go on: another replica takes its
+    /// place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moving: bool,
+}
+
+/// What a replica is to its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ReplicaRole {
+    /// It leads: it takes writes.
+    Primary,
+    /// It votes, and has what the primary has, or is getting it.
+    Follower,
+    /// It votes, and nobody leads: one of them is being elected.
+    Electing,
+    /// It gets what the others have, and does not vote yet.
+    Learner,
+    /// It is no longer asked for, and goes once it does not vote.
+    Leaving,
+    /// Its disk contradicts what was committed: it serves nothing until a person looked at it.
+    Quarantined,
+    /// It was not heard of yet.
+    Starting,
+}
+
+/// Whether a replica has what the others have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LogState {
+    /// It has, but for what is on its way.
+    CaughtUp,
+    /// It has not.
+    Behind,
+    /// What it needs is gone from the others' logs: it fetches a snapshot.
+    Resyncing,
+}
+
+/// How a replica came to lead in the place of another, or of an earlier run of itself, as it tells itself. By its own clock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastFailover {
+    /// The shard; only in the status of a collection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub shard: Option<String>,
+    /// The epoch that it leads.
+    #[schemars(length(max = 20), regex(pattern = r"^[0-9]{1,20}$"))]
+    pub epoch: String,
+    /// Who led before: the replica's name, or its disk where no replica is on it any more.
+    #[schemars(length(max = 63))]
+    pub from: String,
+    /// Who leads now.
+    #[schemars(length(max = 63))]
+    pub to: String,
+    /// Why.
+    pub reason: FailoverReason,
+    /// When the former primary was missed, or asked to be succeeded.
+    pub detected: Time,
+    /// When the new one's first entry was committed: from then on it takes writes.
+    pub promoted: Time,
+    /// Milliseconds from the last sign of life of the former primary until then. Absent where the new one, which had just
+    /// started, heard none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub duration_ms: Option<i64>,
+    /// Acknowledged ops that were lost: 0 with `acks: Quorum`. Absent where it is not known, as with `acks: Primary`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub lost_ops: Option<i64>,
+}
+
+/// Why another replica came to lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FailoverReason {
+    /// The former primary was no longer heard of.
+    PrimaryLost,
+    /// It had another succeed it, as it does before it stops.
+    Switchover,
 }
 
 /// What the replicas of a shard agree on. Numbers of more than 53 bits are text, as JSON has no such numbers.

@@ -26,6 +26,7 @@ use crate::kubernetes::writer::Writer;
 use crate::samples::Samples;
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
+use crate::told::Heard;
 use crate::{ask, collection, env, namespace};
 
 /// Objects of a kind reconciled at the same time.
@@ -62,6 +63,7 @@ pub async fn act(actor: Actor, mut stop: watch::Receiver<bool>) -> anyhow::Resul
         telemetry: actor.telemetry,
         triggers,
         samples: Arc::new(Samples::default()),
+        heard: Heard::default(),
         backoff: Backoff::default(),
         namespaces: NamespaceNotes::default(),
         stores,

@@ -13,6 +13,7 @@ use crate::kubernetes::writer::Writer;
 use crate::samples::Samples;
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
+use crate::told::Heard;
 
 /// What both controllers work with.
 pub struct Context {
@@ -30,6 +31,8 @@ pub struct Context {
     pub triggers: Arc<Triggers>,
     /// What shards last said about themselves.
     pub samples: Arc<Samples>,
+    /// What replicas last said about themselves and each other.
+    pub heard: Heard,
     /// Failures, to space retries.
     pub backoff: Backoff,
     /// What is wrong with namespaces' routers, for the conditions of their collections.

@@ -7,6 +7,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use shoal_crds::labels;
 
+use crate::collection::news::News;
 use crate::telemetry::Telemetry;
 
 /// Longest text of an event the API server takes.
@@ -47,6 +48,17 @@ impl Events {
         note: &str,
     ) {
         self.publish(EventType::Warning, about, reason, action, note).await;
+    }
+
+    /// What changed.
+    pub(crate) async fn tell<K: Resource<DynamicType = ()>>(
+        &self,
+        about: &K,
+        news: &News,
+        note: &str,
+    ) {
+        let type_ = if news.warning { EventType::Warning } else { EventType::Normal };
+        self.publish(type_, about, news.reason, "Watch", note).await;
     }
 
     async fn publish<K: Resource<DynamicType = ()>>(

@@ -29,3 +29,4 @@ pub mod run;
 pub mod samples;
 pub mod settings;
 pub mod telemetry;
+pub mod told;

@@ -9,7 +9,7 @@
 use shoal_crds::labels;
 
 use crate::collection::build::pod::SERVICE_ACCOUNT as SHARD_ACCOUNT;
-use crate::namespace::build::{REPLICAS_POLICY, ROUTER_ACCOUNT, SHARDS_POLICY};
+use crate::namespace::build::{REBALANCE_POLICY, REPLICAS_POLICY, ROUTER_ACCOUNT, SHARDS_POLICY};
 
 /// A rule of a ClusterRole or Role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ const MAKE: &[&str] = &["list", "watch", "create"];
 const KEEP: &[&str] = &["get", "patch", "delete"];
 
 /// The policies of a namespace.
-const POLICIES: &[&str] = &[ROUTER_ACCOUNT, SHARDS_POLICY, REPLICAS_POLICY];
+const POLICIES: &[&str] = &[ROUTER_ACCOUNT, SHARDS_POLICY, REPLICAS_POLICY, REBALANCE_POLICY];
 
 /// Rights in all namespaces that hold collections: a ClusterRole.
 pub const CLUSTER: &[Rule] = &[
@@ -81,6 +81,9 @@ pub const CLUSTER: &[Rule] = &[
     // Pods are made by the StatefulSets; one is deleted so that a change reaches it.
     rule("", &["pods"], &["list", "watch", "delete"]),
     rule("", &["namespaces"], &["list", "watch"]),
+    // Whether nodes are ready, for the replicas on those that are not. The Job that moves them is made and deleted.
+    rule("", &["nodes"], &["get", "list", "watch"]),
+    rule("batch", &["jobs"], &["list", "watch", "create", "delete"]),
     rule("", &["secrets"], &["create"]),
     named(
         "",
@@ -100,10 +103,11 @@ pub const OWN_NAMESPACE: &[Rule] = &[
 
 #[cfg(test)]
 mod tests {
+    use shoal_crds::collection::Routing;
     use shoal_crds::{Shard, ShardSpec};
 
     use super::*;
-    use crate::collection::build::rights;
+    use crate::collection::build::{job, rights};
     use crate::collection::testing::collection;
     use crate::collection::validate;
     use crate::namespace::build::role;
@@ -112,7 +116,9 @@ mod tests {
     fn the_operator_holds_what_it_gives_routers_and_replicas() {
         let valid = validate::validate(&collection("c")).expect("valid");
         let replicas = rights::role(&valid, &Shard::new("c-0", ShardSpec::default()));
-        let given = [role::role("ns", true), replicas].into_iter().flat_map(|role| role.rules);
+        let moves = job::role(&collection("c"), &valid, &Routing::default());
+        let given =
+            [role::role("ns", true), replicas, moves].into_iter().flat_map(|role| role.rules);
         for given in given.flatten() {
             for verb in &given.verbs {
                 let resource = given.resources.as_ref().expect("resources")[0].as_str();

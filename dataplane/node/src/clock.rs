@@ -2,11 +2,17 @@
 
 #![cfg_attr(not(test), expect(clippy::disallowed_methods, reason = "this is the one place"))]
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A point in time to measure from. Never used for safety, only for deadlines and metrics.
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// The time of day as milliseconds of Unix time, for people.
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Waits.

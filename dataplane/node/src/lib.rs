@@ -17,6 +17,7 @@ pub mod listen;
 pub mod local_shard;
 pub mod logs;
 pub mod reads;
+pub mod rebalance;
 mod renewed;
 pub mod replica;
 pub mod router;

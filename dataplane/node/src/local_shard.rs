@@ -15,7 +15,7 @@ use shoal_shard::{Shard, WantedIndexes};
 use shoal_vector::{Filter, PointId};
 
 use crate::reads::{ReadError, ReadPool};
-use crate::replica::ReplicaHandle;
+use crate::replica::{ReplicaHandle, ReplicaStatus};
 use crate::shard_cell::ShardCell;
 
 /// How long a read waits for what it must see: the next sign of life of a primary tells of it.
@@ -132,6 +132,11 @@ impl LocalShard {
     /// The shard's figures.
     pub async fn info(&self) -> Result<ShardInfo, ShardError> {
         self.read(|shard| shard.info()).await
+    }
+
+    /// What this replica is to its shard; `None` if it is alone.
+    pub fn replica_status(&self) -> Option<ReplicaStatus> {
+        self.replica.as_ref().map(ReplicaHandle::status)
     }
 
     /// Says which payload fields are to be indexed.

@@ -23,6 +23,7 @@ use crate::listen;
 use crate::local_shard::LocalShard;
 use crate::reads::IN_PLACE;
 use crate::replica::receive::Guarded;
+use crate::replica::tell;
 use crate::status::{not_ready, to_status};
 use crate::target::Addressee;
 use crate::telemetry::Telemetry;
@@ -225,6 +226,21 @@ impl ShardService for ShardServer {
             let message = request.into_inner();
             let shard = self.admit(message.target.as_ref())?;
             Ok(to::info_to_pb(&shard.info().await.map_err(failed)?))
+        })
+        .await
+    }
+
+    async fn replica(
+        &self,
+        request: Request<pb::ReplicaRequest>,
+    ) -> Result<Response<pb::ReplicaReply>, Status> {
+        self.measured("replica", async {
+            let message = request.into_inner();
+            let shard = self.admit(message.target.as_ref())?;
+            let status = shard
+                .replica_status()
+                .ok_or_else(|| Status::unimplemented("this shard has one replica"))?;
+            Ok(tell::status_to_pb(&status, clock::now()))
         })
         .await
     }

@@ -15,8 +15,11 @@ use shoal_node::router::api::{Consistency, ReadOptions};
 use shoal_node::router::shard_client::ShardClient;
 use shoal_node::router::{RemoteShard, ReplicaSet};
 use shoal_proto::auth::Token;
+use shoal_proto::pb::shard_service_client::ShardServiceClient;
+use shoal_proto::{PROTOCOL_VERSION, pb};
 use shoal_shard::api::{OpOrigin, WriteAck};
 use shoal_vector::{Op, Point, PointId};
+use tonic::transport::Endpoint;
 
 /// Time that no request of these tests should need.
 const LONG: Duration = Duration::from_secs(60);
@@ -60,6 +63,22 @@ impl Replica {
     async fn metrics(&self) -> String {
         let answer = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap();
         answer.text().await.unwrap()
+    }
+
+    /// What it is to its shard, as the operator hears it.
+    async fn told(&self) -> pb::ReplicaReply {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc)).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        let token = Token::parse(TOKEN).unwrap();
+        let mut client = ShardServiceClient::with_interceptor(channel, token);
+        let target = pb::Target {
+            version: PROTOCOL_VERSION,
+            collection: "c".into(),
+            shard: "c-0".into(),
+            r#gen: 1,
+            ..pb::Target::default()
+        };
+        client.replica(pb::ReplicaRequest { target: Some(target) }).await.unwrap().into_inner()
     }
 
     async fn leads(&self) -> bool {
@@ -142,10 +161,21 @@ async fn what_was_written_is_read_from_every_replica_also_after_the_primary_was_
     let killed = three.replicas.remove(primary);
     let root = three.root.path().to_owned();
     let (name, grpc, admin) = (killed.name, killed.grpc, killed.admin);
+    let first = killed.told().await;
+    assert_eq!((first.role(), &first.failover), (pb::ReplicaRole::Primary, &None));
+    assert_eq!(first.behind.len(), 2);
     killed.process.kill();
     // No error in between: the write is repeated under its ids until another leads.
     three.put(21).await;
     assert_all_show(&three, 21).await;
+    let told = three.replicas[three.primary().await].told().await;
+    let failover = told.failover.expect("it tells how it came to lead");
+    assert_eq!(failover.from, first.disk);
+    assert!(!failover.planned && failover.lost_ops == Some(0));
+    assert!(failover.epoch.is_some_and(|epoch| epoch.number > 1));
+    // Nobody is missed before it was silent for a while, and that is part of how long it took.
+    let missed = failover.promoted_ms - failover.detected_ms;
+    assert!(failover.duration_ms.is_some_and(|whole| whole > missed), "{failover:?}");
     let mut back = Replica::start(&root, name, grpc, admin);
     until_ready(&mut back.process, back.admin).await;
     three.replicas.push(back);
@@ -172,9 +202,16 @@ async fn a_primary_that_is_asked_to_stop_has_another_lead_first() {
     let mut three = Three::start().await;
     three.put(1).await;
     let stopping = three.primary().await;
+    let stopped = three.replicas[stopping].told().await.disk;
     three.replicas[stopping].process.signal(Signal::TERM);
     three.put(2).await;
     let status = three.replicas[stopping].process.wait(LONG);
+    for at in (0..NAMES.len()).filter(|&at| at != stopping) {
+        let told = three.replicas[at].told().await;
+        let leads = told.role() == pb::ReplicaRole::Primary;
+        assert_eq!(told.failover.is_some(), leads, "{told:?}");
+        assert!(told.failover.is_none_or(|told| told.planned && told.from == stopped));
+    }
     assert!(status.success(), "{status}");
     let log = three.replicas[stopping].process.log();
     let stepped_down = log.find(r#""role":"Fenced""#).or_else(|| log.find(r#""role":"Follower""#));
@@ -187,5 +224,8 @@ async fn a_primary_that_is_asked_to_stop_has_another_lead_first() {
     until_ready(&mut back.process, back.admin).await;
     three.put(3).await;
     assert_all_show(&three, 3).await;
-    assert!(three.replicas[0].metrics().await.contains("shoal_replica_lag_seconds"));
+    let metrics = three.replicas[0].metrics().await;
+    for name in ["lag_seconds", "visibility_late_seconds_total"] {
+        assert!(metrics.contains(&format!("shoal_replica_{name}{{")), "{metrics}");
+    }
 }

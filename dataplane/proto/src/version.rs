@@ -103,6 +103,7 @@ stamped!(
     pb::CountRequest,
     pb::InfoRequest,
     pb::SetIndexesRequest,
+    pb::ReplicaRequest,
     pb::ReplicaMessage,
     pb::SnapshotRequest
 );

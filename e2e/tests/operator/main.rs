@@ -9,8 +9,11 @@
 
 mod conflicts;
 mod disks;
+mod failovers;
+mod fakes;
 mod leader;
 mod lifecycle;
+mod moves;
 mod repair;
 mod replicas;
 mod rights;

@@ -15,6 +15,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use shoal_crds::{Shard, VectorCollection};
 
+use crate::fakes::Fakes;
 use crate::world::{World, has};
 
 fn of(replicas: u32) -> Value {
@@ -26,7 +27,12 @@ fn disk(number: u32) -> String {
 }
 
 /// Plays the replicas of c-0: these vote, one leads, and each that ever was says which disk it has.
-async fn agree(world: &World, voters: &[u32], primary: u32) {
+pub(crate) async fn agree(world: &World, voters: &[u32], primary: u32) {
+    agree_in(world, "1", voters, primary).await;
+}
+
+/// The same in some epoch.
+pub(crate) async fn agree_in(world: &World, epoch: &str, voters: &[u32], primary: u32) {
     let all = voters.iter().max().map_or(0, |last| last + 1);
     let voters: Vec<String> = voters.iter().copied().map(disk).collect();
     let replica = |number: u32| {
@@ -35,7 +41,7 @@ async fn agree(world: &World, voters: &[u32], primary: u32) {
     };
     let replicas: Vec<Value> = (0..all).map(replica).collect();
     let status = json!({"status": {"replicas": replicas, "register": {
-        "epoch": "1", "nonce": "00000000000000aa", "phase": "Stable",
+        "epoch": epoch, "nonce": "00000000000000aa", "phase": "Stable",
         "primary": {"diskId": disk(primary), "incarnation": "00000000000000bb"},
         "members": {"generation": "1", "voters": voters, "writeQuorum": 2},
     }}});
@@ -46,7 +52,7 @@ async fn agree(world: &World, voters: &[u32], primary: u32) {
         .expect("a status");
 }
 
-async fn named(world: &World, names: &[&str]) -> Shard {
+pub(crate) async fn named(world: &World, names: &[&str]) -> Shard {
     let what = format!("has the replicas {names:?}");
     world.until("c-0", &what, |shard: &Shard| shard.spec.replica_names == names).await
 }
@@ -70,7 +76,7 @@ fn env(set: &StatefulSet, name: &str) -> Option<String> {
     pod.containers[0].env.iter().flatten().find(|var| var.name == name)?.value.clone()
 }
 
-async fn least_available(world: &World, least: i32) {
+pub(crate) async fn least_available(world: &World, least: i32) {
     let has_it = |budget: &PodDisruptionBudget| {
         let asked = budget.spec.as_ref().and_then(|spec| spec.min_available.clone());
         asked == Some(IntOrString::Int(least))
@@ -188,10 +194,24 @@ async fn a_new_image_reaches_replicas_one_at_a_time_and_the_primary_last() {
     let Some(world) = World::new("replicas-rolling").await else { return };
     world.serving("c", 1, of(3)).await;
     agree(&world, &[0, 1, 2], 0).await;
+    let fakes = Fakes::start(&world, 3).await;
+    fakes.lacks(2, 5_234);
+    world.condition("c", "Reconciling", "True", "ReplicaBehind").await;
     world.change::<VectorCollection>("c", json!({"spec": {"image": "new:2"}})).await;
     for number in 0..3 {
         see_template(&world, &format!("c-0-r{number}")).await;
     }
+    // Every pod is ready; but one lacks something, so none goes.
+    let waits = |c: &VectorCollection| {
+        let conditions = c.status.iter().flat_map(|status| &status.conditions);
+        let waiting = "waiting: replica c-0-r2 lacks about 5200 ops";
+        conditions.into_iter().any(|c| c.reason == "Rolling" && c.message.contains(waiting))
+    };
+    world.until("c", "says which is waited for", waits).await;
+    for number in 0..3 {
+        world.exists::<Pod>(&format!("c-0-r{number}-0")).await;
+    }
+    fakes.lacks(2, 0);
     for (number, others) in [(1, [0, 2]), (2, [0, 1]), (0, [1, 2])] {
         let old = format!("c-0-r{number}-0");
         world.gone::<Pod>(&old).await;
@@ -216,11 +236,13 @@ async fn replicas_are_added_under_new_names_and_go_once_their_disks_do_not_vote(
     named(&world, &["r0", "r1", "r2", "r3", "r4"]).await;
     world.start_pod("c-0-r3").await;
     world.start_pod("c-0-r4").await;
-    least_available(&world, 3).await;
+    least_available(&world, 4).await;
+    // Their pods are ready, and they do not vote yet.
+    world.condition("c", "Reconciling", "True", "ReplicaJoining").await;
+    agree(&world, &[0, 1, 2, 3, 4], 4).await;
     world.until("c", "is whole", |c: &VectorCollection| !has(c, "Reconciling")).await;
 
     // r4 leads, so r3 and r2 go: but not before their disks ceased to vote.
-    agree(&world, &[0, 1, 2, 3, 4], 4).await;
     world.change::<VectorCollection>("c", json!({"spec": of(3)})).await;
     named(&world, &["r0", "r1", "r4"]).await;
     let waits = |c: &VectorCollection| {
@@ -228,7 +250,7 @@ async fn replicas_are_added_under_new_names_and_go_once_their_disks_do_not_vote(
         conditions.into_iter().any(|c| c.message.contains("does not vote any more"))
     };
     world.until("c", "waits for the members", waits).await;
-    least_available(&world, 3).await;
+    least_available(&world, 4).await;
     world.exists::<StatefulSet>("c-0-r2").await;
     world.exists::<StatefulSet>("c-0-r3").await;
     agree(&world, &[0, 1, 2, 4], 4).await;
@@ -250,6 +272,12 @@ async fn replicas_are_added_under_new_names_and_go_once_their_disks_do_not_vote(
     let kept = world.until("data-c-0-r2-0", "is marked", marked).await;
     assert_eq!(kept.metadata.deletion_timestamp, None);
     least_available(&world, 2).await;
+    // Nothing of it is left that the Shard has to know.
+    let forgot = |shard: &Shard| {
+        let mut known = shard.status.iter().flat_map(|status| &status.replicas);
+        known.all(|replica| replica.name != "r2")
+    };
+    world.until("c-0", "forgets it", forgot).await;
 
     world.change::<VectorCollection>("c", json!({"spec": of(5)})).await;
     let five = named(&world, &["r0", "r1", "r4", "r5", "r6"]).await;

@@ -57,7 +57,7 @@ async fn kubectl_get_shows_what_a_person_asks_first() {
     assert_eq!(row[7..], ["0 of 2", "http://shoal"]);
     let text = get("shards");
     let (head, row) = table(&text);
-    let wide = ["AGE", "REASON", "EPOCH", "MESSAGE"];
+    let wide = ["AGE", "REASON", "FAILOVER", "EPOCH", "MESSAGE"];
     let first = ["NAME", "COLLECTION", "READY", "REPLICAS", "SERVING", "POD", "NODE", "POINTS"];
     assert_eq!(head, [&first[..], &wide].concat());
     assert_eq!(row[..8], ["one-0", "one", "False", "1", "0", "one-0-r0-0", "node1", "600"]);

@@ -12,28 +12,34 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::PropagationPolicy;
 use shoal_crds::collection::ShardSlots;
+use shoal_crds::shard::LogState;
 use shoal_crds::{Shard, ShardStatus, VectorCollection, labels};
 
 use super::build;
 use super::leaving;
+use super::news;
 use super::observe::Seen;
 use super::plan::Run;
 use super::pods::{self, Replica, pod_name};
+use super::rebalance;
 use super::replicas::{Register, Replicas};
 use super::report::report;
 use super::set;
 use super::status::{Report, shard_status};
+use super::story;
 use super::validate::Valid;
 use crate::context::Context;
 use crate::env;
 use crate::error::{Error, Problem};
 use crate::kubernetes::meta;
+use crate::told::ShardTold;
 
 /// What became of the parts.
 #[derive(Default)]
 pub(super) struct Progress {
     pub(super) problem: Option<Problem>,
     pub(super) working: Option<String>,
+    rolling: Option<String>,
     shards: Vec<Arc<Shard>>,
     sets: Vec<Placed>,
     /// Sets there are to be.
@@ -46,6 +52,8 @@ struct Placed {
     pod: Option<Arc<Pod>>,
     /// Whether nobody is known to lead its shard, although replicas are to agree who does.
     in_election: bool,
+    /// What it lacks of what the others have, where it is not known to have it.
+    lacks: Option<String>,
 }
 
 impl Progress {
@@ -56,6 +64,7 @@ impl Progress {
             set: &placed.set,
             pod: placed.pod.as_deref(),
             in_election: placed.in_election,
+            lacks: placed.lacks.as_deref(),
         })
         .collect()
     }
@@ -105,17 +114,28 @@ pub async fn apply(
         roll(context, collection, &mut progress).await?;
     }
     let outdated = progress.outdated_shards();
-    let problem = run.problem.clone().or(progress.problem);
+    let problem = run.problem.clone().or(progress.problem.take());
     let written = progress.shards.iter().map(|shard| (shard.name_any(), Arc::clone(shard)));
     let mut now = seen.clone();
     now.shards.extend(written);
-    let mut report = report(context, collection, &now, problem, progress.working);
+    let mut report = report(context, collection, &now, problem, progress.working.take());
     report.image = Some(run.image.clone());
+    report.rolling = progress.rolling;
     for view in &mut report.shards {
         view.outdated = outdated.contains(&view.name);
     }
     for shard in &progress.shards {
-        write_shard_status(context, shard, &report).await?;
+        write_shard_status(context, collection, shard, &report).await?;
+        leaving::forget(context, shard, seen).await?;
+    }
+    let moves =
+        rebalance::see_to_moves(context, collection, valid, run, &now, &report.shards).await;
+    match moves {
+        Ok(rebalance) => report.rebalance = rebalance,
+        Err(error) => match error.problem() {
+            Some(problem) => drop(report.problem.get_or_insert(problem)),
+            None => return Err(error),
+        },
     }
     Ok(report)
 }
@@ -150,6 +170,7 @@ async fn apply_shard(
         let rights = set::ensure_rights(context, valid, &shard, seen).await;
         progress.note(rights)?;
     }
+    let told = context.heard.get(&valid.namespace, &part.shard);
     let mut pods = 0;
     for number in register.rolling_order(&replicas.numbers) {
         let replica = build::Replica { number, replicated: replicas.is_replicated() };
@@ -158,7 +179,8 @@ async fn apply_shard(
         let applied = set::apply(context, valid, wanted, seen, progress).await;
         pods += 1;
         if let Some(set) = progress.note(applied)?.flatten() {
-            progress.place(set, seen, &register);
+            let lacks = lacks(&told, &replicas, number);
+            progress.place(set, seen, &register, lacks);
         }
     }
     if replicas.is_replicated() {
@@ -166,10 +188,16 @@ async fn apply_shard(
         for set in progress.note(left)?.unwrap_or_default() {
             pods += 1;
             progress.expected += 1;
-            progress.place(set, seen, &register);
+            // It is to go, so nobody waits for what it lacks.
+            progress.place(set, seen, &register, None);
         }
     }
-    let budget = build::budget::build(valid, &shard, pods);
+    let behind = |voter: Option<u32>| {
+        let log = told.replicas.get(&voter?).and_then(|told| told.log);
+        log.filter(|log| *log != LogState::CaughtUp)
+    };
+    let settled = !register.voters().into_iter().any(|voter| behind(voter).is_some());
+    let budget = build::budget::build(valid, &shard, pods, settled);
     context.writer.ensure(&budget, seen.budgets.get(&part.shard).cloned()).await.map(|_| ())
 }
 
@@ -188,9 +216,27 @@ async fn refuse_unseen(context: &Context, wanted: &Shard) -> Result<(), Error> {
 }
 
 impl Progress {
-    fn place(&mut self, set: Arc<StatefulSet>, seen: &Seen, register: &Register<'_>) {
+    fn place(
+        &mut self,
+        set: Arc<StatefulSet>,
+        seen: &Seen,
+        register: &Register<'_>,
+        lacks: Option<String>,
+    ) {
         let pod = seen.pods.get(&pod_name(&set.name_any())).cloned();
-        self.sets.push(Placed { set, pod, in_election: register.in_election() });
+        self.sets.push(Placed { set, pod, in_election: register.in_election(), lacks });
+    }
+}
+
+/// What a replica lacks of what the others have. One whose image is too old to tell is judged by its pod alone.
+fn lacks(told: &ShardTold, replicas: &Replicas, number: u32) -> Option<String> {
+    let told = told.replicas.get(&number).cloned().unwrap_or_default();
+    if !replicas.is_replicated() || told.mute {
+        return None;
+    }
+    match told.log {
+        Some(log) => story::lacks(log, told.behind_ops),
+        None => Some("and the primary did not tell yet whether it has caught up".to_owned()),
     }
 }
 
@@ -205,9 +251,10 @@ async fn roll(
         return Ok(());
     }
     let next = pods::next_to_replace(&replicas).cloned();
-    progress.working.get_or_insert_with(|| {
-        "replacing pods, one at a time, so that changes reach them".to_owned()
-    });
+    let waits = pods::waits_for(&replicas).filter(|_| next.is_none());
+    let waits = waits.map(|what| format!("; waiting: {what}")).unwrap_or_default();
+    progress.rolling =
+        Some(format!("replacing pods, one at a time, so that changes reach them{waits}"));
     if let Some(pod) = next {
         let note = format!("replacing pod {} so that changes reach it", pod.name_any());
         context.writer.delete(&pod, PropagationPolicy::Background).await?;
@@ -216,8 +263,10 @@ async fn roll(
     Ok(())
 }
 
+/// Writes a Shard's status where it differs, and tells what changed, on the Shard and on its collection.
 async fn write_shard_status(
     context: &Context,
+    collection: &VectorCollection,
     shard: &Shard,
     report: &Report,
 ) -> Result<(), Error> {
@@ -225,8 +274,14 @@ async fn write_shard_status(
     let Some(view) = report.shards.iter().find(|view| view.name == name) else { return Ok(()) };
     let status = shard_status(shard, view, env::now());
     let before = shard.status.clone().unwrap_or_default();
-    if (ShardStatus { register: None, replicas: Vec::new(), ..before }) == status {
+    let before = ShardStatus { register: None, replicas: Vec::new(), ..before };
+    if before == status {
         return Ok(());
     }
-    context.writer.write_status(shard, &status).await.map(|_| ())
+    context.writer.write_status(shard, &status).await?;
+    for news in news::of_shard(&before, &status) {
+        context.events.tell(shard, &news, &news.note).await;
+        context.events.tell(collection, &news, &format!("{name}: {}", news.note)).await;
+    }
+    Ok(())
 }

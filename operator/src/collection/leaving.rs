@@ -92,6 +92,34 @@ pub(super) async fn take_down(
     Ok(staying)
 }
 
+/// Has a Shard forget a replica of which nothing is left: of all that ever were there is no room. Which numbers are taken the
+/// Shard's spec knows.
+pub(super) async fn forget(context: &Context, shard: &Shard, seen: &Seen) -> Result<(), Error> {
+    let (replicas, register) = (Replicas::of(shard), Register::of(Some(shard)));
+    if !replicas.is_replicated() || shard.spec.next_replica.is_none() {
+        return Ok(());
+    }
+    let is_gone = |number: u32| {
+        let set = labels::replica_name(&shard.name_any(), number);
+        let claim = seen.claims.get(&claims::claim_name(&set));
+        let is_kept =
+            claim.is_none_or(|claim| meta::annotation(claim.as_ref(), labels::LEFT).is_some());
+        let asked_for = replicas.numbers.contains(&number);
+        let runs = seen.stateful_sets.contains_key(&set) || seen.pods.contains_key(&pod_name(&set));
+        !asked_for && !runs && is_kept && register.is_out(number)
+    };
+    let announced = shard.status.iter().flat_map(|status| &status.replicas);
+    let gone = announced
+        .enumerate()
+        .find(|(_, replica)| labels::replica_number(&replica.name).is_some_and(is_gone));
+    match gone {
+        Some((at, replica)) => {
+            context.writer.forget_item(shard, "replicas", at, &replica.name).await
+        }
+        None => Ok(()),
+    }
+}
+
 async fn see_to_disk(
     context: &Context,
     valid: &Valid,

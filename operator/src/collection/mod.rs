@@ -18,22 +18,30 @@ use shoal_crds::{VectorCollection, labels};
 pub mod apply;
 pub mod build;
 pub mod claims;
+mod failovers;
 pub mod finalize;
 mod leaving;
+pub(crate) mod news;
+pub mod nodes;
 pub mod observe;
 pub mod placement;
 pub mod plan;
 pub mod pods;
+mod rebalance;
 pub mod replicas;
 pub mod report;
 pub mod resources;
+mod roles;
 pub mod router;
 mod set;
 pub mod status;
+mod story;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod transitions;
 pub mod validate;
 pub mod view;
+mod visibility;
 
 use crate::context::Context;
 use crate::env;
@@ -118,7 +126,8 @@ async fn finish(
 ) -> Result<Action, Error> {
     let status = status::collection_status(collection, report, env::now());
     write_status(context, collection, status).await?;
-    Ok(Action::requeue(if report.problem.is_some() { RETRY_REFUSED } else { RESYNC }))
+    let look = if report.problem.is_some() { RETRY_REFUSED } else { RESYNC };
+    Ok(Action::requeue(report.again.map_or(look, |again| look.min(again))))
 }
 
 fn namespace_is_going(context: &Context, collection: &VectorCollection) -> bool {
@@ -172,7 +181,12 @@ async fn write_status(
     }
     let conditions = status.conditions.clone();
     context.writer.write_status(collection, &status).await?;
-    for news in status::transitions(&before.conditions, &conditions) {
+    let rolling = news::of_rolling(&before.conditions, &conditions);
+    let moves = news::of_rebalance(before.rebalance.as_ref(), status.rebalance.as_ref());
+    for news in moves.into_iter().chain(rolling) {
+        context.events.tell(collection, &news, &news.note).await;
+    }
+    for news in transitions::transitions(&before.conditions, &conditions) {
         let (reason, note) = (news.reason.as_str(), news.message.as_str());
         if news.good || news.expected {
             context.events.normal(collection, reason, "Reconcile", note).await;

@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use shoal_crds::{Shard, VectorCollection, labels};
 
+use super::nodes::{self, Nodes};
 use crate::error::Error;
 use crate::kubernetes::meta;
 use crate::kubernetes::stores::{Stores, find};
@@ -43,6 +45,10 @@ pub struct Seen {
     pub router: Option<Arc<Deployment>>,
     /// The router's Service.
     pub router_service: Option<Arc<Service>>,
+    /// The nodes that its replicas are on, or were on last.
+    pub nodes: Nodes,
+    /// The Job that moves its replicas from lost nodes.
+    pub rebalance: Option<Arc<Job>>,
     /// An older collection that has the same client-facing name.
     pub namesake: Option<String>,
 }
@@ -51,13 +57,17 @@ pub struct Seen {
 pub fn observe(stores: &Stores, collection: &VectorCollection) -> Seen {
     let namespace = collection.namespace().unwrap_or_default();
     let name = collection.name_any();
+    let shards: BTreeMap<String, Arc<Shard>> = of_collection(&stores.shards, &namespace, &name)
+        .into_iter()
+        .filter(|(_, shard)| belongs_to(shard.as_ref(), collection))
+        .collect();
+    let pods = of_collection(&stores.pods, &namespace, &name);
     Seen {
-        shards: of_collection(&stores.shards, &namespace, &name)
-            .into_iter()
-            .filter(|(_, shard)| belongs_to(shard.as_ref(), collection))
-            .collect(),
+        nodes: nodes(stores, &shards, &pods),
+        rebalance: find(&stores.jobs, &namespace, &labels::rebalance_job(&name)),
+        shards,
         stateful_sets: of_collection(&stores.stateful_sets, &namespace, &name),
-        pods: of_collection(&stores.pods, &namespace, &name),
+        pods,
         claims: of_collection(&stores.claims, &namespace, &name),
         budgets: of_collection(&stores.budgets, &namespace, &name),
         service_accounts: of_collection(&stores.service_accounts, &namespace, &name),
@@ -68,6 +78,23 @@ pub fn observe(stores: &Stores, collection: &VectorCollection) -> Seen {
         router_service: find(&stores.services, &namespace, labels::ROUTER),
         namesake: older_namesake(&stores.collections.state(), collection),
     }
+}
+
+fn nodes(
+    stores: &Stores,
+    shards: &BTreeMap<String, Arc<Shard>>,
+    pods: &BTreeMap<String, Arc<Pod>>,
+) -> Nodes {
+    let now = pods.values().filter_map(|pod| pod.spec.as_ref()?.node_name.clone());
+    let statuses = shards.values().filter_map(|shard| shard.status.as_ref());
+    let before = statuses.flat_map(|status| &status.replica_states);
+    let before = before.filter_map(|state| state.node.clone());
+    let state = |name: String| {
+        let node = stores.nodes.get(&ObjectRef::new(&name));
+        let is = nodes::state(node.as_deref());
+        (name, is)
+    };
+    now.chain(before).map(state).collect()
 }
 
 /// Looks live at what holds a collection's disks: also what a store does not tell yet, or never, for want of our label.

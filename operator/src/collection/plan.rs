@@ -81,7 +81,7 @@ pub fn plan(
             image: image(collection, valid, seen, default_image),
             replicas: replicas_of(&placed, seen, copies),
             routing: placed.routing,
-            problem: problem.or(unchangeable).or_else(|| node_loss_grace(valid)),
+            problem: problem.or(unchangeable),
         }),
     }
 }
@@ -118,15 +118,6 @@ fn replication(has: u32, asked: u32, source: Source) -> Problem {
         ),
     };
     Problem::new(reason::REPLICATION_UNSUPPORTED, message)
-}
-
-/// What the spec asks for and nobody does yet; all else is done.
-fn node_loss_grace(valid: &Valid) -> Option<Problem> {
-    valid.names_node_loss_grace.then(|| {
-        let message = "spec.failover.nodeLossGrace is set, and moving replicas from lost nodes is not supported yet: leave \
-                       it out; replicas wait for their node, and the others serve meanwhile";
-        Problem::new(reason::NODE_LOSS_GRACE_UNSUPPORTED, message)
-    })
 }
 
 /// The spec's image; else the one pinned when the collection was created, wherever that is still known; else the

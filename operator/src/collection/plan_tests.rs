@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use shoal_crds::collection::{Failover, Replication, Sharding, VectorCollectionStatus};
+use shoal_crds::collection::{Replication, Sharding, VectorCollectionStatus};
 use shoal_crds::labels;
 
 use super::*;
@@ -139,16 +139,6 @@ fn replicas_of_a_former_life_are_found_again_by_their_disks() {
     let Plan::Run(run) = planned(&again, &disks(&former)) else { panic!("held") };
     assert_eq!(run.problem, None);
     assert_eq!(run.replicas["c-0"].names(), ["r0", "r1", "r2"]);
-}
-
-#[test]
-fn a_grace_that_nobody_keeps_yet_is_told_and_all_else_runs() {
-    let mut made = with_replicas(collection("c"), 3);
-    let node_loss_grace = Some("5m".to_owned());
-    made.spec.failover = Some(Failover { node_loss_grace, budget: None });
-    let run = running(&made);
-    assert_eq!(run.problem.map(|p| p.reason), Some(reason::NODE_LOSS_GRACE_UNSUPPORTED));
-    assert_eq!(run.replicas["c-0"].count, 3);
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub struct Replica<'a> {
     pub pod: Option<&'a Pod>,
     /// Whether nobody is known to lead its shard, although replicas are to agree who does.
     pub in_election: bool,
+    /// What it lacks of what the others have, where it is one of several and not known to have it.
+    pub lacks: Option<&'a str>,
 }
 
 /// The pod to delete now so that what the user asks reaches it, if there is one and nothing is under way: the first in the
@@ -99,11 +101,28 @@ pub fn next_to_replace<'a>(replicas: &[Replica<'a>]) -> Option<&'a Pod> {
     if let Some(broken) = outdated().find(|pod| !is_ready(pod)) {
         return Some(broken);
     }
-    let serves = |replica: &Replica<'_>| !replica.in_election && replica.pod.is_some_and(is_ready);
-    let all_serve = replicas.iter().all(serves);
+    let all_serve = replicas.iter().all(|replica| awaited(replica).is_none());
     // The order holds also while the controller of StatefulSets has seen only some of the new templates.
     let first = replicas.iter().find(|replica| is_outdated(replica))?;
     first.pod.filter(|_| all_serve && can_be_replaced(first))
+}
+
+/// Why nothing else is taken down because of a replica.
+fn awaited(replica: &Replica<'_>) -> Option<String> {
+    let set = replica.set.name_any();
+    match (replica.pod, replica.lacks) {
+        (Some(pod), _) if !is_ready(pod) => Some(trouble(&set, Some(pod))),
+        (None, _) => Some(trouble(&set, None)),
+        (Some(_), _) if replica.in_election => {
+            Some(format!("the shard of replica {set} has no primary yet"))
+        }
+        (Some(_), lacks) => lacks.map(|lacks| format!("replica {set} {lacks}")),
+    }
+}
+
+/// What replacing pods waits for, if it does.
+pub fn waits_for(replicas: &[Replica<'_>]) -> Option<String> {
+    replicas.iter().find_map(awaited)
 }
 
 /// Whether any pod waits to be replaced.
@@ -192,8 +211,13 @@ mod tests {
         newer.status.as_mut().expect("status").update_revision = Some("built-differently".into());
         let pod = pod("same", true);
         assert!(
-            next_to_replace(&[Replica { set: &newer, pod: Some(&pod), in_election: false }])
-                .is_none()
+            next_to_replace(&[Replica {
+                set: &newer,
+                pod: Some(&pod),
+                in_election: false,
+                lacks: None
+            }])
+            .is_none()
         );
     }
 
@@ -203,7 +227,7 @@ mod tests {
         newer.metadata.generation = Some(2);
         newer.status.as_mut().expect("status").observed_generation = Some(1);
         let pod = pod("old", true);
-        let replicas = [Replica { set: &newer, pod: Some(&pod), in_election: false }];
+        let replicas = [Replica { set: &newer, pod: Some(&pod), in_election: false, lacks: None }];
         assert!(next_to_replace(&replicas).is_none());
         assert!(any_outdated(&replicas), "there is work left all the same");
     }
@@ -212,20 +236,26 @@ mod tests {
     fn a_pod_of_the_newest_revision_is_current_whatever_its_annotations_say() {
         let (new, mut edited) = (set("new"), pod("new", true));
         edited.metadata.annotations = None;
-        assert!(!any_outdated(&[Replica { set: &new, pod: Some(&edited), in_election: false }]));
+        assert!(!any_outdated(&[Replica {
+            set: &new,
+            pod: Some(&edited),
+            in_election: false,
+            lacks: None
+        }]));
     }
 
     #[test]
     fn pods_that_do_not_serve_are_replaced_even_while_others_do_not_either() {
         let (new, broken) = (set("new"), pod("old", false));
-        let replicas = [Replica { set: &new, pod: Some(&broken), in_election: false }; 2];
+        let replicas =
+            [Replica { set: &new, pod: Some(&broken), in_election: false, lacks: None }; 2];
         assert!(next_to_replace(&replicas).is_some());
     }
 
     #[test]
     fn nothing_is_replaced_while_a_pod_is_on_its_way() {
         let (new, old, going) = (set("new"), pod("old", true), deleted(pod("old", true)));
-        let replica = |pod| Replica { set: &new, pod, in_election: false };
+        let replica = |pod| Replica { set: &new, pod, in_election: false, lacks: None };
         assert!(next_to_replace(&[replica(Some(&old)), replica(Some(&going))]).is_none());
         assert!(next_to_replace(&[replica(Some(&old)), replica(None)]).is_none());
         let starting = pod("new", false);
@@ -236,15 +266,30 @@ mod tests {
     fn a_primary_waits_for_the_others_also_where_its_set_was_seen_first() {
         let (seen, mut unseen, old) = (set("new"), set("new"), pod("old", true));
         unseen.metadata.generation = Some(2);
-        let replica = |set| Replica { set, pod: Some(&old), in_election: false };
+        let replica = |set| Replica { set, pod: Some(&old), in_election: false, lacks: None };
         assert!(next_to_replace(&[replica(&unseen), replica(&seen)]).is_none());
         assert!(next_to_replace(&[replica(&seen), replica(&unseen)]).is_some());
     }
 
     #[test]
+    fn a_pod_that_serves_is_left_alone_until_every_replica_has_what_the_others_have() {
+        let (new, old) = (set("new"), pod("old", true));
+        let led = Replica { set: &new, pod: Some(&old), in_election: false, lacks: None };
+        let behind = Replica { lacks: Some("lacks about 5200 ops"), ..led };
+        assert!(next_to_replace(&[led, behind]).is_none());
+        assert_eq!(waits_for(&[led, led]), None);
+        let told = waits_for(&[led, behind]).expect("told");
+        assert!(told.ends_with("lacks about 5200 ops"), "{told}");
+        // One that does not serve costs nobody anything.
+        let broken = pod("old", false);
+        let broken = Replica { pod: Some(&broken), ..led };
+        assert!(next_to_replace(&[behind, broken]).is_some());
+    }
+
+    #[test]
     fn a_pod_that_serves_is_left_alone_while_a_primary_is_elected() {
         let (new, old) = (set("new"), pod("old", true));
-        let led = Replica { set: &new, pod: Some(&old), in_election: false };
+        let led = Replica { set: &new, pod: Some(&old), in_election: false, lacks: None };
         assert!(next_to_replace(&[led]).is_some());
         assert!(next_to_replace(&[led, Replica { in_election: true, ..led }]).is_none());
     }
@@ -260,7 +305,7 @@ mod tests {
                 let pod = pod(if current { "new" } else { "old" }, ready);
                 if going { deleted(pod) } else { pod }
             }).collect();
-            let replicas: Vec<_> = pods.iter().map(|pod| Replica { set: &new, pod: Some(pod), in_election: false }).collect();
+            let replicas: Vec<_> = pods.iter().map(|pod| Replica { set: &new, pod: Some(pod), in_election: false, lacks: None }).collect();
             if let Some(chosen) = next_to_replace(&replicas) {
                 prop_assert_eq!(meta::annotation(chosen, labels::POD_INPUTS), Some("old"));
                 prop_assert!(states.iter().all(|(_, _, going)| !going));
@@ -278,13 +323,13 @@ mod tests {
                 pod.metadata.name = Some(index.to_string());
             }
             for _ in 0..ready.len() {
-                let replicas: Vec<_> = pods.iter().map(|pod| Replica { set: &new, pod: Some(pod), in_election: false }).collect();
+                let replicas: Vec<_> = pods.iter().map(|pod| Replica { set: &new, pod: Some(pod), in_election: false, lacks: None }).collect();
                 let chosen = next_to_replace(&replicas).map(|pod| pod.name_any());
                 let Some(at) = chosen.and_then(|name| name.parse::<usize>().ok()) else { break };
                 pods[at] = pod("new", true);
                 pods[at].metadata.name = Some(at.to_string());
             }
-            let replicas: Vec<_> = pods.iter().map(|pod| Replica { set: &new, pod: Some(pod), in_election: false }).collect();
+            let replicas: Vec<_> = pods.iter().map(|pod| Replica { set: &new, pod: Some(pod), in_election: false, lacks: None }).collect();
             prop_assert!(!any_outdated(&replicas));
         }
     }

@@ -6,6 +6,8 @@
 //! Invariants: a number is never used for another disk; a replica is taken out only where the primary is known not to be it,
 //! and taken down only once its disk is known not to vote.
 
+use std::collections::BTreeMap;
+
 use shoal_crds::shard::{RegisterPhase, ShardRegister, ShardReplica};
 use shoal_crds::{Shard, labels};
 
@@ -93,11 +95,20 @@ pub fn plan(seen: &Seen, shard: &str, count: u32) -> Replicas {
     }
     let register = Register::of(seen.shards.get(shard).map(AsRef::as_ref));
     while planned.numbers.len() > count as usize && register.lets_go() {
-        let others = planned.numbers.iter().rposition(|&n| Some(n) != register.primary());
-        let Some(highest) = others else { break };
+        let other = |&n: &u32| Some(n) != register.primary();
+        // Those on lost nodes first: they would only be replaced.
+        let lost = planned.numbers.iter().rposition(|n| other(n) && is_moving(seen, shard, *n));
+        let Some(highest) = lost.or_else(|| planned.numbers.iter().rposition(other)) else { break };
         planned.numbers.remove(highest);
     }
     planned
+}
+
+fn is_moving(seen: &Seen, shard: &str, number: u32) -> bool {
+    let (name, status) = (labels::replica(number), seen.shards.get(shard));
+    let status = status.and_then(|shard| shard.status.as_ref());
+    let mut states = status.into_iter().flat_map(|status| &status.replica_states);
+    states.any(|state| state.moving && state.name == name)
 }
 
 /// A number above all that anything of the shard has, or had as far as is known.
@@ -143,6 +154,39 @@ impl<'a> Register<'a> {
         let disk = &register.primary.as_ref()?.disk_id;
         let replica = self.replicas.iter().find(|replica| replica.disk_id == *disk)?;
         labels::replica_number(&replica.name)
+    }
+
+    /// The disk that each replica says it has, by number.
+    pub fn disks(&self) -> BTreeMap<u32, String> {
+        let said = self.replicas.iter();
+        said.filter_map(|r| Some((labels::replica_number(&r.name)?, r.disk_id.clone()))).collect()
+    }
+
+    /// What each voter is called: the number of the replica on that disk, where there is one.
+    pub fn voters(&self) -> Vec<Option<u32>> {
+        let voters = self.register.map(|register| register.members.voters.as_slice());
+        let number = |disk: &String| {
+            let on_it = self.replicas.iter().find(|replica| replica.disk_id == *disk)?;
+            labels::replica_number(&on_it.name)
+        };
+        voters.unwrap_or_default().iter().map(number).collect()
+    }
+
+    /// What a disk is called: the replica on it, or else its id.
+    pub fn name_of(&self, disk: &str) -> String {
+        let on_it = self.replicas.iter().find(|replica| replica.disk_id == disk);
+        on_it.map_or_else(|| disk.to_owned(), |replica| replica.name.clone())
+    }
+
+    /// Whether a replica was heard of.
+    pub fn knows(&self, number: u32) -> bool {
+        let name = labels::replica(number);
+        self.replicas.iter().any(|replica| replica.name == name)
+    }
+
+    /// The newest epoch.
+    pub fn epoch(&self) -> Option<&'a str> {
+        self.register.map(|register| register.epoch.as_str())
     }
 
     /// Whether a replica may be taken out: while one is known to lead, or while all are known to be blank. Before an election

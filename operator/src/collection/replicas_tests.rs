@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use proptest::prelude::*;
 use shoal_crds::ShardStatus;
-use shoal_crds::shard::{RegisterMembers, RegisterPrimary};
+use shoal_crds::shard::{RegisterMembers, RegisterPrimary, ReplicaRole, ReplicaState};
 
 use super::*;
 
@@ -92,6 +92,24 @@ fn more_are_added_and_the_highest_but_the_primary_are_taken_out() {
     assert_eq!(plan(&led_by(Some(1)), "c-0", 3).numbers, [0, 1, 2]);
     assert_eq!(plan(&led_by(Some(4)), "c-0", 3).numbers, [0, 1, 4]);
     assert_eq!(plan(&led_by(None), "c-0", 3).numbers, all, "nobody knows who is going to lead");
+}
+
+#[test]
+fn those_on_lost_nodes_are_taken_out_first() {
+    let all = [0, 1, 2, 3, 4];
+    let mut five = status(&all, Some(0), &all);
+    five.replica_states = vec![ReplicaState {
+        name: "r1".into(),
+        role: ReplicaRole::Follower,
+        ready: false,
+        log: None,
+        behind_ops: None,
+        node: None,
+        node_lost_since: None,
+        moving: true,
+    }];
+    let five = seen(shard(&all, 5, Some(five)));
+    assert_eq!(plan(&five, "c-0", 3).numbers, [0, 2, 3]);
 }
 
 #[test]

@@ -2,22 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use shoal_crds::collection::Routing;
-use shoal_crds::{VectorCollection, labels};
+use shoal_crds::{Shard, VectorCollection, labels};
 
+use super::failovers;
 use super::observe::Seen;
 use super::plan::Run;
 use super::pods::pod_name;
 use super::replicas::{self, Register, Replicas};
+use super::roles::{self, Look};
 use super::router;
 use super::status::Report;
 use super::view::{ReplicaView, ShardView};
 use crate::context::Context;
 use crate::error::Problem;
 use crate::namespace;
+use crate::told::ShardTold;
+use crate::{duration, env};
+
+/// The default of `failover.nodeLossGrace`, for a spec that says something else than a time.
+const GRACE: Duration = Duration::from_secs(300);
 
 /// A report about a collection as it is, whether or not anything was done.
 pub fn report(
@@ -31,11 +40,25 @@ pub fn report(
     let routing = collection.status.as_ref().and_then(|status| status.routing.clone());
     let sample = |shard: &str| context.samples.get(&namespace, shard);
     let shards = routing.as_ref().map(|routing| views(routing, seen)).unwrap_or_default();
+    let grace = duration::parse(collection.node_loss_grace()).unwrap_or(GRACE);
+    let now = env::now();
+    let with_replicas = |view: ShardView| {
+        let told = context.heard.get(&namespace, &view.name);
+        match seen.shards.get(&view.name) {
+            Some(shard) => of_replicas(view, shard, told, seen, (grace, now)),
+            None => view,
+        }
+    };
+    let shards: Vec<ShardView> = shards
+        .into_iter()
+        .map(|view| with_replicas(ShardView { sample: sample(&view.name), ..view }))
+        .collect();
+    let again = shards.iter().filter_map(|view| roles::look_again(&view.states, grace, now)).min();
     Report {
-        shards: shards
-            .into_iter()
-            .map(|view| ShardView { sample: sample(&view.name), ..view })
-            .collect(),
+        shards,
+        again,
+        rebalance: None,
+        rolling: None,
         routing,
         image: None,
         problem: problem.or_else(|| context.namespaces.problem(&namespace)),
@@ -45,6 +68,26 @@ pub fn report(
             seen.router_service.as_deref(),
             namespace::wanted_router(context, &namespace).as_ref(),
         ),
+    }
+}
+
+/// A view of a shard with what there is to tell of its replicas.
+fn of_replicas(
+    view: ShardView,
+    shard: &Shard,
+    told: ShardTold,
+    seen: &Seen,
+    (grace, now): (Duration, Timestamp),
+) -> ShardView {
+    let (pods, nodes) = (&seen.pods, &seen.nodes);
+    let states = roles::states(&Look { shard, pods, nodes, told: &told, grace, now });
+    ShardView {
+        in_election: !states.is_empty() && Register::of(Some(shard)).in_election(),
+        lost_majority: roles::lost_majority(shard, &states),
+        last_failover: failovers::last(shard, told.failover.as_ref()),
+        states,
+        told,
+        ..view
     }
 }
 
@@ -90,7 +133,6 @@ fn view(
         name: shard.to_owned(),
         replicas: replicas.numbers.iter().map(replica).collect(),
         primary: if replicas.is_replicated() { primary } else { Some(0) },
-        outdated: false,
-        sample: None,
+        ..ShardView::default()
     }
 }

@@ -7,15 +7,20 @@
 //!
 //! Invariant: the same world gives the same status, to the letter; times change only where a condition does.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use shoal_crds::collection::{Routing, ShardCounts, VectorCollectionStatus};
+use shoal_crds::collection::{Rebalance, Routing, ShardCounts, VectorCollectionStatus};
 use shoal_crds::conditions::{self, reason};
 use shoal_crds::{Shard, ShardStatus, VectorCollection, labels};
 
+use super::failovers;
 use super::router::RouterState;
+use super::story;
 use super::view::ShardView;
+use super::visibility;
 use crate::error::Problem;
 
 /// What a reconcile found and did.
@@ -33,13 +38,20 @@ pub struct Report {
     pub shards: Vec<ShardView>,
     /// How the namespace's router is.
     pub router: RouterState,
+    /// That pods are being replaced, and what is waited for.
+    pub rolling: Option<String>,
+    /// Replicas that are being moved from lost nodes, and what is being done about them.
+    pub rebalance: Option<(Rebalance, String)>,
+    /// When to look again, if it is known.
+    pub again: Option<Duration>,
 }
 
 /// A condition before it has a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Draft {
     type_: &'static str,
-    status: bool,
+    /// `None` for Unknown.
+    status: Option<bool>,
     reason: &'static str,
     message: String,
 }
@@ -71,6 +83,11 @@ pub fn collection_status(
             .or(before.disk_bytes),
         endpoint: Some(endpoint(collection)),
         routing: report.routing.clone().or(before.routing),
+        last_failover: failovers::newest(
+            report.shards.iter().map(|view| (view.name.as_str(), view.last_failover.as_ref())),
+        )
+        .or(before.last_failover),
+        rebalance: report.rebalance.as_ref().map(|(rebalance, _)| rebalance.clone()),
     }
 }
 
@@ -81,8 +98,12 @@ pub fn paused_status(collection: &VectorCollection, now: Timestamp) -> VectorCol
     let was_ready = is_true(&before.conditions, conditions::READY);
     let message =
         format!("left alone because of the annotation {}; remove it to go on", labels::PAUSED);
-    let draft =
-        Draft { type_: conditions::READY, status: was_ready, reason: reason::PAUSED, message };
+    let draft = Draft {
+        type_: conditions::READY,
+        status: Some(was_ready),
+        reason: reason::PAUSED,
+        message,
+    };
     let conditions = with_times(vec![draft], &before.conditions, before.observed_generation, now);
     VectorCollectionStatus { conditions, ..before }
 }
@@ -101,7 +122,8 @@ pub fn deleting_status(
         reason: reason::DELETING,
         message: message.to_owned(),
     };
-    let drafts = vec![draft(conditions::READY, false), draft(conditions::RECONCILING, true)];
+    let drafts =
+        vec![draft(conditions::READY, Some(false)), draft(conditions::RECONCILING, Some(true))];
     let conditions = with_times(drafts, &before.conditions, generation, now);
     VectorCollectionStatus { conditions, observed_generation: generation, ..before }
 }
@@ -110,21 +132,19 @@ pub fn deleting_status(
 pub fn shard_status(shard: &Shard, view: &ShardView, now: Timestamp) -> ShardStatus {
     let before = shard.status.clone().unwrap_or_default();
     let mut drafts = Vec::new();
-    if !view.is_ready() {
-        drafts.extend(unavailable(&before.conditions, view.trouble()));
-    } else if !view.is_whole() {
-        let (reason, message) = (reason::REPLICAS_UNAVAILABLE, view.trouble());
+    let story = story::of(view);
+    if view.is_ready() {
+        let message = if view.is_whole() { view.praise() } else { view.trouble() };
         drafts.push(available(&message));
-        drafts.push(Draft { type_: conditions::RECONCILING, status: true, reason, message });
+        drafts.extend(story.map(|(reason, message)| reconciling(reason, message)));
     } else {
-        drafts.push(available(&view.praise()));
-        drafts.extend(view.outdated.then(|| Draft {
-            type_: conditions::RECONCILING,
-            status: true,
-            reason: reason::SHARDS_STARTING,
-            message: "pods are to be replaced, so that changes reach them".to_owned(),
-        }));
+        let [unready, reconciles] = unavailable(&before.conditions, view.trouble());
+        drafts.push(unready);
+        // That nobody can lead says more than that pods are away.
+        let grave = story.filter(|(reason, _)| *reason == reason::NO_QUORUM);
+        drafts.push(grave.map_or(reconciles, |(reason, message)| reconciling(reason, message)));
     }
+    drafts.extend(visible_in_time(&[view]));
     let pod = view.serving_pod();
     ShardStatus {
         observed_generation: shard.metadata.generation,
@@ -134,6 +154,8 @@ pub fn shard_status(shard: &Shard, view: &ShardView, now: Timestamp) -> ShardSta
         node: pod.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.node_name.clone()),
         points: view.sample.map(|sample| sample.points).or(before.points),
         disk_bytes: view.sample.map(|sample| sample.disk_bytes).or(before.disk_bytes),
+        replica_states: view.states.clone(),
+        last_failover: view.last_failover.clone(),
         // The replicas'.
         register: None,
         replicas: Vec::new(),
@@ -144,7 +166,11 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
     let mut drafts = Vec::new();
     let started = report.routing.is_some();
     let waiting = report.shards.iter().find(|shard| !shard.is_ready());
-    let mut working = report.working.clone().map(|message| (reason::SHARDS_STARTING, message));
+    let moves = report.rebalance.as_ref().map(|(_, words)| (reason::MOVING_REPLICAS, words));
+    let rolling = report.rolling.as_ref().map(|words| (reason::ROLLING, words));
+    let starting = report.working.as_ref().map(|words| (reason::SHARDS_STARTING, words));
+    let working = moves.filter(|(_, words)| !words.is_empty()).or(rolling).or(starting);
+    let mut working = working.map(|(reason, words)| (reason, words.clone()));
     if !started {
         let (reason, message) = match (&report.problem, &working) {
             (Some(problem), _) => (problem.reason, problem.message.clone()),
@@ -153,7 +179,7 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
         };
         drafts.push(Draft {
             type_: conditions::READY,
-            status: false,
+            status: Some(false),
             reason,
             message: message.clone(),
         });
@@ -164,7 +190,7 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
         let reason = unavailable_reason(before);
         drafts.push(Draft {
             type_: conditions::READY,
-            status: false,
+            status: Some(false),
             reason,
             message: message.clone(),
         });
@@ -173,7 +199,7 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
         let reason = reason::ROUTER_STARTING;
         drafts.push(Draft {
             type_: conditions::READY,
-            status: false,
+            status: Some(false),
             reason,
             message: trouble.clone(),
         });
@@ -185,36 +211,53 @@ fn drafts(report: &Report, before: &[Condition], total: usize, ready: usize) -> 
             format!("all {total} shards serve")
         };
         drafts.push(available(&shards));
-        if let Some(shard) = report.shards.iter().find(|shard| !shard.is_whole()) {
-            let message = format!("{}: {}", shard.name, shard.trouble());
-            working.get_or_insert((reason::REPLICAS_UNAVAILABLE, message));
+        let mut stories = report.shards.iter().filter_map(|view| Some((view, story::of(view)?)));
+        if let Some((view, (reason, words))) = stories.next() {
+            working.get_or_insert((reason, format!("{}: {words}", view.name)));
         }
         if let RouterState::Changing(what) = &report.router {
             working.get_or_insert_with(|| (reason::ROUTER_STARTING, what.clone()));
         }
+    }
+    if started {
+        drafts.extend(visible_in_time(&report.shards.iter().collect::<Vec<_>>()));
     }
     // kstatus: an object is in progress or has failed, not both; what only a person can mend goes first.
     match (&report.problem, working) {
         (Some(Problem { reason, message }), _) => {
             drafts.push(Draft {
                 type_: conditions::STALLED,
-                status: true,
+                status: Some(true),
                 reason,
                 message: message.clone(),
             });
         }
         (None, Some((reason, message))) => {
-            drafts.push(Draft { type_: conditions::RECONCILING, status: true, reason, message });
+            drafts.push(Draft {
+                type_: conditions::RECONCILING,
+                status: Some(true),
+                reason,
+                message,
+            });
         }
         (None, None) => {}
     }
     drafts
 }
 
+fn visible_in_time(shards: &[&ShardView]) -> Option<Draft> {
+    let (status, reason, message) = visibility::of(shards)?;
+    Some(Draft { type_: conditions::VISIBLE_IN_TIME, status, reason, message })
+}
+
+fn reconciling(reason: &'static str, message: String) -> Draft {
+    Draft { type_: conditions::RECONCILING, status: Some(true), reason, message }
+}
+
 fn available(message: &str) -> Draft {
     Draft {
         type_: conditions::READY,
-        status: true,
+        status: Some(true),
         reason: reason::AVAILABLE,
         message: message.to_owned(),
     }
@@ -223,8 +266,8 @@ fn available(message: &str) -> Draft {
 fn unavailable(before: &[Condition], message: String) -> [Draft; 2] {
     let reason = unavailable_reason(before);
     [
-        Draft { type_: conditions::READY, status: false, reason, message: message.clone() },
-        Draft { type_: conditions::RECONCILING, status: true, reason, message },
+        Draft { type_: conditions::READY, status: Some(false), reason, message: message.clone() },
+        Draft { type_: conditions::RECONCILING, status: Some(true), reason, message },
     ]
 }
 
@@ -245,7 +288,11 @@ fn with_times(
     now: Timestamp,
 ) -> Vec<Condition> {
     let finish = |draft: Draft| {
-        let status = if draft.status { "True" } else { "False" };
+        let status = match draft.status {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        };
         let former = before.iter().find(|c| c.type_ == draft.type_ && c.status == status);
         Condition {
             type_: draft.type_.to_owned(),
@@ -286,47 +333,6 @@ fn endpoint(collection: &VectorCollection) -> String {
 
 fn as_i32(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
-}
-
-/// A change of a condition that deserves an event: type, whether it is good news, reason, message.
-pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Transition> {
-    let changed = |condition: &&Condition| {
-        !before.iter().any(|old| {
-            old.type_ == condition.type_
-                && old.status == condition.status
-                && old.reason == condition.reason
-        })
-    };
-    let told = |condition: &&Condition| condition.type_ != conditions::RECONCILING;
-    let news = after.iter().filter(told).filter(changed).map(|condition| Transition {
-        good: condition.type_ == conditions::READY && condition.status == "True",
-        expected: [
-            reason::SHARDS_STARTING,
-            reason::ROUTER_STARTING,
-            reason::PAUSED,
-            reason::DELETING,
-        ]
-        .contains(&condition.reason.as_str()),
-        reason: condition.reason.clone(),
-        message: condition.message.clone(),
-    });
-    let mut news: Vec<Transition> = news.collect();
-    // Ready=False and Stalled=True of one reason are one piece of news.
-    news.dedup_by(|a, b| a.reason == b.reason);
-    news
-}
-
-/// A change of a condition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transition {
-    /// It serves now.
-    pub good: bool,
-    /// A stage every collection passes.
-    pub expected: bool,
-    /// The condition's reason.
-    pub reason: String,
-    /// Its message.
-    pub message: String,
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use shoal_crds::collection::ShardSlots;
 
 use super::*;
 use crate::collection::testing::collection;
+use crate::collection::transitions::transitions;
 use crate::collection::view::ReplicaView;
 use crate::samples::Sample;
 

@@ -37,6 +37,8 @@ const MAX_ROUTERS: i32 = 100;
 const BUDGETS: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(600);
 /// How long a node may be away.
 const GRACES: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(86_400);
+/// Times within which replicas may be asked to show what was acknowledged: some signs of life of a primary are in each.
+const SLAS: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(3_600);
 /// Requests of a shard pod that is given none.
 const SHARD_REQUESTS: &[(&str, &str)] = &[("cpu", "100m"), ("memory", "128Mi")];
 /// Requests of a router pod that is given none.
@@ -65,8 +67,10 @@ pub struct Valid {
     pub acks: Acks,
     /// Within what time another replica takes writes.
     pub failover_budget: Duration,
-    /// Whether the spec says when replicas are to be moved from a lost node.
-    pub names_node_loss_grace: bool,
+    /// How long a node may be away before replicas are moved from it.
+    pub node_loss_grace: Duration,
+    /// Within what time every replica is to show what was acknowledged, where the spec says so.
+    pub visibility_sla: Option<Duration>,
     /// Image the spec names.
     pub image: Option<String>,
     /// Size of each shard's disk.
@@ -159,8 +163,19 @@ pub fn validate(collection: &VectorCollection) -> Result<Valid, Problem> {
         initial_shards,
         replicas,
         acks: collection.acks(),
-        failover_budget: time("budget", collection.failover_budget(), BUDGETS, "3s to 10m")?,
-        names_node_loss_grace: names_node_loss_grace(collection)?,
+        failover_budget: time(
+            "failover.budget",
+            collection.failover_budget(),
+            BUDGETS,
+            "3s to 10m",
+        )?,
+        node_loss_grace: time(
+            "failover.nodeLossGrace",
+            collection.node_loss_grace(),
+            GRACES,
+            "1m to 24h",
+        )?,
+        visibility_sla: visibility_sla(collection)?,
         image: image(spec.image.as_deref())?,
         storage_size,
         storage_class: storage.storage_class_name,
@@ -180,7 +195,7 @@ pub fn validate(collection: &VectorCollection) -> Result<Valid, Problem> {
     })
 }
 
-/// A time of `spec.failover`.
+/// A time of the spec.
 fn time(
     field: &str,
     given: &str,
@@ -189,15 +204,16 @@ fn time(
 ) -> Result<Duration, Problem> {
     let time = duration::parse(given).filter(|time| range.contains(time));
     time.ok_or_else(|| {
-        let message = format!("spec.failover.{field} is `{given}`: use {in_words}, such as 5m");
+        let message = format!("spec.{field} is `{given}`: use {in_words}, such as 5m");
         Problem::new(reason::INVALID_SPEC, message)
     })
 }
 
-fn names_node_loss_grace(collection: &VectorCollection) -> Result<bool, Problem> {
-    time("nodeLossGrace", collection.node_loss_grace(), GRACES, "1m to 24h")?;
-    let failover = collection.spec.failover.as_ref();
-    Ok(failover.is_some_and(|failover| failover.node_loss_grace.is_some()))
+fn visibility_sla(collection: &VectorCollection) -> Result<Option<Duration>, Problem> {
+    let given = collection.visibility_sla();
+    let sla = time("replication.visibilitySla", given, SLAS, "500ms to 1h")?;
+    let replication = collection.spec.replication.as_ref();
+    Ok(replication.and_then(|replication| replication.visibility_sla.as_ref()).map(|_| sla))
 }
 
 fn router_replicas(given: Option<u32>) -> Result<i32, Problem> {

@@ -1,7 +1,7 @@
 //! What a spec is parsed to, and what is refused.
 
 use shoal_crds::collection::{
-    Failover, Router as Asked, ShardPods, Sharding, SparseVectorSpec, Storage,
+    Failover, Replication, Router as Asked, ShardPods, Sharding, SparseVectorSpec, Storage,
 };
 
 use super::*;
@@ -64,9 +64,18 @@ fn times_of_a_failover_have_a_default_and_bounds() {
     let default = validate(&collection("c")).expect("valid");
     assert_eq!(default.failover_budget, Duration::from_secs(5));
     assert_eq!(budget("3000ms").expect("valid").failover_budget, Duration::from_secs(3));
-    assert!(grace("1h").expect("valid").names_node_loss_grace);
-    assert!(!default.names_node_loss_grace);
+    assert_eq!(grace("1h").expect("valid").node_loss_grace, Duration::from_secs(3_600));
+    assert_eq!(default.node_loss_grace, Duration::from_secs(300));
+    let sla = |text: &str| {
+        let mut given = collection("c");
+        let visibility_sla = Some(text.to_owned());
+        given.spec.replication = Some(Replication { visibility_sla, ..Replication::default() });
+        validate(&given)
+    };
+    assert_eq!(default.visibility_sla, None, "the default is not told to pods");
+    assert_eq!(sla("2s").expect("valid").visibility_sla, Some(Duration::from_secs(2)));
     for (refused, field) in [
+        (sla("499ms"), "spec.replication.visibilitySla"),
         (budget("2999ms"), "spec.failover.budget"),
         (budget("11m"), "spec.failover.budget"),
         (budget("soon"), "3s to 10m"),

@@ -4,9 +4,11 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use shoal_crds::labels;
+use shoal_crds::shard::{LastFailover, ReplicaState};
 
 use super::pods;
 use crate::samples::Sample;
+use crate::told::ShardTold;
 
 /// A shard as it is.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,16 @@ pub struct ShardView {
     pub outdated: bool,
     /// What it last said about itself.
     pub sample: Option<Sample>,
+    /// What its replicas last said; of a lone one nothing.
+    pub told: ShardTold,
+    /// Its replicas' states; of a lone one none.
+    pub states: Vec<ReplicaState>,
+    /// Whether nobody is known to lead, although replicas are to agree who does.
+    pub in_election: bool,
+    /// Why it cannot go on by itself, where so many nodes are lost.
+    pub lost_majority: Option<String>,
+    /// The last time that another replica came to lead.
+    pub last_failover: Option<LastFailover>,
 }
 
 /// A replica as it is.
@@ -74,6 +86,11 @@ impl ShardView {
                 format!("{ready} of {all} replicas serve, {} are needed; {trouble}", all / 2 + 1)
             }
         }
+    }
+
+    /// Why not all of it serves, or other words where all does.
+    pub(super) fn trouble_or(&self, other: &str) -> String {
+        if self.is_whole() { other.to_owned() } else { self.trouble() }
     }
 
     /// That all of it serves.

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    Namespace, PersistentVolumeClaim, Pod, PodSpec, Secret, Service, ServiceAccount,
+    Namespace, Node, NodeStatus, PersistentVolumeClaim, Pod, PodSpec, Secret, Service,
+    ServiceAccount,
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -24,6 +26,7 @@ use tokio::task::JoinSet;
 
 use super::meta;
 use super::triggers::{Queues, Touch, Triggers};
+use crate::collection::nodes;
 use crate::telemetry::Telemetry;
 
 /// A Secret's metadata.
@@ -50,6 +53,8 @@ pub struct Stores {
     pub api_key_secrets: Store<SecretMeta>,
     pub token_secrets: Store<SecretMeta>,
     pub namespaces: Store<NamespaceMeta>,
+    pub nodes: Store<Node>,
+    pub jobs: Store<Job>,
 }
 
 /// An object of this name in a store.
@@ -105,6 +110,8 @@ pub fn watch(client: Client, telemetry: Telemetry) -> Watching {
         api_key_secrets: start.named(labels::API_KEY_SECRET),
         token_secrets: start.named(labels::INTERNAL_TOKEN_SECRET),
         namespaces,
+        nodes: start.watch(watcher::Config::default(), slim_node, of_node),
+        jobs: start.ours(of_collection),
     };
     Watching { stores, triggers, queues, tasks: start.tasks }
 }
@@ -126,6 +133,8 @@ impl Stores {
         self.network_policies.wait_until_ready().await?;
         self.api_key_secrets.wait_until_ready().await?;
         self.token_secrets.wait_until_ready().await?;
+        self.nodes.wait_until_ready().await?;
+        self.jobs.wait_until_ready().await?;
         self.namespaces.wait_until_ready().await
     }
 }
@@ -240,6 +249,23 @@ fn slim_pod(pod: &mut Pod) {
     }
 }
 
+/// Of a node we look at whether it is ready.
+fn slim_node(node: &mut Node) {
+    drop_bulk(node);
+    node.metadata.annotations = None;
+    node.spec = None;
+    if let Some(status) = node.status.take() {
+        let mut conditions = status.conditions.unwrap_or_default();
+        conditions.retain(|condition| condition.type_ == "Ready");
+        node.status = Some(NodeStatus { conditions: Some(conditions), ..NodeStatus::default() });
+    }
+}
+
+fn of_node(node: &Node, change: Change) -> Vec<Touch> {
+    let there = (change == Change::There).then_some(node);
+    vec![Touch::Node { name: node.name_any(), is: nodes::state(there) }]
+}
+
 fn touch_collection(collection: &VectorCollection, change: Change) -> Vec<Touch> {
     let Some(namespace) = collection.namespace() else { return Vec::new() };
     match change {
@@ -296,6 +322,7 @@ fn of_collection_or_router(service: &Service, change: Change) -> Vec<Touch> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::NodeCondition;
     use kube::api::ObjectMeta;
 
     use super::*;
@@ -363,6 +390,26 @@ mod tests {
     fn a_deleted_collection_wakes_those_that_wait_for_its_name() {
         let touched = touch_collection(&collection(), Change::Deleted);
         assert!(touched.contains(&Touch::CollectionsOf("ns".into())));
+    }
+
+    #[test]
+    fn of_a_node_only_its_readiness_is_kept() {
+        let condition = |type_: &str| NodeCondition {
+            type_: type_.into(),
+            status: "True".into(),
+            ..NodeCondition::default()
+        };
+        let conditions = Some(vec![condition("MemoryPressure"), condition("Ready")]);
+        let status = NodeStatus { conditions, ..NodeStatus::default() };
+        let mut node = Node { status: Some(status), ..Node::default() };
+        node.metadata = named("n", None);
+        slim_node(&mut node);
+        let kept = node.status.as_ref().and_then(|status| status.conditions.clone());
+        assert_eq!(kept, Some(vec![condition("Ready")]));
+        let touch = Touch::Node { name: "n".into(), is: nodes::NodeIs::Ready };
+        assert_eq!(of_node(&node, Change::There), [touch]);
+        let touch = Touch::Node { name: "n".into(), is: nodes::NodeIs::Gone };
+        assert_eq!(of_node(&node, Change::Deleted), [touch]);
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! reconcile ever sees half of what exists. No change is missed: a watch that had to list anew, and so cannot tell what
 //! went meanwhile, queues everything too.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use futures::SinkExt;
 use futures::channel::mpsc;
@@ -14,6 +16,8 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::controller::ReconcileRequest;
 use kube::runtime::reflector::{ObjectRef, Store};
 use shoal_crds::VectorCollection;
+
+use crate::collection::nodes::NodeIs;
 
 /// Room in each queue. A full queue holds back the watch that feeds it, which loses nothing.
 const QUEUE: usize = 1024;
@@ -32,6 +36,13 @@ pub enum Touch {
     CollectionsOf(String),
     /// A namespace's router and what goes with it.
     Namespace(String),
+    /// A node, which concerns every collection; but only where it is not what it was.
+    Node {
+        /// Its name.
+        name: String,
+        /// How it is.
+        is: NodeIs,
+    },
 }
 
 type CollectionRequest = ReconcileRequest<VectorCollection>;
@@ -44,6 +55,7 @@ pub struct Triggers {
     namespaces: mpsc::Sender<NamespaceRequest>,
     known_collections: Store<VectorCollection>,
     known_namespaces: Store<PartialObjectMeta<Namespace>>,
+    nodes: Mutex<HashMap<String, NodeIs>>,
     armed: AtomicBool,
 }
 
@@ -64,7 +76,9 @@ impl Triggers {
         let (collections, collection_queue) = mpsc::channel(QUEUE);
         let (namespaces, namespace_queue) = mpsc::channel(QUEUE);
         let armed = AtomicBool::new(false);
-        let triggers = Self { collections, namespaces, known_collections, known_namespaces, armed };
+        let nodes = Mutex::default();
+        let triggers =
+            Self { collections, namespaces, known_collections, known_namespaces, nodes, armed };
         (triggers, Queues { collections: collection_queue, namespaces: namespace_queue })
     }
 
@@ -79,9 +93,15 @@ impl Triggers {
         for namespace in self.known_namespaces.state() {
             self.touch(Touch::Namespace(namespace.name_any())).await;
         }
+        self.touch_collections().await;
+    }
+
+    async fn touch_collections(&self) {
         for collection in self.known_collections.state() {
             let namespace = collection.namespace().unwrap_or_default();
-            self.touch(Touch::Collection { namespace, name: collection.name_any() }).await;
+            if self.armed.load(Ordering::SeqCst) {
+                self.queue_collection(&namespace, &collection.name_any()).await;
+            }
         }
     }
 
@@ -99,10 +119,24 @@ impl Triggers {
                     }
                 }
             }
+            Touch::Node { name, is } => {
+                if self.is_news(name, is) {
+                    self.touch_collections().await;
+                }
+            }
             Touch::Namespace(namespace) => {
                 // An error means that the controller ended, and with it the process.
                 let _ = self.namespaces.clone().send(ObjectRef::new(&namespace).into()).await;
             }
+        }
+    }
+
+    /// Nodes report every few minutes; what matters is whether they are ready.
+    fn is_news(&self, name: String, is: NodeIs) -> bool {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        match is {
+            NodeIs::Gone => nodes.remove(&name).is_none_or(|before| before != is),
+            _ => nodes.insert(name, is) != Some(is),
         }
     }
 

@@ -251,6 +251,27 @@ impl Writer {
         answer
     }
 
+    /// Takes an item out of a list of an object's status, if the item at that place still has that name.
+    pub async fn forget_item<K: Object>(
+        &self,
+        object: &K,
+        list: &str,
+        at: usize,
+        item: &str,
+    ) -> Result<(), Error> {
+        let (kind, name) = (K::kind(&()), object.name_any());
+        let path = format!("/status/{list}/{at}");
+        let patch = serde_json::json!([
+            {"op": "test", "path": format!("{path}/name"), "value": item},
+            {"op": "remove", "path": path},
+        ]);
+        let patch = serde_json::from_value(patch)
+            .map_err(|error| Error::Encode("patch", error.to_string()))?;
+        let patch = Patch::Json::<()>(patch);
+        let answer = self.api::<K>(object).patch_status(&name, &merging(), &patch).await;
+        self.count("patch_status", &kind, &name, answer).map(|_| ())
+    }
+
     /// Creates an object unless one of its name exists, whatever that holds. Never overwrites.
     pub async fn create_if_absent<K: Object>(&self, wanted: &K) -> Result<(), Error> {
         let (kind, name) = (K::kind(&()), wanted.name_any());

@@ -124,14 +124,15 @@ async fn ensure_secrets(context: &Context, namespace: &str, seen: &Seen) -> Resu
 async fn apply(context: &Context, built: Built, seen: &Seen) -> Result<Option<Problem>, Error> {
     let writer = &context.writer;
     let [router_account, shard_account] = built.service_accounts;
-    let [router_policy, shard_policy, replica_policy] = built.network_policies;
+    let [router_policy, shard_policy, replica_policy, job_policy] = built.network_policies;
     let [seen_router_account, seen_shard_account] = seen.service_accounts.clone();
-    let [seen_router_policy, seen_shard_policy, seen_replica_policy] =
+    let [seen_router_policy, seen_shard_policy, seen_replica_policy, seen_job_policy] =
         seen.network_policies.clone();
     let steps: Vec<BoxFuture<'_, Result<(), Error>>> = vec![
         Box::pin(ensure(context, &shard_account, seen_shard_account)),
         Box::pin(ensure(context, &shard_policy, seen_shard_policy)),
         Box::pin(ensure(context, &replica_policy, seen_replica_policy)),
+        Box::pin(ensure(context, &job_policy, seen_job_policy)),
         Box::pin(ensure(context, &router_account, seen_router_account)),
         Box::pin(ensure(context, &router_policy, seen_router_policy)),
         Box::pin(ensure(context, &built.role, seen.role.clone())),

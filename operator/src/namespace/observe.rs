@@ -11,7 +11,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use shoal_crds::{VectorCollection, labels};
 
-use super::build::{REPLICAS_POLICY, ROUTER_ACCOUNT, SHARDS_POLICY};
+use super::build::{REBALANCE_POLICY, REPLICAS_POLICY, ROUTER_ACCOUNT, SHARDS_POLICY};
 use crate::collection::build::pod::SERVICE_ACCOUNT as SHARD_ACCOUNT;
 use crate::kubernetes::stores::{SecretMeta, Stores, find};
 
@@ -27,7 +27,7 @@ pub struct Seen {
     pub role: Option<Arc<Role>>,
     pub role_binding: Option<Arc<RoleBinding>>,
     pub service_accounts: [Option<Arc<ServiceAccount>>; 2],
-    pub network_policies: [Option<Arc<NetworkPolicy>>; 3],
+    pub network_policies: [Option<Arc<NetworkPolicy>>; 4],
     pub api_key: Option<Arc<SecretMeta>>,
     pub token: Option<Arc<SecretMeta>>,
 }
@@ -59,7 +59,7 @@ pub fn observe(stores: &Stores, namespace: &str) -> Seen {
         role_binding: find(&stores.role_bindings, namespace, ROUTER_ACCOUNT),
         service_accounts: [ROUTER_ACCOUNT, SHARD_ACCOUNT]
             .map(|name| find(&stores.service_accounts, namespace, name)),
-        network_policies: [ROUTER_ACCOUNT, SHARDS_POLICY, REPLICAS_POLICY]
+        network_policies: [ROUTER_ACCOUNT, SHARDS_POLICY, REPLICAS_POLICY, REBALANCE_POLICY]
             .map(|name| find(&stores.network_policies, namespace, name)),
         api_key: secret(&stores.api_key_secrets, namespace, labels::API_KEY_SECRET),
         token: secret(&stores.token_secrets, namespace, labels::INTERNAL_TOKEN_SECRET),

@@ -3,6 +3,7 @@
 mod client_args;
 mod limit_args;
 mod open_files;
+pub mod rebalance;
 mod replica_args;
 pub mod router;
 mod secrets;
@@ -34,6 +35,8 @@ pub enum Command {
     Shard(Box<shard::ShardArgs>),
     /// Serve a namespace's collections to clients. The operator starts this.
     Router(router::RouterArgs),
+    /// Move replicas of a collection off lost nodes. The operator starts this.
+    Rebalance(rebalance::RebalanceArgs),
     /// Load a sample into a server and search it.
     Sample(crate::http::sample::SampleArgs),
 }
@@ -44,6 +47,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(args).await,
         Command::Shard(args) => shard::run(*args).await,
         Command::Router(args) => router::run(args).await,
+        Command::Rebalance(args) => rebalance::run(args).await,
         Command::Sample(args) => crate::http::sample::run(args).await,
     }
 }

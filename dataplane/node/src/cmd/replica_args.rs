@@ -39,6 +39,9 @@ pub struct ReplicaArgs {
     /// When a write is answered: once it is on enough replicas that no failover loses it, or on the primary alone.
     #[arg(long, env = "SHOAL_ACKS", default_value = "quorum", value_parser = ["quorum", "primary"])]
     pub acks: String,
+    /// Within what time it is to show what was acknowledged, such as 2s. Metrics count for how long it did not.
+    #[arg(long, env = "SHOAL_VISIBILITY_SLA", default_value = "2s", value_parser = duration)]
+    pub visibility_sla: Duration,
     /// For tests: reach a replica elsewhere than it says, such as r1=127.0.0.1:7001.
     #[arg(long, hide = true, value_parser = pair)]
     pub peer_address: Vec<(String, String)>,
@@ -59,6 +62,8 @@ pub struct Among {
     pub via: BTreeMap<String, String>,
     /// How it is to behave.
     pub settings: Settings,
+    /// Within what time it is to show what was acknowledged.
+    pub visibility_sla: Duration,
 }
 
 impl ReplicaArgs {
@@ -82,7 +87,8 @@ impl ReplicaArgs {
         let settings = Settings { timing, acks, ..Settings::default() };
         let replicas = self.replicas.clone();
         let via = self.peer_address.iter().cloned().collect();
-        Ok(Some(Among { name, replicas, register, address, via, settings }))
+        let visibility_sla = self.visibility_sla;
+        Ok(Some(Among { name, replicas, register, address, via, settings, visibility_sla }))
     }
 }
 
@@ -141,5 +147,6 @@ mod tests {
         assert!(parse(&format!("{WHOLE} --failover-budget 5")).unwrap_err().contains("5s"));
         let quick = parse(&format!("{WHOLE} --failover-budget 3s")).unwrap().unwrap();
         assert!(quick.settings.timing.election < 1_000);
+        assert_eq!(quick.visibility_sla, Duration::from_secs(2));
     }
 }

@@ -256,6 +256,7 @@ async fn config(
         address: among.address,
         via: among.via,
         settings: among.settings,
+        visibility_sla: among.visibility_sla,
         dir: args.data,
         identity,
         tunings,

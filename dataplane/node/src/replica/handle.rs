@@ -10,6 +10,7 @@ use shoal_shard::journal::Synced;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::register::Seen;
+use super::succession::Failover;
 use super::transport::Offer;
 
 /// Events that may wait for the driver. Each is small, or a message whose sender waits.
@@ -88,6 +89,12 @@ pub struct ReplicaStatus {
     pub behind: Vec<(DiskId, Seq)>,
     /// When it last showed all that it knew to be committed, and had just heard of it.
     pub fresh: Instant,
+    /// For how long it did not show in time what was acknowledged, since it was started.
+    pub late: Duration,
+    /// Whether it fetches a snapshot.
+    pub fetching: bool,
+    /// On a primary: how it came to lead, if another or an earlier run of it led before.
+    pub failover: Option<Failover>,
     /// Why it serves nothing any more.
     pub ended: Option<String>,
 }
@@ -104,6 +111,9 @@ impl ReplicaStatus {
             short: false,
             behind: Vec::new(),
             fresh: now,
+            late: Duration::ZERO,
+            fetching: false,
+            failover: None,
             ended: None,
         }
     }

@@ -10,12 +10,16 @@ mod convert;
 mod driver;
 pub mod fetch;
 mod handle;
+mod lateness;
 mod membership;
 pub mod receive;
 pub mod register;
 pub mod snapshots;
 pub mod start;
+mod succession;
+pub mod tell;
 pub mod transport;
 pub mod wire;
 
 pub use handle::{ReplicaHandle, ReplicaStatus};
+pub use succession::Failover;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use shoal_consensus::{DiskId, Epoch, Identity, Incarnation, Replica, Settings};
+use shoal_consensus::{Acks, DiskId, Epoch, Identity, Incarnation, Replica, Settings};
 use shoal_shard::api::{self, ShardError, Tunings};
 use shoal_shard::journal::{Journal, Recovered};
 use shoal_shard::snapshot::Snapshot;
@@ -43,6 +43,10 @@ pub(super) struct Home {
     identity: api::Identity,
     tunings: Tunings,
     limits: Limits,
+    /// Whether writes are acknowledged only once no failover loses them.
+    pub(super) quorum_acks: bool,
+    /// Within what time it is to show what was acknowledged.
+    pub(super) visibility_sla: Duration,
 }
 
 impl Home {
@@ -140,6 +144,8 @@ pub struct ReplicaConfig {
     pub via: BTreeMap<String, String>,
     /// How it is to behave.
     pub settings: Settings,
+    /// Within what time it is to show what was acknowledged.
+    pub visibility_sla: Duration,
     /// Its folder.
     pub dir: PathBuf,
     /// Whose shard it is.
@@ -232,6 +238,8 @@ pub async fn start(config: ReplicaConfig) -> anyhow::Result<Started> {
         identity: config.identity,
         tunings: config.tunings,
         limits: config.limits,
+        quorum_acks: config.settings.acks == Acks::Quorum,
+        visibility_sla: config.visibility_sla,
     };
     let tick = Duration::from_millis((config.settings.timing.heartbeat / 3).clamp(5, TICK_MS));
     bring_events(&events, &config.register, own, tick);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use shoal_consensus::Role;
 use tokio::sync::watch;
@@ -101,6 +102,13 @@ impl Collector for ReplicaCollector {
                 let gauge = ConstGauge::<f64>::new(value(status));
                 gauge.encode(metric.encode_family(*labels)?)?;
             }
+        }
+        let help = "Seconds in which this replica did not show within the visibility SLA what was acknowledged";
+        let name = "replica_visibility_late_seconds";
+        let mut late = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, status) in &all {
+            let counter = ConstCounter::<f64>::new(status.late.as_secs_f64());
+            counter.encode(late.encode_family(*labels)?)?;
         }
         let help = "1 for what a replica is to its shard";
         let mut roles = encoder.encode_descriptor("replica_role", help, None, MetricType::Gauge)?;

@@ -91,6 +91,12 @@ impl ShardService for Fake {
     ) -> Result<Response<pb::SetIndexesReply>, Status> {
         unasked()
     }
+    async fn replica(
+        &self,
+        _: Request<pb::ReplicaRequest>,
+    ) -> Result<Response<pb::ReplicaReply>, Status> {
+        unasked()
+    }
 }
 
 /// What one write to replicas that say this comes to, and what each of them was asked.

@@ -9,10 +9,10 @@ use super::super::validate::Valid;
 use super::{owner_of_parts, shard_labels};
 use crate::kubernetes::meta::{self, Labels};
 
-/// The budget of a shard that has so many pods, those of replicas that are on their way out among them. Of several a majority
-/// stays. A shard of one copy may be drained, and is away until its pod is back; forbidding it would leave nodes that can
+/// The budget of a shard that has so many pods, those of replicas that are on their way out among them. Of several one goes at a
+/// time, and none while one that votes has not caught up: that takes longer than for its pod to be ready. A shard of one copy may be drained, and is away until its pod is back; forbidding it would leave nodes that can
 /// never be drained.
-pub fn build(valid: &Valid, shard: &Shard, pods: usize) -> PodDisruptionBudget {
+pub fn build(valid: &Valid, shard: &Shard, pods: usize, caught_up: bool) -> PodDisruptionBudget {
     let name = shard.metadata.name.clone().unwrap_or_default();
     let selecting = shard_labels(valid, &name);
     let labels = meta::with_manager(selecting.clone());
@@ -20,11 +20,11 @@ pub fn build(valid: &Valid, shard: &Shard, pods: usize) -> PodDisruptionBudget {
     if pods <= 1 {
         return one_at_a_time(metadata, selecting);
     }
-    let majority = i32::try_from(pods / 2 + 1).unwrap_or(i32::MAX);
+    let staying = i32::try_from(pods - usize::from(caught_up)).unwrap_or(i32::MAX);
     PodDisruptionBudget {
         metadata,
         spec: Some(PodDisruptionBudgetSpec {
-            min_available: Some(IntOrString::Int(majority)),
+            min_available: Some(IntOrString::Int(staying)),
             selector: Some(meta::selector(selecting)),
             // One that does not serve may be the one that the others wait for: it goes only while they are enough.
             unhealthy_pod_eviction_policy: Some("IfHealthyBudget".into()),
@@ -55,15 +55,18 @@ mod tests {
     use crate::collection::validate::validate;
 
     #[test]
-    fn of_several_pods_a_majority_stays() {
+    fn of_several_pods_one_goes_at_a_time_and_none_while_one_is_behind() {
         let valid = validate(&collection("c")).expect("valid");
         let shard = Shard::new("c-0", shoal_crds::ShardSpec::default());
-        let stay = |pods| {
-            let spec = build(&valid, &shard, pods).spec.expect("spec");
+        let stays = |pods, caught_up| {
+            let spec = build(&valid, &shard, pods, caught_up).spec.expect("spec");
             (spec.min_available, spec.max_unavailable)
         };
+        let stay = |pods| stays(pods, true);
         let at_least = |pods| (Some(IntOrString::Int(pods)), None);
         assert_eq!(stay(1), (None, Some(IntOrString::Int(1))));
-        assert_eq!([stay(3), stay(4), stay(5)], [at_least(2), at_least(3), at_least(3)]);
+        assert_eq!([stay(3), stay(4), stay(5)], [at_least(2), at_least(3), at_least(4)]);
+        assert_eq!([stays(3, false), stays(5, false)], [at_least(3), at_least(5)]);
+        assert_eq!(stays(1, false), stay(1));
     }
 }

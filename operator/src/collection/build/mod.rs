@@ -8,6 +8,7 @@ use super::validate::Valid;
 use crate::kubernetes::meta::{self, Labels};
 
 pub mod budget;
+pub mod job;
 pub mod pod;
 pub mod rights;
 pub mod service;

@@ -103,7 +103,8 @@ fn environment(valid: &Valid, part: &ShardSlots, replica: Replica) -> Vec<EnvVar
             ("SHOAL_FAILOVER_BUDGET", budget(valid)),
             ("SHOAL_ACKS", acks(valid).to_owned()),
         ];
-        environment.extend(own.map(|(name, value)| EnvVar {
+        let sla = sla(valid).map(|sla| ("SHOAL_VISIBILITY_SLA", sla));
+        environment.extend(own.into_iter().chain(sla).map(|(name, value)| EnvVar {
             name: name.into(),
             value: Some(value),
             value_from: None,
@@ -115,6 +116,12 @@ fn environment(valid: &Valid, part: &ShardSlots, replica: Replica) -> Vec<EnvVar
 /// The failover budget as the data plane reads it, however the user wrote it.
 fn budget(valid: &Valid) -> String {
     format!("{}ms", valid.failover_budget.as_millis())
+}
+
+/// Within what time replicas are to show what was acknowledged, as the data plane reads it. The default is not told, so that an
+/// operator that learned of it restarts no pod.
+fn sla(valid: &Valid) -> Option<String> {
+    valid.visibility_sla.map(|sla| format!("{}ms", sla.as_millis()))
 }
 
 /// When a write is answered, as the data plane reads it.
@@ -219,6 +226,9 @@ fn inputs(valid: &Valid, image: &str, replica: Replica) -> String {
     }
     if replica.replicated {
         inputs["replication"] = json!({"acks": acks(valid), "failoverBudget": budget(valid)});
+        if let Some(sla) = sla(valid) {
+            inputs["replication"]["visibilitySla"] = json!(sla);
+        }
     }
     in_sync::hash_text(&inputs.to_string())
 }

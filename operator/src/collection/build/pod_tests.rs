@@ -1,5 +1,7 @@
 //! What a pod is told, and what has it replaced.
 
+use std::time::Duration;
+
 use shoal_crds::collection::Datatype;
 
 use super::*;
@@ -84,6 +86,12 @@ fn one_of_several_is_told_who_it_is_and_may_ask_the_api_server() {
         assert_eq!(apart.expect("labels").get(labels::SHARD).map(String::as_str), Some("c-0"));
         assert_eq!(constraint.when_unsatisfiable, "ScheduleAnyway");
     }
+    assert_eq!(value("SHOAL_VISIBILITY_SLA"), "", "the default is not told");
+    let visible = Valid { visibility_sla: Some(Duration::from_secs(3)), ..valid() };
+    let visible = build(&visible, &part(), "i", replica);
+    assert_ne!(inputs_of(&visible), inputs_of(&template));
+    let told = visible.spec.and_then(|spec| spec.containers[0].env.clone()).expect("env");
+    assert!(told.iter().any(|var| var.value.as_deref() == Some("3000ms")), "{told:?}");
     let quick = Valid { acks: Acks::Primary, ..valid() };
     assert_ne!(inputs_of(&build(&quick, &part(), "i", replica)), inputs_of(&template));
     let (lone, same) =

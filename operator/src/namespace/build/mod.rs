@@ -26,8 +26,11 @@ pub const SHARDS_POLICY: &str = "shoal-shards";
 /// Name of the NetworkPolicy of shards' replicas.
 pub const REPLICAS_POLICY: &str = "shoal-replicas";
 
+/// Name of the NetworkPolicy of Jobs that move replicas.
+pub const REBALANCE_POLICY: &str = "shoal-rebalance";
+
 /// Everything a namespace's router needs.
-#[allow(missing_docs)] // Each is the object of the kind it is named after; lists are of router, then shards, then replicas.
+#[allow(missing_docs)] // Each is the object of the kind it is named after; lists are of router, shards, replicas, Jobs.
 pub struct Built {
     pub deployment: Deployment,
     pub service: Service,
@@ -35,7 +38,7 @@ pub struct Built {
     pub role: Role,
     pub role_binding: RoleBinding,
     pub service_accounts: [ServiceAccount; 2],
-    pub network_policies: [NetworkPolicy; 3],
+    pub network_policies: [NetworkPolicy; 4],
 }
 
 /// Builds everything.
@@ -55,6 +58,7 @@ pub fn build(namespace: &str, router: &Router, seen: &Seen, settings: &Settings)
             network_policy::router(namespace),
             network_policy::shards(namespace, &settings.namespace),
             network_policy::replicas(namespace),
+            network_policy::rebalance(namespace),
         ],
     }
 }

@@ -8,7 +8,8 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use shoal_crds::labels;
 
-use super::{REPLICAS_POLICY, ROUTER_ACCOUNT, SHARDS_POLICY, metadata};
+use super::{REBALANCE_POLICY, REPLICAS_POLICY, ROUTER_ACCOUNT, SHARDS_POLICY, metadata};
+use crate::collection::build::job::COMPONENT;
 use crate::kubernetes::meta::{self, APP_NAME, OPERATOR_APP};
 
 /// Label Kubernetes puts on each namespace.
@@ -50,16 +51,29 @@ pub fn replicas(namespace: &str) -> NetworkPolicy {
     let selector = meta::selector(selecting);
     let peers =
         NetworkPolicyPeer { pod_selector: Some(selector.clone()), ..NetworkPolicyPeer::default() };
-    let names = NetworkPolicyPort { port: Some(IntOrString::Int(53)), ..protocol("UDP") };
-    let out = NetworkPolicyEgressRule { to: None, ports: Some(vec![protocol("TCP"), names]) };
     let ingress = vec![from(Some(vec![peers]), labels::GRPC_PORT)];
     let types = &["Ingress", "Egress"];
     let mut policy = policy(namespace, REPLICAS_POLICY, meta::SHARD_COMPONENT, types, ingress);
     if let Some(spec) = &mut policy.spec {
         spec.pod_selector = Some(selector);
-        spec.egress = Some(vec![out]);
+        spec.egress = Some(vec![to_the_api_server()]);
     }
     policy
+}
+
+/// Jobs that move replicas ask the API server, and nobody asks them.
+pub fn rebalance(namespace: &str) -> NetworkPolicy {
+    let types = &["Ingress", "Egress"];
+    let mut policy = policy(namespace, REBALANCE_POLICY, COMPONENT, types, Vec::new());
+    if let Some(spec) = &mut policy.spec {
+        spec.egress = Some(vec![to_the_api_server()]);
+    }
+    policy
+}
+
+fn to_the_api_server() -> NetworkPolicyEgressRule {
+    let names = NetworkPolicyPort { port: Some(IntOrString::Int(53)), ..protocol("UDP") };
+    NetworkPolicyEgressRule { to: None, ports: Some(vec![protocol("TCP"), names]) }
 }
 
 fn protocol(name: &str) -> NetworkPolicyPort {
@@ -109,6 +123,16 @@ mod tests {
         assert_eq!(peers[0].pod_selector, Some(selected));
         let ports = spec.egress.expect("rules")[0].ports.clone().expect("ports");
         assert!(ports.iter().all(|p| p.protocol.as_deref() == Some("TCP") || p.port.is_some()));
+    }
+
+    #[test]
+    fn nobody_asks_a_job_that_moves_replicas() {
+        let spec = rebalance("ns").spec.expect("spec");
+        assert_eq!(spec.policy_types, Some(vec!["Ingress".into(), "Egress".into()]));
+        assert_eq!(spec.ingress, Some(Vec::new()));
+        assert_eq!(spec.egress.map(|rules| rules.len()), Some(1));
+        let selected = spec.pod_selector.and_then(|selector| selector.match_labels);
+        assert_eq!(selected, Some(meta::component(COMPONENT)));
     }
 
     #[test]

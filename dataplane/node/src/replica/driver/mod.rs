@@ -10,12 +10,13 @@ mod clients;
 mod disk;
 mod install;
 mod members;
+mod show;
 
 use std::time::Instant;
 
 use shoal_consensus::{
     Answer, Body, CasOutcome, DiskId, Effect, Input, Message, Millis, Position, Register, Replica,
-    Role, Seq, Ticket, Version,
+    Seq, Ticket, Version,
 };
 use shoal_shard::api::ShardError;
 use shoal_shard::journal::{JournalError, Sync};
@@ -26,8 +27,10 @@ use self::disk::Disk;
 pub(in crate::replica) use self::disk::sync_for_ever;
 use super::convert;
 use super::handle::{Event, ReplicaStatus, Write};
+use super::lateness::Lateness;
 use super::register::Seen;
 use super::start::{Home, Outside};
+use super::succession::Succession;
 use super::transport::Offer;
 use crate::clock;
 
@@ -65,6 +68,10 @@ pub(super) struct Driver {
     heard: Instant,
     /// See [`ReplicaStatus::fresh`].
     fresh: Instant,
+    lateness: Lateness,
+    succession: Succession,
+    /// Who led last, as the register said.
+    registered: Option<(u64, DiskId)>,
     ended: Option<String>,
 }
 
@@ -91,6 +98,8 @@ impl Driver {
         blank: bool,
     ) -> Self {
         let trimmed = journal.trimmed();
+        let succession = Succession::new(home.quorum_acks);
+        let lateness = Lateness::new(home.visibility_sla, start);
         Self {
             home,
             outside,
@@ -108,6 +117,9 @@ impl Driver {
             fetching: false,
             heard: start,
             fresh: start,
+            lateness,
+            succession,
+            registered: None,
             ended: None,
         }
     }
@@ -238,7 +250,12 @@ impl Driver {
         let carries = match &message.body {
             Body::Append { entries, .. } => {
                 self.heard = clock::now();
+                self.succession.heard(self.heard);
                 !entries.is_empty()
+            }
+            Body::TakeOver(_) => {
+                self.succession.asked(show::now());
+                false
             }
             _ => false,
         };
@@ -346,6 +363,13 @@ impl Driver {
             self.outside.reach(seen);
         }
         self.seen = seen.clone();
+        let register = seen.stored.as_ref().map(|stored| &stored.register);
+        // One that leads keeps who led before it.
+        if let Some((register, primary)) = register.and_then(|r| r.primary().map(|p| (r, p)))
+            && self.replica.status().leads.is_none_or(|epoch| epoch != register.epoch)
+        {
+            self.registered = Some((register.epoch.number, primary.disk));
+        }
     }
 
     /// Where whoever leads is reached, as far as that is known.
@@ -363,43 +387,6 @@ impl Driver {
         if let Some((disk, _)) = others.max_by_key(|(_, matched)| *matched) {
             self.step(Input::StepAside(*disk));
         }
-    }
-
-    /// Tells what this replica is.
-    fn show(&mut self) {
-        let status = self.replica.status();
-        let behind =
-            |&(disk, matched): &(DiskId, Seq)| (disk, status.commit.saturating_sub(matched));
-        let applied = self.disk.journal().applied();
-        if applied >= status.commit {
-            self.fresh = if status.leads.is_some() { clock::now() } else { self.heard };
-        }
-        let shown = ReplicaStatus {
-            disk: self.home.disk,
-            role: if self.ended.is_some() { Role::Quarantined } else { status.role },
-            leads: status.leads,
-            primary: status.primary.and_then(|disk| self.seen.address(disk)).map(str::to_owned),
-            commit: status.commit,
-            applied,
-            short: status.short,
-            behind: status.matched.iter().map(behind).collect(),
-            fresh: self.fresh,
-            ended: self.ended.clone(),
-        };
-        self.status.send_if_modified(|before| {
-            let changed = *before != shown;
-            if before.role != shown.role || before.leads != shown.leads {
-                tracing::info!(
-                    shard = self.home.shard,
-                    role = ?shown.role,
-                    epoch = shown.leads.map(|epoch| epoch.number),
-                    commit = shown.commit,
-                    "what this replica is"
-                );
-            }
-            *before = shown;
-            changed
-        });
     }
 }
 

@@ -1,0 +1,69 @@
+//! Telling what this replica is, and how it came to lead.
+
+use shoal_consensus::{DiskId, Role, Seq, Status};
+
+use super::Driver;
+use crate::clock;
+use crate::replica::handle::ReplicaStatus;
+use crate::replica::succession::{Now, Observed};
+
+impl Driver {
+    /// Notes who leads.
+    fn succeed(&mut self, status: &Status) {
+        let committed = self.replica.log().epoch_at(status.commit);
+        let before = |number: u64| status.leads.is_none_or(|epoch| number < epoch.number);
+        let observed = Observed {
+            primary: status.primary,
+            leads: status.leads,
+            committed: status.leads.is_some() && committed == status.leads,
+            registered: self.registered.filter(|(number, _)| before(*number)).map(|(_, disk)| disk),
+        };
+        self.succession.observe(now(), observed);
+    }
+
+    /// Tells what this replica is.
+    pub(super) fn show(&mut self) {
+        let status = self.replica.status();
+        let behind =
+            |&(disk, matched): &(DiskId, Seq)| (disk, status.commit.saturating_sub(matched));
+        let applied = self.disk.journal().applied();
+        self.succeed(&status);
+        if applied >= status.commit {
+            self.fresh = if status.leads.is_some() { clock::now() } else { self.heard };
+        }
+        self.lateness.look(clock::now(), self.fresh);
+        let shown = ReplicaStatus {
+            disk: self.home.disk,
+            role: if self.ended.is_some() { Role::Quarantined } else { status.role },
+            leads: status.leads,
+            primary: status.primary.and_then(|disk| self.seen.address(disk)).map(str::to_owned),
+            commit: status.commit,
+            applied,
+            short: status.short,
+            behind: status.matched.iter().map(behind).collect(),
+            fresh: self.fresh,
+            late: self.lateness.total(),
+            fetching: self.fetching,
+            failover: self.succession.last().cloned(),
+            ended: self.ended.clone(),
+        };
+        self.status.send_if_modified(|before| {
+            let changed = *before != shown;
+            if before.role != shown.role || before.leads != shown.leads {
+                tracing::info!(
+                    shard = self.home.shard,
+                    role = ?shown.role,
+                    epoch = shown.leads.map(|epoch| epoch.number),
+                    commit = shown.commit,
+                    "what this replica is"
+                );
+            }
+            *before = shown;
+            changed
+        });
+    }
+}
+
+pub(super) fn now() -> Now {
+    Now { instant: clock::now(), unix_ms: clock::unix_ms() }
+}

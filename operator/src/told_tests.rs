@@ -1,0 +1,129 @@
+//! What is made of what replicas say.
+
+use super::*;
+
+const IN_TURN: Taking = Taking { hurried: false, sla_ms: 2_000 };
+const HURRIED: Taking = Taking { hurried: true, ..IN_TURN };
+
+fn bytes(disk: u8) -> Vec<u8> {
+    [[0; 15].as_slice(), &[disk]].concat()
+}
+
+fn disks() -> BTreeMap<u32, String> {
+    (0..3).map(|n| (n, disk_name(&bytes(n as u8)).expect("a disk"))).collect()
+}
+
+fn follower(number: u8) -> Answer {
+    Answer::Said(Box::new(pb::ReplicaReply {
+        disk: bytes(number).into(),
+        role: pb::ReplicaRole::Follower.into(),
+        ..Default::default()
+    }))
+}
+
+/// r0 leads, and the others lack so many ops.
+fn primary(behind: [u64; 2]) -> Answer {
+    let behind = (1..).zip(behind).map(|(n, ops)| pb::Behind { disk: bytes(n).into(), ops });
+    Answer::Said(Box::new(pb::ReplicaReply {
+        disk: bytes(0).into(),
+        role: pb::ReplicaRole::Primary.into(),
+        commit_seq: 50_000,
+        behind: behind.collect(),
+        ..Default::default()
+    }))
+}
+
+fn answers(behind: [u64; 2]) -> BTreeMap<u32, Answer> {
+    [(0, primary(behind)), (1, follower(1)), (2, follower(2))].into()
+}
+
+fn logs(told: &ShardTold) -> Vec<Option<LogState>> {
+    told.replicas.values().map(|replica| replica.log).collect()
+}
+
+const CAUGHT_UP: Option<LogState> = Some(LogState::CaughtUp);
+const BEHIND: Option<LogState> = Some(LogState::Behind);
+
+#[test]
+fn a_replica_counts_as_caught_up_when_it_is_close_and_as_behind_when_it_is_far() {
+    let first = digest(&answers([0, 5_234]), &disks(), &ShardTold::default(), IN_TURN);
+    assert_eq!(logs(&first), [CAUGHT_UP, CAUGHT_UP, BEHIND]);
+    assert_eq!(first.replicas[&2].behind_ops, Some(5_200));
+    assert!(first.is_unsettled());
+    let close = digest(&answers([0, 999]), &disks(), &first, IN_TURN);
+    assert_eq!(logs(&close), [CAUGHT_UP; 3]);
+    assert_eq!(close.replicas[&2].behind_ops, Some(0), "what is always on its way is nothing");
+    assert!(!close.is_unsettled());
+    // It does not go to and fro.
+    let busy = digest(&answers([0, 5_234]), &disks(), &close, IN_TURN);
+    assert_eq!(logs(&busy), [CAUGHT_UP; 3]);
+    assert_eq!(logs(&digest(&answers([0, 10_000]), &disks(), &busy, IN_TURN))[2], BEHIND);
+}
+
+#[test]
+fn figures_of_a_look_out_of_turn_are_no_news_and_changes_of_meaning_are() {
+    let before = digest(&answers([0, 50_000]), &disks(), &ShardTold::default(), IN_TURN);
+    let heard = Heard::default();
+    let key = || ("ns".to_owned(), "c-0".to_owned());
+    assert!(heard.set(key(), before.clone()));
+    assert!(!heard.set(key(), digest(&answers([0, 30_000]), &disks(), &before, HURRIED)));
+    assert!(heard.set(key(), digest(&answers([0, 30_000]), &disks(), &before, IN_TURN)));
+    assert!(heard.set(key(), digest(&answers([0, 10]), &disks(), &before, HURRIED)));
+}
+
+#[test]
+fn one_that_is_stale_is_behind_and_one_that_fetches_resyncs() {
+    let mut said = answers([0, 0]);
+    for (number, change) in [
+        (1, (|said| said.stale_ms = 60_000) as fn(&mut pb::ReplicaReply)),
+        (2, |said| said.fetching = true),
+    ] {
+        let Some(Answer::Said(said)) = said.get_mut(&number) else { panic!("said") };
+        change(said);
+    }
+    let told = digest(&said, &disks(), &ShardTold::default(), IN_TURN);
+    assert_eq!(logs(&told), [CAUGHT_UP, BEHIND, Some(LogState::Resyncing)]);
+    let late: Vec<_> = told.replicas.values().map(|replica| replica.late).collect();
+    assert_eq!(late, [Some(false), Some(true), Some(false)]);
+    let patient = Taking { sla_ms: 60_000, ..IN_TURN };
+    let told = digest(&said, &disks(), &ShardTold::default(), patient);
+    assert_eq!(told.replicas[&1].late, Some(false));
+}
+
+#[test]
+fn without_a_primary_nobody_knows_who_has_caught_up() {
+    let mut said = answers([0, 0]);
+    let Some(Answer::Said(first)) = said.get_mut(&0) else { panic!("said") };
+    first.role = pb::ReplicaRole::Electing.into();
+    first.short = true;
+    let told = digest(&said, &disks(), &ShardTold::default(), IN_TURN);
+    assert_eq!(logs(&told), [None; 3]);
+    assert!(told.short);
+    // One that does not answer is told of by the primary.
+    let mut said = answers([0, 0]);
+    said.remove(&1);
+    said.insert(2, Answer::Mute);
+    let told = digest(&said, &disks(), &ShardTold::default(), IN_TURN);
+    assert_eq!(told.replicas[&1].log, CAUGHT_UP);
+    assert!(told.replicas[&2].mute);
+}
+
+#[test]
+fn a_failover_is_remembered_while_nobody_leads_and_odd_ids_are_not_believed() {
+    let mut said = answers([0, 0]);
+    let Some(Answer::Said(first)) = said.get_mut(&0) else { panic!("said") };
+    first.failover = Some(pb::Failover {
+        epoch: Some(pb::Epoch { number: 4, nonce: 1 }),
+        from: bytes(1).into(),
+        planned: true,
+        ..Default::default()
+    });
+    let told = digest(&said, &disks(), &ShardTold::default(), IN_TURN);
+    let failover = told.failover.clone().expect("told");
+    assert_eq!((failover.epoch, failover.from), (4, disks()[&1].clone()));
+    let nobody = digest(&BTreeMap::new(), &disks(), &told, IN_TURN);
+    assert_eq!(nobody.failover, told.failover);
+    let Some(Answer::Said(first)) = said.get_mut(&0) else { panic!("said") };
+    first.failover.as_mut().expect("told").from = vec![1, 2, 3].into();
+    assert_eq!(digest(&said, &disks(), &ShardTold::default(), IN_TURN).failover, None);
+}
