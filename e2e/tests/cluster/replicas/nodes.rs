@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
-use shoal_crds::labels;
+use shoal_crds::{VectorCollection, labels};
 use shoal_e2e::cluster::{output, until};
 use shoal_e2e::history::Action;
 use shoal_e2e::history::over_http::OverHttp;
@@ -16,7 +16,7 @@ use shoal_e2e::inside::Inside;
 use shoal_e2e::namespace::Namespace;
 use shoal_e2e::qdrant::Qdrant;
 
-use super::story::{CUT_OFF, NAME, Story, tell};
+use super::story::{CUT_OFF, NAME, Story, pod_of, tell};
 use super::{AFTER_A_KILL, AFTER_A_NODE};
 use crate::START;
 
@@ -34,21 +34,46 @@ async fn node_is_ready(story: &Story, node: &str, ready: bool) -> Result<()> {
     .await
 }
 
+/// Waits until another replica votes in the place of one that was on a lost node, and the Job that named it is done.
+async fn moved(story: &Story, lost: &str) -> Result<()> {
+    until(&format!("{lost} to be replaced"), 2 * START, || async {
+        let collection: VectorCollection = story.namespace.api().get(NAME).await?;
+        let doing = collection.status.unwrap_or_default().rebalance;
+        let shard = story.shard().await?;
+        let names = &shard.spec.replica_names;
+        ensure!(!names.iter().any(|name| name == lost), "{names:?}, {doing:?}");
+        let rebalance = doing.context("nothing tells what was moved")?;
+        ensure!((rebalance.moved, rebalance.total) == (1, 1), "{rebalance:?}");
+        Ok(Some(()))
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_when_the_primarys_node_dies() -> Result<()> {
+async fn a_dead_nodes_replica_moves_and_its_disk_goes_when_the_node_is_back() -> Result<()> {
     tell("dead-node", |mut story, faults| async move {
-        let ((_, pod), epoch) = (story.primary().await?, story.epoch().await?);
+        let ((lost, pod), epoch) = (story.primary().await?, story.epoch().await?);
         let node = story.node_of(&pod).await?;
         story.does("the primary's node dies");
         faults.kill_node(&node).await?;
         let gone = async {
             story.elected_after(epoch).await?;
-            node_is_ready(&story, &node, false).await
+            node_is_ready(&story, &node, false).await?;
+            moved(&story, &lost).await?;
+            story.does("its replica was moved");
+            story.whole().await
         };
         let gone = gone.await;
         faults.start_node(&node).await?;
         gone?;
-        story.whole().await?;
+        story.does("the node is back");
+        until("what is left of the lost replica to go", 2 * START, || async {
+            let claims = story.namespace.api::<PersistentVolumeClaim>();
+            let left = claims.get_opt(&format!("data-{}", pod_of(&lost))).await?;
+            Ok(left.is_none().then_some(()))
+        })
+        .await?;
+        story.namespace.ready(NAME, START).await?;
         story.end(AFTER_A_NODE).await
     })
     .await
@@ -110,6 +135,8 @@ async fn a_primary_that_is_cut_off_with_its_node_acks_nothing_while_another_lead
             Ok(())
         };
         let gone = gone.await;
+        // A node that is back within the grace keeps its replica.
+        let names = story.shard().await?.spec.replica_names;
         let to = story.history.now();
         story.does("it is back");
         faults.join_node(&node).await?;
@@ -118,6 +145,7 @@ async fn a_primary_that_is_cut_off_with_its_node_acks_nothing_while_another_lead
         story.was_cut_off(from, to);
         node_is_ready(&story, &node, true).await?;
         story.whole().await?;
+        ensure!(story.shard().await?.spec.replica_names == names, "{names:?} were moved");
         story.end(AFTER_A_NODE).await
     })
     .await

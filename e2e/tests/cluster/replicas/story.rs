@@ -47,7 +47,7 @@ pub(crate) fn replicated(replicas: u32) -> Result<VectorCollection> {
         "spec": {
             "vectors": [{"size": 2, "distance": "Euclid"}],
             "replication": {"replicas": replicas},
-            "failover": {"budget": "5s"},
+            "failover": {"budget": "5s", "nodeLossGrace": "1m"},
             "router": {"minReplicas": 3},
             "storage": {"size": "100Mi"},
             "deletionPolicy": "Delete",
