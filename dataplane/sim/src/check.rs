@@ -28,6 +28,14 @@ pub enum Check {
     LagBounded,
     /// No replica finds its own log contradicted.
     NoQuarantine,
+    /// What a crash leaves of a disk opens again.
+    Opens,
+    /// A replica has the points that what it applied makes, and its log what it applied.
+    Contents,
+    /// A snapshot that nobody spoilt is restored and opens.
+    Snapshots,
+    /// In the end all replicas have the same, by their digests.
+    Same,
 }
 
 /// A check that failed, and how.
@@ -123,6 +131,12 @@ impl History {
             return broken(Check::CommittedAgree, detail);
         }
         self.committed.push(entry.clone());
+        if let Some(&op) = self.acked.get(&seq)
+            && !matches!(entry.what, What::Op { op_id, .. } if op_id == op)
+        {
+            let detail = format!("op {op} was acked at {seq}, where {entry:?} is");
+            return broken(Check::NoAckLost, detail);
+        }
         if let What::Op { op_id, .. } = entry.what {
             if op_id == 0 || op_id > self.proposed {
                 return broken(Check::NoPhantom, format!("op {op_id} was never proposed"));
@@ -141,6 +155,30 @@ impl History {
         match found {
             Some(What::Op { op_id, .. }) if *op_id == op => Ok(()),
             other => broken(Check::NoAckLost, format!("op {op} is acked at {seq}: {other:?}")),
+        }
+    }
+
+    /// A client is told that its op is committed, maybe before anybody applied it.
+    pub(crate) fn ack_unseen(&mut self, op: u64, seq: Seq) -> Result<(), Broken> {
+        if seq <= self.committed() {
+            return self.ack(op, seq);
+        }
+        match self.acked.insert(seq, op) {
+            Some(before) if before != op => {
+                broken(Check::NoAckLost, format!("ops {before} and {op} are both acked at {seq}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// At the end: whatever was acknowledged was applied by somebody.
+    pub(crate) fn nothing_acked_is_missing(&self) -> Result<(), Broken> {
+        match self.last_acked() <= self.committed() {
+            true => Ok(()),
+            false => {
+                let (acked, committed) = (self.last_acked(), self.committed());
+                broken(Check::NoAckLost, format!("{acked} is acked, {committed} committed"))
+            }
         }
     }
 
