@@ -312,7 +312,7 @@ impl World {
         if self.nodes[node].run != run {
             return Ok(());
         }
-        let next = if self.plan.storm { self.between(10, 300) } else { self.between(20, 1_500) };
+        let next = if self.plan.storm { self.between(10, 300) } else { self.between(20, 500) };
         self.after(next, Event::Flush(node, run));
         if self.nodes[node].paused > self.now {
             return Ok(());
@@ -323,11 +323,13 @@ impl World {
             running.disk.journal().note_commit_now();
         }
         let Some((_, hand)) = &running.shard else { return Ok(()) };
-        let flushed = hand.flush();
-        let done = match flushed {
-            Ok(_) if compacts => hand.compact(),
-            other => other,
-        };
+        let mut done = Ok(true);
+        while matches!(done, Ok(true)) {
+            done = hand.flush();
+        }
+        if compacts && done.is_ok() {
+            done = hand.compact();
+        }
         if self.crashed(node)? {
             return Ok(());
         }
