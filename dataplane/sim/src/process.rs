@@ -64,7 +64,9 @@ impl World {
         let (me, random) = (self.identity(node), self.random.random());
         let settings = self.plan.settings();
         let own = &mut self.nodes[node];
-        own.applied = restored.base.seq;
+        if !self.plan.whole {
+            own.applied = restored.base.seq;
+        }
         own.syncing = false;
         own.replica = Some(Replica::new(me, settings, promised, restored, self.now, random));
         let run = self.nodes[node].run;

@@ -12,7 +12,7 @@ use crate::aim::{Trick, Twice};
 use crate::check::{Broken, Check, History};
 use crate::network::Network;
 use crate::people::Clients;
-use crate::plan::{Outcome, Plan};
+use crate::plan::{Aim, Outcome, Plan};
 use crate::process::Node;
 use crate::register::Store;
 use crate::whole::{Parcel, Points, Site};
@@ -24,8 +24,8 @@ const GOOD_MS: u64 = 40_000;
 const WHOLE_GOOD_MS: u64 = 16_000;
 
 /// Of fail points that are passed, how many are crashes.
-const ODDS: f64 = 0.001;
-const STORM_ODDS: f64 = 0.004;
+const ODDS: f64 = 0.003;
+const STORM_ODDS: f64 = 0.01;
 
 /// Simulated ms at its end in which nobody writes to them.
 const QUIET_MS: u64 = 5_000;
@@ -135,7 +135,11 @@ pub fn run(plan: Plan) -> Result<Outcome, Broken> {
     if plan.whole {
         let site = Site::new(plan.seed);
         let site = site.map_err(|e| Broken { check: Check::Opens, detail: e.to_string() })?;
-        site.odds(if plan.storm { STORM_ODDS } else { ODDS });
+        site.odds(match plan.aim {
+            Aim::OneReaches => 0.0,
+            _ if plan.storm => STORM_ODDS,
+            _ => ODDS,
+        });
         world.site = Some(site);
     }
     fail::make(plan.disk_mistake);

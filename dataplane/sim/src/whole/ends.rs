@@ -1,5 +1,6 @@
 //! What must hold in the end: every voter has the same points, and they are those that were written.
 
+use shoal_consensus::Replica;
 use shoal_shard::digest::Digest;
 
 use super::points::IDS;
@@ -11,13 +12,15 @@ impl World {
     pub(crate) fn ends_whole(&mut self) -> Result<(), Broken> {
         let differ = |detail: String| Err(Broken { check: Check::Same, detail });
         self.history.nothing_acked_is_missing()?;
-        let Some((_, register)) = self.store.read() else {
-            return differ("there is no register in the end".into());
+        let leads = |replica: &&Replica| replica.status().leads.is_some();
+        let primary = self.nodes.iter().filter_map(|node| node.replica.as_ref()).find(leads);
+        let Some(members) = primary.and_then(|replica| replica.log().config()).cloned() else {
+            return differ("nobody leads in the end".into());
         };
         let mut first: Option<(usize, Digest)> = None;
         let ids: Vec<u64> = (0..IDS).collect();
         for node in 0..self.nodes.len() {
-            if !register.members.contains(self.nodes[node].disk.id) {
+            if !members.contains(self.nodes[node].disk.id) {
                 continue;
             }
             let Some(running) = self.running(node) else {

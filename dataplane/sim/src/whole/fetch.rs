@@ -39,6 +39,8 @@ pub(crate) struct Sending {
     to: DiskId,
     epoch: Epoch,
     blocks: SnapshotStream,
+    /// When the last block arrives: none comes before it.
+    arrives: u64,
 }
 
 /// What travels.
@@ -197,7 +199,7 @@ impl World {
         }
         let blocks = snapshot.stream(files);
         running.held.push(snapshot);
-        running.sending.insert(stream, Sending { to: by, epoch, blocks });
+        running.sending.insert(stream, Sending { to: by, epoch, blocks, arrives: 0 });
         self.after(1, Event::SendBlock(node, run, stream));
         Ok(())
     }
@@ -233,29 +235,37 @@ impl World {
         };
         for _ in 0..copies {
             let block = block.clone();
-            if !self.send_in_order(node, to, Parcel::Block { stream, epoch, block, spoilt }) {
-                return Ok(());
+            let parcel = Parcel::Block { stream, epoch, block, spoilt };
+            match self.send_in_order(node, to, sending.arrives, parcel) {
+                Some(arrives) => sending.arrives = arrives,
+                None => return Ok(()),
             }
         }
         if !ends && let Some(running) = self.running(node) {
             running.sending.insert(stream, sending);
-            // Not before the last one arrived, so that they stay in order.
-            let ms = self.network.late + 3;
+            let ms = self.between(1, 30);
             self.after(ms, Event::SendBlock(node, run, stream));
         }
         Ok(())
     }
 
-    /// False where the line is cut, by which the stream breaks.
-    fn send_in_order(&mut self, node: usize, to: DiskId, parcel: Parcel) -> bool {
-        let Some(receiver) = self.node_of(to) else { return false };
+    /// When it arrives, which is not before what was sent before it; `None` where the line is cut, by which the stream breaks.
+    fn send_in_order(
+        &mut self,
+        node: usize,
+        to: DiskId,
+        before: u64,
+        parcel: Parcel,
+    ) -> Option<u64> {
+        let receiver = self.node_of(to)?;
         if self.network.lines_cut.contains(&(node, receiver)) {
-            return false;
+            return None;
         }
         let from = self.nodes[node].disk.id;
-        let ms = 1 + self.random.random_range(0..=self.network.late);
-        self.after(ms, Event::Parcel { from, to, parcel });
-        true
+        let arrives = self.now + 1 + self.random.random_range(0..=self.network.late);
+        let arrives = arrives.max(before + 1);
+        self.after(arrives - self.now, Event::Parcel { from, to, parcel });
+        Some(arrives)
     }
 
     fn damage(&mut self, block: Option<Vec<u8>>) -> Option<Vec<u8>> {

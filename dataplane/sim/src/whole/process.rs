@@ -77,10 +77,13 @@ impl World {
             Err(error) => return broken(Check::Opens, node, &error),
         };
         whole.running = Some(Running::new(shard, hand, journal, restored.base.seq));
-        match self.crashed(node)? {
-            true => Ok(None),
-            false => Ok(Some((promised, restored))),
+        if self.crashed(node)? {
+            return Ok(None);
         }
+        // What was known to be committed is applied by now.
+        let applied = self.running(node).map_or(0, |running| running.disk.journal().applied());
+        self.tell_applied(node, applied)?;
+        Ok(Some((promised, restored)))
     }
 
     /// Carries out what concerns the disk, and gives back what does not.
