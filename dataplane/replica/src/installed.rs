@@ -1,6 +1,6 @@
 //! What a disk says after a snapshot took the place of what it held.
 
-use shoal_consensus::{Config, Input, Position, Recent, What};
+use shoal_consensus::{Config, Input, Position, Recent, Restored, What};
 use shoal_shard::journal::Recovered;
 
 use crate::convert::{self, ConfigError};
@@ -16,18 +16,23 @@ pub struct Installed {
 
 /// Reads it from what was found when the disk was opened again.
 pub fn installed(recovered: Recovered) -> Result<Installed, ConfigError> {
-    let restored = convert::restored(recovered)?;
-    let entries = &restored.entries;
-    let newest = entries.iter().rev().find_map(|entry| match &entry.what {
-        What::Config(config) => Some(config.clone()),
-        _ => None,
-    });
-    let recent = restored.recent.into_iter().chain(entries.iter().filter_map(Recent::of));
-    Ok(Installed {
-        at: entries.last().map_or(restored.base, |entry| entry.at),
-        config: newest.or(restored.config.map(|(_, config)| config)),
-        recent: recent.collect(),
-    })
+    convert::restored(recovered).map(Installed::from)
+}
+
+impl From<Restored> for Installed {
+    fn from(restored: Restored) -> Self {
+        let entries = &restored.entries;
+        let newest = entries.iter().rev().find_map(|entry| match &entry.what {
+            What::Config(config) => Some(config.clone()),
+            _ => None,
+        });
+        let recent = restored.recent.into_iter().chain(entries.iter().filter_map(Recent::of));
+        Installed {
+            at: entries.last().map_or(restored.base, |entry| entry.at),
+            config: newest.or(restored.config.map(|(_, config)| config)),
+            recent: recent.collect(),
+        }
+    }
 }
 
 impl Installed {

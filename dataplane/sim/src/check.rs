@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-use shoal_consensus::{Entry, Epoch, Identity, Seq, What};
+use shoal_consensus::{Entry, Epoch, Identity, Position, Recent, Restored, Seq, What};
 
 use crate::plan::Outcome;
 
@@ -30,6 +30,10 @@ pub enum Check {
     NoQuarantine,
     /// What a crash leaves of a disk opens again.
     Opens,
+    /// What is told to be durable was synced.
+    Durable,
+    /// A disk remembers of what it dropped from its log the members, and the ops that are recognised.
+    Remembers,
     /// A replica has the points that what it applied makes, and its log what it applied.
     Contents,
     /// A snapshot that nobody spoilt is restored and opens.
@@ -168,6 +172,33 @@ impl History {
                 broken(Check::NoAckLost, format!("ops {before} and {op} are both acked at {seq}"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What a disk says of the log that it does not have any more: who the members are, and which ops are recognised.
+    pub(crate) fn remembers(&self, who: usize, restored: &Restored) -> Result<(), Broken> {
+        let base = restored.base.seq as usize;
+        let before = self.committed.get(..base).unwrap_or_default();
+        let config = before.iter().rev().find_map(|entry| match &entry.what {
+            What::Config(config) => Some((entry.at.seq, config.clone())),
+            _ => None,
+        });
+        let ops: Vec<Recent> = before.iter().filter_map(Recent::of).collect();
+        let last = before.last().map_or(Position::default(), |entry| entry.at);
+        if (before.len(), last) != (base, restored.base) {
+            let detail = format!("replica {who} begins behind {:?}, not {last:?}", restored.base);
+            return broken(Check::Remembers, detail);
+        }
+        if config != restored.config {
+            let detail = format!("replica {who}: {:?}, not {config:?}", restored.config);
+            return broken(Check::Remembers, detail);
+        }
+        match ops == restored.recent {
+            true => Ok(()),
+            false => {
+                let (found, all) = (restored.recent.len(), ops.len());
+                broken(Check::Remembers, format!("replica {who} has {found} ops of {all}"))
+            }
         }
     }
 

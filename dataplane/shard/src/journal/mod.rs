@@ -154,6 +154,11 @@ impl Journal {
         self.wal.last_seq()
     }
 
+    /// Seq of the last entry that is durable.
+    pub fn durable(&self) -> u64 {
+        self.shared.progress.read().durable
+    }
+
     /// Seq of the last entry that was applied.
     pub fn applied(&self) -> u64 {
         self.waiting.front().map_or(self.last(), |first| first.seq - 1)

@@ -23,6 +23,8 @@ static OBSERVE: Once = Once::new();
 pub(crate) struct Mark {
     file: PathBuf,
     len: u64,
+    dir: PathBuf,
+    cuts: u64,
 }
 
 /// Where the disks of a simulation are.
@@ -44,8 +46,8 @@ struct Crashes {
     /// The folder that crashed at a fail point, and what it left.
     image: Option<(PathBuf, PathBuf)>,
     copies: u64,
-    /// Crashes by place.
-    counts: BTreeMap<String, u64>,
+    /// Cuts of the log in a folder.
+    cuts: BTreeMap<PathBuf, u64>,
 }
 
 impl Site {
@@ -61,7 +63,7 @@ impl Site {
             noted: false,
             image: None,
             copies: 0,
-            counts: BTreeMap::new(),
+            cuts: BTreeMap::new(),
         }));
         lock(&SITES).push((root.path().to_owned(), crashes.clone()));
         Ok(Self { root, crashes })
@@ -102,12 +104,22 @@ impl Site {
     /// A sync of the log begins.
     pub(crate) fn mark(&self, dir: &Path) -> Mark {
         let (file, len) = last_log(dir).unwrap_or_default();
-        Mark { file, len }
+        Mark { file, len, dir: dir.to_owned(), cuts: lock(&self.crashes).cuts_of(dir) }
     }
 
     /// It was made.
     pub(crate) fn synced(&self, mark: &Mark) {
-        lock(&self.crashes).synced_to(&mark.file, mark.len);
+        let mut crashes = lock(&self.crashes);
+        // Of what took the place of bytes that were cut it says nothing.
+        if crashes.cuts_of(&mark.dir) == mark.cuts {
+            crashes.synced_to(&mark.file, mark.len);
+        }
+    }
+
+    /// Whether all of the log was synced.
+    pub(crate) fn is_synced(&self, dir: &Path) -> bool {
+        let Some((file, len)) = last_log(dir) else { return false };
+        lock(&self.crashes).synced.get(&file).is_some_and(|&synced| synced >= len)
     }
 
     /// What is told meanwhile of the log being synced was noted when it was.
@@ -116,11 +128,6 @@ impl Site {
         let told = tell();
         lock(&self.crashes).noted = false;
         told
-    }
-
-    /// Crashes at fail points, by place.
-    pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
-        lock(&self.crashes).counts.clone()
     }
 }
 
@@ -149,6 +156,10 @@ impl Crashes {
         self.random.random::<u64>() % n.max(1)
     }
 
+    fn cuts_of(&self, dir: &Path) -> u64 {
+        self.cuts.get(dir).copied().unwrap_or(0)
+    }
+
     fn reached(&mut self, point: FailPoint, path: &Path, dir: &Path) {
         let renamed = (point == FailPoint::FileRenamed).then_some(path);
         let noted = self.note(point, path, dir).is_ok();
@@ -156,8 +167,6 @@ impl Crashes {
             // The copy of a folder in memory.
             if let Ok(image) = self.copy(dir, renamed) {
                 self.image = Some((dir.to_owned(), image));
-                let kind = path.extension().unwrap_or_default().to_string_lossy().into_owned();
-                *self.counts.entry(format!("{point:?} {kind}")).or_default() += 1;
             }
         }
         if renamed.is_some() {
@@ -174,6 +183,7 @@ impl Crashes {
             }
             // What is left is synced at once.
             FailPoint::LogCut => {
+                *self.cuts.entry(dir.to_owned()).or_default() += 1;
                 if let Some((file, len)) = last_log(dir) {
                     self.synced.insert(file, len);
                 }

@@ -96,10 +96,12 @@ impl World {
         to: DiskId,
         parcel: Parcel,
     ) -> Result<(), Broken> {
-        let Some(node) = self.node_of(to).filter(|&node| self.nodes[node].paused <= self.now)
-        else {
+        let Some(node) = self.node_of(to) else { return Ok(()) };
+        if self.nodes[node].paused > self.now {
+            let ms = self.nodes[node].paused - self.now;
+            self.after(ms, Event::Parcel { from, to, parcel });
             return Ok(());
-        };
+        }
         match parcel {
             Parcel::Offer => match self.running(node) {
                 Some(running) if running.fetch.is_none() => self.ask(node, from, 0),

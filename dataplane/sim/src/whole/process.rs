@@ -3,7 +3,7 @@
 
 use rand::Rng;
 use shoal_consensus::{Answer, Effect, Epoch, Input, Restored, Seq, What};
-use shoal_replica::{convert, installed};
+use shoal_replica::{Installed, convert};
 use shoal_shard::OpenError;
 use shoal_shard::by_hand::ByHand;
 use shoal_shard::journal::JournalError;
@@ -82,6 +82,7 @@ impl World {
         }
         // What was known to be committed is applied by now.
         let applied = self.running(node).map_or(0, |running| running.disk.journal().applied());
+        self.history.remembers(node, &restored)?;
         self.tell_applied(node, applied)?;
         Ok(Some((promised, restored)))
     }
@@ -154,6 +155,7 @@ impl World {
             return Ok(());
         }
         self.begin_sync(node, run);
+        self.durable_is_synced(node)?;
         match durable {
             Ok(Some(ticket)) => {
                 self.work_soon(node, run);
@@ -177,7 +179,9 @@ impl World {
         let Some(running) = &mut whole.running else { return };
         if let Ok((ticket, sync)) = running.syncs.try_recv() {
             running.syncing = Some(Syncing::Begun(ticket, sync, site.mark(&whole.dir)));
-            let ms = self.between(1, 30);
+            // A disk is slow now and then.
+            let slow = !self.calm && self.random.random_bool(0.05);
+            let ms = self.between(1, if slow { 400 } else { 30 });
             self.after(ms, Event::Sync(node, run));
         }
     }
@@ -216,8 +220,25 @@ impl World {
         if self.crashed(node)? {
             return Ok(());
         }
+        self.durable_is_synced(node)?;
         self.work_soon(node, run);
         self.step(node, run, Input::Durable(durable))
+    }
+
+    /// Checks that all of the log was synced, if it is said to be durable.
+    fn durable_is_synced(&mut self, node: usize) -> Result<(), Broken> {
+        let (Some(site), Some(whole)) = (&self.site, &mut self.nodes[node].whole) else {
+            return Ok(());
+        };
+        let Some(running) = &mut whole.running else { return Ok(()) };
+        let journal = running.disk.journal();
+        match journal.durable() < journal.last() || site.is_synced(&whole.dir) {
+            true => Ok(()),
+            false => {
+                let last = journal.last();
+                broken(Check::Durable, node, &format!("{last} is told to be durable, and is not"))
+            }
+        }
     }
 
     /// Applies what is committed, and answers those who wait for it.
@@ -381,10 +402,12 @@ impl World {
             Ok(opened) => opened,
             Err(error) => return broken(Check::Snapshots, node, &error),
         };
-        let installed = match installed(recovered) {
-            Ok(installed) => installed,
+        let restored = match convert::restored(recovered) {
+            Ok(restored) => restored,
             Err(error) => return broken(Check::Snapshots, node, &error),
         };
+        self.history.remembers(node, &restored)?;
+        let installed = Installed::from(restored);
         let Some(running) = self.running(node) else { return Ok(()) };
         running.disk.open(journal);
         running.shard = Some((shard, hand));
