@@ -14,13 +14,13 @@ const SEEDS: u64 = 100;
 const NOTICED: [(Mistake, u64, Check); Mistake::ALL.len()] = [
     (Mistake::UnsyncedPromise, 0, Check::Opens),
     (Mistake::DurableTooSoon, 15, Check::NoAckLost),
-    (Mistake::SyncAcrossCut, 1, Check::Durable),
+    (Mistake::SyncAcrossCut, 10, Check::Durable),
     (Mistake::ManifestFirst, 2, Check::Opens),
     (Mistake::TrimApplied, 0, Check::Opens),
     (Mistake::FlushWithoutOps, 0, Check::Remembers),
     (Mistake::SnapshotWithoutOps, 4, Check::Remembers),
     (Mistake::SnapshotWithoutMembers, 4, Check::Remembers),
-    (Mistake::InstallUnmarked, 80, Check::Opens),
+    (Mistake::InstallUnmarked, 17, Check::Opens),
 ];
 
 #[test]

@@ -163,7 +163,10 @@ impl Crashes {
     fn reached(&mut self, point: FailPoint, path: &Path, dir: &Path) {
         let renamed = (point == FailPoint::FileRenamed).then_some(path);
         let noted = self.note(point, path, dir).is_ok();
-        if self.image.is_none() && self.random.random_bool(self.odds) && noted {
+        // Installs are few.
+        let more = if point == FailPoint::InstallMoved { 20.0 } else { 1.0 };
+        let crashes = self.random.random_bool((self.odds * more).min(1.0));
+        if self.image.is_none() && crashes && noted {
             // The copy of a folder in memory.
             if let Ok(image) = self.copy(dir, renamed) {
                 self.image = Some((dir.to_owned(), image));
