@@ -10,17 +10,17 @@ use shoal_sim::{Check, Plan, run};
 /// Seeds that a mistake may take to be noticed.
 const SEEDS: u64 = 100;
 
-/// Each with a seed that it is noticed near, and the check that notices it.
-const NOTICED: [(Mistake, u64, Check); Mistake::ALL.len()] = [
-    (Mistake::UnsyncedPromise, 0, Check::Opens),
-    (Mistake::DurableTooSoon, 15, Check::NoAckLost),
-    (Mistake::SyncAcrossCut, 10, Check::Durable),
-    (Mistake::ManifestFirst, 2, Check::Opens),
-    (Mistake::TrimApplied, 0, Check::Opens),
-    (Mistake::FlushWithoutOps, 0, Check::Remembers),
-    (Mistake::SnapshotWithoutOps, 4, Check::Remembers),
-    (Mistake::SnapshotWithoutMembers, 4, Check::Remembers),
-    (Mistake::InstallUnmarked, 17, Check::Opens),
+/// Each with a seed that it is noticed near, and the checks that notice it: which of them is first is chance.
+const NOTICED: [(Mistake, u64, &[Check]); Mistake::ALL.len()] = [
+    (Mistake::UnsyncedPromise, 0, &[Check::Opens]),
+    (Mistake::DurableTooSoon, 15, &[Check::NoAckLost, Check::CommittedAgree]),
+    (Mistake::SyncAcrossCut, 10, &[Check::Durable]),
+    (Mistake::ManifestFirst, 2, &[Check::Opens]),
+    (Mistake::TrimApplied, 0, &[Check::Opens]),
+    (Mistake::FlushWithoutOps, 0, &[Check::Remembers]),
+    (Mistake::SnapshotWithoutOps, 4, &[Check::Remembers]),
+    (Mistake::SnapshotWithoutMembers, 4, &[Check::Remembers]),
+    (Mistake::InstallUnmarked, 17, &[Check::Opens]),
 ];
 
 #[test]
@@ -28,7 +28,7 @@ fn each_mistake_of_a_disk_is_noticed() {
     for mistake in Mistake::ALL {
         assert!(NOTICED.iter().any(|&(noticed, ..)| noticed == mistake), "{mistake:?}");
     }
-    for (mistake, first, check) in NOTICED {
+    for (mistake, first, checks) in NOTICED {
         let plan =
             |seed| Plan { disk_mistake: Some(mistake), ..Plan::whole(seed, Mistakes::default()) };
         let seeds = first..first + SEEDS;
@@ -37,6 +37,6 @@ fn each_mistake_of_a_disk_is_noticed() {
             panic!("{mistake:?} was not noticed in {SEEDS} seeds from {first} on")
         };
         println!("{mistake:?}: seed {seed}: {broken}");
-        assert_eq!(broken.check, check, "{mistake:?}, seed {seed}: {broken}");
+        assert!(checks.contains(&broken.check), "{mistake:?}, seed {seed}: {broken}");
     }
 }
