@@ -48,11 +48,13 @@ pub enum FailPoint {
     StoreUnmarked,
     /// A broken store was moved aside.
     StoreSetAside,
+    /// A file or folder of a snapshot took the place of what a replica had.
+    InstallMoved,
 }
 
 impl FailPoint {
     /// All places.
-    pub const ALL: [FailPoint; 19] = [
+    pub const ALL: [FailPoint; 20] = [
         FailPoint::FileBegun,
         FailPoint::FileWritten,
         FailPoint::FileSynced,
@@ -72,6 +74,7 @@ impl FailPoint {
         FailPoint::StoreMarked,
         FailPoint::StoreUnmarked,
         FailPoint::StoreSetAside,
+        FailPoint::InstallMoved,
     ];
 }
 
@@ -90,4 +93,70 @@ pub(crate) fn reached(point: FailPoint, path: &Path) {
     if let Some(observer) = OBSERVER.get() {
         observer(point, path);
     }
+}
+
+/// Ways to keep a disk that look right and are not. Simulations switch one on for the thread they run on, and must notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// A promise is given that is not durable.
+    UnsyncedPromise,
+    /// The log counts as durable when its sync begins.
+    DurableTooSoon,
+    /// A sync that began before a cut counts for what was appended since.
+    SyncAcrossCut,
+    /// The manifest names a segment before its file is in place.
+    ManifestFirst,
+    /// The log is trimmed up to what is applied, and not only what is flushed.
+    TrimApplied,
+    /// A flush does not write down which ops are recognised.
+    FlushWithoutOps,
+    /// A snapshot does not hold the ops that are recognised.
+    SnapshotWithoutOps,
+    /// A snapshot does not hold the members.
+    SnapshotWithoutMembers,
+    /// A snapshot takes the place of what is there without a note that says so.
+    InstallUnmarked,
+}
+
+impl Mistake {
+    /// All of them.
+    pub const ALL: [Mistake; 9] = [
+        Mistake::UnsyncedPromise,
+        Mistake::DurableTooSoon,
+        Mistake::SyncAcrossCut,
+        Mistake::ManifestFirst,
+        Mistake::TrimApplied,
+        Mistake::FlushWithoutOps,
+        Mistake::SnapshotWithoutOps,
+        Mistake::SnapshotWithoutMembers,
+        Mistake::InstallUnmarked,
+    ];
+}
+
+#[cfg(feature = "mistakes")]
+mod mistakes {
+    use std::cell::Cell;
+
+    use super::Mistake;
+
+    thread_local!(static MADE: Cell<Option<Mistake>> = const { Cell::new(None) });
+
+    /// Has this thread make a mistake from now on, or none.
+    pub fn make(mistake: Option<Mistake>) {
+        MADE.set(mistake);
+    }
+
+    /// Whether this thread makes it.
+    pub fn makes(mistake: Mistake) -> bool {
+        MADE.get() == Some(mistake)
+    }
+}
+#[cfg(feature = "mistakes")]
+pub use mistakes::{make, makes};
+
+/// Whether this thread makes it. Never, unless the crate was built to.
+#[cfg(not(feature = "mistakes"))]
+#[inline(always)]
+pub fn makes(_: Mistake) -> bool {
+    false
 }

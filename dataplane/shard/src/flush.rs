@@ -13,7 +13,7 @@ use std::time::Duration;
 use roaring::RoaringBitmap;
 
 use crate::error::OpenError;
-use crate::fail::{FailPoint, reached};
+use crate::fail::{FailPoint, Mistake, makes, reached};
 use crate::limits::{FLUSH_RETRY, MAX_FROZEN};
 use crate::manifest::{Manifest, mark, segment_path};
 use crate::mutable::MutableSegment;
@@ -52,7 +52,7 @@ fn run_beside(shared: &Arc<Shared>, verify: fn(&Shared)) {
     }
 }
 
-fn verify_all(shared: &Shared) {
+pub(crate) fn verify_all(shared: &Shared) {
     // Not the view, which would keep all it shows in memory for so long.
     let segments: Vec<Arc<Segment>> =
         shared.view.load().segments.iter().map(|placed| placed.segment.clone()).collect();
@@ -85,25 +85,22 @@ fn next_frozen(shared: &Shared) -> Option<MutableSegment> {
 
 /// `number` is the segment's, from an earlier attempt at the same frozen segment on: what that left is written over, so
 /// that attempts which fail take no space.
-fn flush(
+pub(crate) fn flush(
     shared: &Shared,
     frozen: &MutableSegment,
     number: &mut Option<u64>,
 ) -> Result<(), OpenError> {
     let seqs = shared.progress.read();
     debug_assert!(seqs.flushed < frozen.last_seq && frozen.last_seq <= seqs.durable);
+    if makes(Mistake::ManifestFirst) && frozen.len() > 0 {
+        let number = *number.get_or_insert_with(|| shared.new_segment_number());
+        write_manifest(shared, frozen, Some(number))?;
+    }
     let segment = build(shared, frozen, number)?;
     let number = segment.as_ref().map(|segment| segment.number);
     {
         let _guard = env::lock(&shared.manifest_lock);
-        let (manifest, placed) = {
-            let state = env::lock(&shared.state);
-            (state.manifest.clone(), state.view.segments.clone())
-        };
-        let next = shared.next_segment_number();
-        let after = manifest.after_flush(&placed, frozen, number, next);
-        let manifest = after.map_err(|detail| OpenError::corrupt(&shared.dir, detail))?;
-        manifest.write(&shared.dir, shared.disk_id)?;
+        let manifest = write_manifest(shared, frozen, number)?;
         reached(FailPoint::FlushCommitted, &shared.dir);
         // Before anyone sees the segment: whoever makes an index of it gives that to a store that knows it.
         shared.store.flushed(segment.clone(), frozen.last_seq);
@@ -112,9 +109,33 @@ fn flush(
     shared.progress.flushed(frozen.last_seq);
     reached(FailPoint::FlushShown, &shared.dir);
     let log = shared.dir.join(crate::open::WAL_DIR);
-    let begins = wal::trim(&log, frozen.last_seq, shared.limits.kept_log_bytes);
+    let until = match makes(Mistake::TrimApplied) {
+        true => shared.progress.read().applied,
+        false => frozen.last_seq,
+    };
+    let begins = wal::trim(&log, until, shared.limits.kept_log_bytes);
     shared.progress.trimmed_to(begins.map_err(OpenError::io(&log))?.saturating_sub(1));
     Ok(())
+}
+
+/// Writes the manifest as it is after a flush. The caller holds its lock.
+fn write_manifest(
+    shared: &Shared,
+    frozen: &MutableSegment,
+    number: Option<u64>,
+) -> Result<Manifest, OpenError> {
+    let (manifest, placed) = {
+        let state = env::lock(&shared.state);
+        (state.manifest.clone(), state.view.segments.clone())
+    };
+    let next = shared.next_segment_number();
+    let after = manifest.after_flush(&placed, frozen, number, next);
+    let mut manifest = after.map_err(|detail| OpenError::corrupt(&shared.dir, detail))?;
+    if makes(Mistake::FlushWithoutOps) {
+        manifest.log.recent = Default::default();
+    }
+    manifest.write(&shared.dir, shared.disk_id)?;
+    Ok(manifest)
 }
 
 /// Writes the segment and opens it; nothing for a frozen segment whose ops had no effect.
@@ -208,8 +229,9 @@ mod tests {
         let tuning =
             Tuning { ef_construct: 10, ef: 10, quantization: Quantization::default() }.into();
         let (limits, alone) = (Limits::default(), Commits::Alone);
+        let cache = crate::open::Cache::Store;
         let (journal, _) =
-            crate::open::open(dir, IfNew::SetUp, identity, tuning, limits, alone).unwrap();
+            crate::open::open(dir, IfNew::SetUp, identity, tuning, limits, alone, cache).unwrap();
         let shared = journal.shared.clone();
         let mut state = env::lock(&shared.state);
         state.view.apply(1, op, 1).unwrap();

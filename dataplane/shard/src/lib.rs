@@ -8,6 +8,8 @@
 
 pub mod api;
 mod apply;
+#[doc(hidden)]
+pub mod by_hand;
 mod cancel;
 mod codec;
 mod compact;

@@ -47,6 +47,13 @@ pub(crate) enum Commits {
     Replicas,
 }
 
+/// Whether payloads are also looked up in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cache {
+    Store,
+    None,
+}
+
 /// Opens the shard in a folder.
 pub(crate) fn open(
     dir: &Path,
@@ -55,6 +62,7 @@ pub(crate) fn open(
     tuning: Tunings,
     limits: Limits,
     commits: Commits,
+    cache: Cache,
 ) -> Result<(Journal, Recovered), OpenError> {
     identity::check(&identity)?;
     if if_new == IfNew::Refuse && !dir.is_dir() {
@@ -67,7 +75,7 @@ pub(crate) fn open(
     snapshot::finish_install(dir)?;
     let (disk_id, identity) = match (identity::read(dir, &identity)?, if_new) {
         (Some(found), _) => found,
-        (None, IfNew::SetUp) => (set_up(dir, &identity)?, identity),
+        (None, IfNew::SetUp) => (set_up(dir, &identity, env::random_uuid())?, identity),
         (None, IfNew::Refuse) => return Err(OpenError::Missing(dir.to_owned())),
     };
     let manifest_path = dir.join(crate::manifest::FILE);
@@ -101,7 +109,10 @@ pub(crate) fn open(
     // What is no key path here any more is not indexed; whoever tells the shard next hears of it.
     let _ = view.indexes.want(&wanted.fields);
     let segments = view.segments.iter().map(|placed| placed.segment.clone()).collect();
-    let store = Store::start(dir, disk_id, segments, manifest.flushed_seq)?;
+    let store = match cache {
+        Cache::Store => Store::start(dir, disk_id, segments, manifest.flushed_seq)?,
+        Cache::None => Store::none(),
+    };
     let (dir, last) = (dir.to_owned(), wal.last_seq());
     let shared = Shared::new(
         dir, disk_id, identity, tuning, limits, view, last, manifest, store, wanted, lock,
@@ -126,14 +137,18 @@ fn recovered(
 }
 
 /// Sets a shard up in a folder and leaves it closed. The caller makes the folder's own name durable.
-pub(crate) fn set_up_closed(dir: &Path, identity: &Identity) -> Result<(), OpenError> {
+pub(crate) fn set_up_closed(
+    dir: &Path,
+    identity: &Identity,
+    disk_id: Uuid,
+) -> Result<(), OpenError> {
     identity::check(identity)?;
     fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
     let _lock = lock(dir)?;
     snapshot::refuse_half(dir)?;
     match identity::read(dir, identity)? {
         Some(_) => Ok(()),
-        None => set_up(dir, identity).map(drop),
+        None => set_up(dir, identity, disk_id).map(drop),
     }
 }
 
@@ -149,13 +164,12 @@ pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
 }
 
 /// Sets a new disk up. The identity comes last: without it the disk counts as new, if it holds no data.
-fn set_up(dir: &Path, identity: &Identity) -> Result<Uuid, OpenError> {
+fn set_up(dir: &Path, identity: &Identity, disk_id: Uuid) -> Result<Uuid, OpenError> {
     let (wal_dir, segments_dir) = (dir.join(WAL_DIR), dir.join(SEGMENTS_DIR));
     for folder in [&wal_dir, &segments_dir] {
         disk::ensure_dir(folder).map_err(OpenError::io(folder))?;
     }
     refuse_data_without_identity(dir, &wal_dir, &segments_dir)?;
-    let disk_id = env::random_uuid();
     for (_, path) in disk::list(&wal_dir).map_err(OpenError::io(&wal_dir))? {
         disk::remove_if_there(&path).map_err(OpenError::io(&path))?;
     }
@@ -328,7 +342,7 @@ mod tests {
         let vectors = vec![VectorConfig::new("", 2, Metric::Dot)];
         let identity =
             Identity { collection: "c".into(), shard: "c-0".into(), vectors, sparse: vec![] };
-        set_up_closed(dir, &identity).unwrap();
+        set_up_closed(dir, &identity, Uuid::from_u128(7)).unwrap();
         let (disk_id, identity) = identity::read(dir, &identity).unwrap().unwrap();
         let mut wal = wal::replay(&dir.join(WAL_DIR), disk_id, 0, |_, _, _| Ok(())).unwrap();
         let mut bytes = vec![];
@@ -343,7 +357,8 @@ mod tests {
         drop(wal);
         let tuning = Tuning { ef_construct: 100, ef: 64, quantization: Quantization::default() };
         let limits = Limits::default();
-        let opened = open(dir, IfNew::Refuse, identity, tuning.into(), limits, Commits::Alone);
+        let (alone, cache) = (Commits::Alone, Cache::Store);
+        let opened = open(dir, IfNew::Refuse, identity, tuning.into(), limits, alone, cache);
         let Err(OpenError::TooNew { detail, .. }) = opened else { panic!("it opened") };
         assert!(detail.contains("seq 1") && detail.contains("newer than this program"), "{detail}");
     }

@@ -21,7 +21,7 @@ use crate::error::OpenError;
 use crate::index::WantedIndexes;
 use crate::journal::{Journal, Recovered};
 use crate::limits::{COMPACTION_STOP, Limits, QUEUE_BYTES, QUEUE_OPS, STORE_STOP};
-use crate::open::{Commits, IfNew};
+use crate::open::{Cache, Commits, IfNew};
 use crate::read::{self, Projection, ReadError};
 use crate::shared::Shared;
 use crate::snapshot::{self, Snapshot};
@@ -78,9 +78,7 @@ impl Shard {
         tuning: impl Into<Tunings>,
         limits: Limits,
     ) -> Result<Shard, OpenError> {
-        let (journal, _) =
-            open::open(dir, IfNew::SetUp, identity, tuning.into(), limits, Commits::Alone)?;
-        Self::start_alone(dir, journal)
+        Self::open_alone(dir, IfNew::SetUp, identity, tuning.into(), limits)
     }
 
     /// Opens the shard in a folder that is known to have one: where it is not there, its points are lost, and to begin
@@ -91,9 +89,7 @@ impl Shard {
         tuning: impl Into<Tunings>,
         limits: Limits,
     ) -> Result<Shard, OpenError> {
-        let (journal, _) =
-            open::open(dir, IfNew::Refuse, identity, tuning.into(), limits, Commits::Alone)?;
-        Self::start_alone(dir, journal)
+        Self::open_alone(dir, IfNew::Refuse, identity, tuning.into(), limits)
     }
 
     /// Opens the shard in a folder, or sets one up there, as one of several replicas: what is committed is for whoever drives
@@ -104,8 +100,9 @@ impl Shard {
         tuning: impl Into<Tunings>,
         limits: Limits,
     ) -> Result<(Shard, Journal, Recovered), OpenError> {
+        let (tuning, commits, cache) = (tuning.into(), Commits::Replicas, Cache::Store);
         let (journal, recovered) =
-            open::open(dir, IfNew::SetUp, identity, tuning.into(), limits, Commits::Replicas)?;
+            open::open(dir, IfNew::SetUp, identity, tuning, limits, commits, cache)?;
         let shard = Self::start(dir, journal.shared.clone(), None, None)?;
         Ok((shard, journal, recovered))
     }
@@ -113,16 +110,38 @@ impl Shard {
     /// Sets a shard up in a new folder, for [`open_existing`](Self::open_existing). What it holds is durable when this
     /// returns; the folder's own name is for the caller to sync.
     pub fn set_up(dir: &Path, identity: &Identity) -> Result<(), OpenError> {
-        open::set_up_closed(dir, identity)
+        open::set_up_closed(dir, identity, env::random_uuid())
     }
 
-    fn start_alone(dir: &Path, journal: Journal) -> Result<Shard, OpenError> {
+    fn open_alone(
+        dir: &Path,
+        if_new: IfNew,
+        identity: Identity,
+        tuning: Tunings,
+        limits: Limits,
+    ) -> Result<Shard, OpenError> {
+        let (commits, cache) = (Commits::Alone, Cache::Store);
+        let (journal, _) = open::open(dir, if_new, identity, tuning, limits, commits, cache)?;
         let (queue, receiver) = mpsc::channel(QUEUE_OPS);
         let shared = journal.shared.clone();
         let writer = Writer::new(journal, receiver);
         let writer =
             env::spawn_vital("shard-writer", move || writer.run()).map_err(OpenError::io(dir))?;
         Self::start(dir, shared, Some(queue), Some(writer))
+    }
+
+    /// See [`by_hand`](crate::by_hand).
+    pub(crate) fn without_threads(shared: Arc<Shared>) -> Shard {
+        let inner = Inner {
+            shared,
+            queue: Mutex::default(),
+            room: Arc::new(Semaphore::new(0)),
+            writer: Mutex::default(),
+            flusher: Mutex::default(),
+            compactor: Mutex::default(),
+            indexer: Mutex::default(),
+        };
+        Shard { inner: Arc::new(inner), cancel: Cancel::default() }
     }
 
     fn start(

@@ -150,6 +150,13 @@ impl Store {
         Ok(Self { open, jobs, thread, stopping, settled })
     }
 
+    /// One that holds nothing and never will.
+    pub(crate) fn none() -> Self {
+        let (stopping, settled) = (AtomicBool::new(true), AtomicBool::new(true));
+        let (open, jobs, thread) = Default::default();
+        Self { open, jobs, thread, stopping: Arc::new(stopping), settled: Arc::new(settled) }
+    }
+
     /// The payload that a segment holds under this number, if it is at hand. `None` says nothing about the segment.
     pub(crate) fn payload(&self, segment: u64, item: u32) -> Option<Vec<u8>> {
         if self.stopping.load(Ordering::SeqCst) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-use shoal_consensus::{Entry, Epoch, Identity, Seq, What};
+use shoal_consensus::{Entry, Epoch, Identity, Position, Recent, Restored, Seq, What};
 
 use crate::plan::Outcome;
 
@@ -28,6 +28,18 @@ pub enum Check {
     LagBounded,
     /// No replica finds its own log contradicted.
     NoQuarantine,
+    /// What a crash leaves of a disk opens again.
+    Opens,
+    /// What is told to be durable was synced.
+    Durable,
+    /// A disk remembers of what it dropped from its log the members, and the ops that are recognised.
+    Remembers,
+    /// A replica has the points that what it applied makes, and its log what it applied.
+    Contents,
+    /// A snapshot that nobody spoilt is restored and opens.
+    Snapshots,
+    /// In the end all replicas have the same, by their digests.
+    Same,
 }
 
 /// A check that failed, and how.
@@ -123,6 +135,12 @@ impl History {
             return broken(Check::CommittedAgree, detail);
         }
         self.committed.push(entry.clone());
+        if let Some(&op) = self.acked.get(&seq)
+            && !matches!(entry.what, What::Op { op_id, .. } if op_id == op)
+        {
+            let detail = format!("op {op} was acked at {seq}, where {entry:?} is");
+            return broken(Check::NoAckLost, detail);
+        }
         if let What::Op { op_id, .. } = entry.what {
             if op_id == 0 || op_id > self.proposed {
                 return broken(Check::NoPhantom, format!("op {op_id} was never proposed"));
@@ -141,6 +159,57 @@ impl History {
         match found {
             Some(What::Op { op_id, .. }) if *op_id == op => Ok(()),
             other => broken(Check::NoAckLost, format!("op {op} is acked at {seq}: {other:?}")),
+        }
+    }
+
+    /// A client is told that its op is committed, maybe before anybody applied it.
+    pub(crate) fn ack_unseen(&mut self, op: u64, seq: Seq) -> Result<(), Broken> {
+        if seq <= self.committed() {
+            return self.ack(op, seq);
+        }
+        match self.acked.insert(seq, op) {
+            Some(before) if before != op => {
+                broken(Check::NoAckLost, format!("ops {before} and {op} are both acked at {seq}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a disk says of the log that it does not have any more: who the members are, and which ops are recognised.
+    pub(crate) fn remembers(&self, who: usize, restored: &Restored) -> Result<(), Broken> {
+        let base = restored.base.seq as usize;
+        let before = self.committed.get(..base).unwrap_or_default();
+        let config = before.iter().rev().find_map(|entry| match &entry.what {
+            What::Config(config) => Some((entry.at.seq, config.clone())),
+            _ => None,
+        });
+        let ops: Vec<Recent> = before.iter().filter_map(Recent::of).collect();
+        let last = before.last().map_or(Position::default(), |entry| entry.at);
+        if (before.len(), last) != (base, restored.base) {
+            let detail = format!("replica {who} begins behind {:?}, not {last:?}", restored.base);
+            return broken(Check::Remembers, detail);
+        }
+        if config != restored.config {
+            let detail = format!("replica {who}: {:?}, not {config:?}", restored.config);
+            return broken(Check::Remembers, detail);
+        }
+        match ops == restored.recent {
+            true => Ok(()),
+            false => {
+                let (found, all) = (restored.recent.len(), ops.len());
+                broken(Check::Remembers, format!("replica {who} has {found} ops of {all}"))
+            }
+        }
+    }
+
+    /// At the end: whatever was acknowledged was applied by somebody.
+    pub(crate) fn nothing_acked_is_missing(&self) -> Result<(), Broken> {
+        match self.last_acked() <= self.committed() {
+            true => Ok(()),
+            false => {
+                let (acked, committed) = (self.last_acked(), self.committed());
+                broken(Check::NoAckLost, format!("{acked} is acked, {committed} committed"))
+            }
         }
     }
 

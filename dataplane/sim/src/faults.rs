@@ -80,7 +80,7 @@ impl World {
         self.outcome.faults += 1;
         let fault = draw(self.plan.storm, &mut self.random);
         match fault.aimed(self.plan.aim, &mut self.random) {
-            Fault::Crash(back) => self.stop(node, back),
+            Fault::Crash(back) => return self.stop(node, back),
             Fault::Pause(ms) => self.nodes[node].paused = self.now + ms,
             Fault::Cut { to, from, ms } => {
                 for other in 0..self.nodes.len() {
@@ -103,7 +103,9 @@ impl World {
                     self.nodes.iter().map(|_| self.random.random_bool(0.5)).collect();
                 self.split(&side, ms);
             }
-            Fault::LoseDisk if self.lost.is_none() && self.nodes.len() > 1 => self.lose(node),
+            Fault::LoseDisk if self.lost.is_none() && self.nodes.len() > 1 => {
+                return self.lose(node);
+            }
             Fault::LoseDisk => {}
             Fault::SetBack => {
                 self.store.set_back(&mut self.random);
@@ -142,15 +144,17 @@ impl World {
         self.step(node, run, Input::Received(message))
     }
 
-    pub(crate) fn lose(&mut self, node: usize) {
+    pub(crate) fn lose(&mut self, node: usize) -> Result<(), Broken> {
         let disk = self.nodes[node].disk.id;
         if !self.store.read().is_some_and(|(_, register)| register.members.contains(disk)) {
-            return;
+            return Ok(());
         }
-        self.stop(node, 100);
+        self.stop(node, 100)?;
         self.disks += 1;
         let new = DiskId(self.disks);
         self.lost = Some((self.nodes[node].disk.id, new));
         self.nodes[node].disk = Disk::blank(new);
+        self.nodes[node].whole = None;
+        Ok(())
     }
 }

@@ -42,6 +42,9 @@ impl World {
     pub(crate) fn trim(&mut self) -> Result<(), Broken> {
         let next = self.between(100, 2_000);
         self.after(next, Event::Trim);
+        if self.plan.whole {
+            return Ok(());
+        }
         let node = self.random.random_range(0..self.nodes.len());
         let applied = self.nodes[node].applied;
         let own = &mut self.nodes[node];

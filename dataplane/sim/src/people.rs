@@ -9,6 +9,7 @@ use shoal_consensus::{Config, DiskId, Input, Members};
 use crate::check::Broken;
 use crate::plan::Aim;
 use crate::process::Node;
+use crate::whole::encoded;
 use crate::world::{Event, World};
 
 /// Ops that clients go on to repeat.
@@ -47,8 +48,15 @@ impl World {
     }
 
     pub(crate) fn client(&mut self) -> Result<(), Broken> {
+        if self.is_quiet() {
+            return Ok(());
+        }
         let next = self.between(5, 60);
         self.after(next, Event::Client);
+        if self.plan.whole {
+            let node = self.random.random_range(0..self.nodes.len());
+            self.read_some(node)?;
+        }
         if self.random.random_bool(0.3) {
             let node = self.asked();
             let run = self.nodes[node].run;
@@ -100,7 +108,10 @@ impl World {
         let node = self.asked();
         let (run, id) = (self.nodes[node].run, self.clients.attempts.len() as u64);
         self.clients.attempts.push(op);
-        let body = Bytes::copy_from_slice(&op.to_le_bytes());
+        let body = match self.plan.whole {
+            false => Bytes::copy_from_slice(&op.to_le_bytes()),
+            true => Bytes::from(encoded(op)),
+        };
         self.step(node, run, Input::Propose { id, client_id: 1 + op % 3, op_id: op, body })
     }
 

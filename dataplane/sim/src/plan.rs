@@ -1,6 +1,7 @@
 //! What is simulated, and what came of it.
 
 use shoal_consensus::{Acks, Mistakes, Settings, Timing};
+use shoal_shard::fail;
 
 /// What to simulate.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +18,12 @@ pub struct Plan {
     pub aim: Aim,
     /// When writes are answered.
     pub acks: Acks,
+    /// Disks are real ones.
+    pub whole: bool,
     /// Rules that are broken on purpose.
     pub mistakes: Mistakes,
+    /// With whole shards: what their disks do wrong on purpose.
+    pub disk_mistake: Option<fail::Mistake>,
 }
 
 /// A chain of faults that chance hardly ever brings about.
@@ -54,7 +59,9 @@ impl Plan {
             storm: seed % 2 == 1,
             aim: Aim::Chance,
             acks,
+            whole: false,
             mistakes,
+            disk_mistake: None,
         };
         match seed / 16 % 10 {
             1 => Self { aim: Aim::Promise, storm: true, replicas: 3, ..plan },
@@ -64,6 +71,11 @@ impl Plan {
             9 => Self { aim: Aim::OneReaches, replicas: 3, ..plan },
             _ => plan,
         }
+    }
+
+    /// The same with whole shards, for less long: files take their time.
+    pub fn whole(seed: u64, mistakes: Mistakes) -> Self {
+        Self { whole: true, bad_ms: 8_000, ..Self::of(seed, mistakes) }
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -100,6 +112,12 @@ pub struct Outcome {
     pub snapshots: u64,
     /// Times that replicas created the register.
     pub created: u64,
+    /// With whole shards: crashes at a fail point.
+    pub crashed_midway: u64,
+    /// Snapshots that were gone on with.
+    pub resumed: u64,
+    /// A hash over all that happened, in its order.
+    pub trace: u64,
 }
 
 impl Outcome {
@@ -115,5 +133,8 @@ impl Outcome {
         self.replaced += other.replaced;
         self.snapshots += other.snapshots;
         self.created += other.created;
+        self.crashed_midway += other.crashed_midway;
+        self.resumed += other.resumed;
+        self.trace ^= other.trace;
     }
 }

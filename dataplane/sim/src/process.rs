@@ -8,6 +8,7 @@ use shoal_consensus::{
 use crate::check::{Broken, Check};
 use crate::disk::Disk;
 use crate::plan::Aim;
+use crate::whole::Whole;
 use crate::world::{Event, World};
 
 /// Entries that one read of a log gives.
@@ -15,6 +16,8 @@ const READ_BACK: usize = 20;
 
 pub(crate) struct Node {
     pub(crate) disk: Disk,
+    /// Where disks are real, this one's; the other is blank, and tells the id.
+    pub(crate) whole: Option<Whole>,
     pub(crate) replica: Option<Replica>,
     /// Counts its runs.
     pub(crate) run: u64,
@@ -29,6 +32,7 @@ impl Node {
     pub(crate) fn blank(id: DiskId) -> Self {
         Self {
             disk: Disk::blank(id),
+            whole: None,
             replica: None,
             run: 0,
             applied: 0,
@@ -45,27 +49,41 @@ impl World {
         Identity { disk: disk.id, incarnation: Incarnation(*run) }
     }
 
-    pub(crate) fn start(&mut self, node: usize) {
+    pub(crate) fn start(&mut self, node: usize) -> Result<(), Broken> {
         if self.nodes[node].replica.is_some() {
-            return;
+            return Ok(());
         }
         self.nodes[node].run += 1 + self.nodes.len() as u64;
+        let (promised, restored) = match self.plan.whole {
+            false => (self.nodes[node].disk.promised, self.nodes[node].disk.restored()),
+            true => match self.open_whole(node)? {
+                Some(opened) => opened,
+                None => return Ok(()),
+            },
+        };
         let (me, random) = (self.identity(node), self.random.random());
         let settings = self.plan.settings();
         let own = &mut self.nodes[node];
-        let (promised, restored) = (own.disk.promised, own.disk.restored());
-        own.applied = own.disk.flushed;
+        if !self.plan.whole {
+            own.applied = restored.base.seq;
+        }
         own.syncing = false;
         own.replica = Some(Replica::new(me, settings, promised, restored, self.now, random));
-        self.after(1, Event::Tick(node, self.nodes[node].run));
+        let run = self.nodes[node].run;
+        self.after(1, Event::Tick(node, run));
+        if self.plan.whole {
+            self.after(50, Event::Flush(node, run));
+        }
+        Ok(())
     }
 
-    pub(crate) fn stop(&mut self, node: usize, back: u64) {
+    pub(crate) fn stop(&mut self, node: usize, back: u64) -> Result<(), Broken> {
         let own = &mut self.nodes[node];
         own.replica = None;
         own.run += 1;
         own.disk.crash(&mut self.random);
         self.after(back, Event::Start(node));
+        self.crash_whole(node)
     }
 
     pub(crate) fn step(&mut self, node: usize, run: u64, input: Input) -> Result<(), Broken> {
@@ -86,12 +104,22 @@ impl World {
             self.history.leads(epoch, self.identity(node))?;
         }
         for effect in effects {
-            self.carry_out(node, run, effect)?;
+            // A disk may crash while it does what it is told.
+            if self.nodes[node].run == run {
+                self.carry_out(node, run, effect)?;
+            }
         }
         Ok(())
     }
 
     fn carry_out(&mut self, node: usize, run: u64, effect: Effect) -> Result<(), Broken> {
+        let effect = match self.plan.whole {
+            false => effect,
+            true => match self.carry_out_whole(node, run, effect)? {
+                Some(effect) => effect,
+                None => return Ok(()),
+            },
+        };
         match effect {
             Effect::Write(ticket, write) => {
                 self.nodes[node].disk.write(ticket, write);

@@ -1,21 +1,34 @@
 //! The loop: events in order of time, what replicas make of them, and what comes of that.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use shoal_consensus::{DiskId, Entry, Epoch, Input, Members, Message, Recent, Register, Version};
+use shoal_shard::fail;
 
 use crate::aim::{Trick, Twice};
 use crate::check::{Broken, Check, History};
 use crate::network::Network;
 use crate::people::Clients;
-use crate::plan::{Outcome, Plan};
+use crate::plan::{Aim, Outcome, Plan};
 use crate::process::Node;
 use crate::register::Store;
+use crate::whole::{Parcel, Points, Site};
 
 /// Simulated ms without faults at the end, in which all has to recover.
 const GOOD_MS: u64 = 40_000;
+
+/// The same with whole shards.
+const WHOLE_GOOD_MS: u64 = 16_000;
+
+/// Of fail points that are passed, how many are crashes.
+const ODDS: f64 = 0.003;
+const STORM_ODDS: f64 = 0.01;
+
+/// Simulated ms at its end in which nobody writes to them.
+const QUIET_MS: u64 = 5_000;
 
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -44,6 +57,16 @@ pub(crate) enum Event {
     Trim,
     Calm,
     Trick(Trick),
+    /// Of whole shards: what waits is written and applied.
+    Work(usize, u64),
+    Flush(usize, u64),
+    Parcel {
+        from: DiskId,
+        to: DiskId,
+        parcel: Parcel,
+    },
+    SendBlock(usize, u64, u64),
+    Patience(usize, u64, u64, u64),
 }
 
 pub(crate) struct World {
@@ -65,6 +88,12 @@ pub(crate) struct World {
     pub(crate) lost: Option<(DiskId, DiskId)>,
     pub(crate) calm: bool,
     pub(crate) outcome: Outcome,
+    /// Where disks are, if they are real.
+    pub(crate) site: Option<Site>,
+    pub(crate) points: Points,
+    /// Streams of snapshots.
+    pub(crate) streams: u64,
+    trace: DefaultHasher,
 }
 
 /// Runs one simulation to its end, or to the first check that fails.
@@ -98,7 +127,22 @@ pub fn run(plan: Plan) -> Result<Outcome, Broken> {
         lost: None,
         calm: false,
         outcome: Outcome::default(),
+        site: None,
+        points: Points::default(),
+        streams: 0,
+        trace: DefaultHasher::new(),
     };
+    if plan.whole {
+        let site = Site::new(plan.seed);
+        let site = site.map_err(|e| Broken { check: Check::Opens, detail: e.to_string() })?;
+        site.odds(match plan.aim {
+            Aim::OneReaches => 0.0,
+            _ if plan.storm => STORM_ODDS,
+            _ => ODDS,
+        });
+        world.site = Some(site);
+    }
+    fail::make(plan.disk_mistake);
     for node in 0..plan.replicas {
         world.after(0, Event::Start(node));
     }
@@ -125,20 +169,36 @@ impl World {
         self.between(1, if is_late { late } else { soon })
     }
 
+    fn end(&self) -> u64 {
+        self.plan.bad_ms + if self.plan.whole { WHOLE_GOOD_MS } else { GOOD_MS }
+    }
+
+    /// Whether nobody writes any more.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.plan.whole && self.now + QUIET_MS > self.end()
+    }
+
     fn run(mut self) -> Result<Outcome, Broken> {
-        let (end, bad) = (self.plan.bad_ms + GOOD_MS, self.plan.bad_ms);
+        let (end, bad) = (self.end(), self.plan.bad_ms);
         let mut acked_late = 0;
         while let Some(((now, _), event)) = self.events.pop_first() {
             if now > end {
                 break;
             }
-            if now < bad + GOOD_MS / 2 {
+            if now < bad + (end - bad) / 2 {
                 acked_late = self.history.answered();
             }
             self.now = now;
+            if self.plan.whole {
+                self.trace.write(format!("{now} {event:?}").as_bytes());
+            }
             self.happen(event)?;
         }
         self.recovered(acked_late)?;
+        if self.plan.whole {
+            self.ends_whole()?;
+            self.outcome.trace = self.trace.finish();
+        }
         self.history.sum_up(&mut self.outcome);
         Ok(self.outcome)
     }
@@ -150,6 +210,7 @@ impl World {
                 Some(node) => self.step(node, self.nodes[node].run, Input::Received(message)),
                 None => Ok(()),
             },
+            Event::Sync(node, run) if self.plan.whole => self.synced_whole(node, run),
             Event::Sync(node, run) => {
                 if self.nodes[node].run != run {
                     return Ok(());
@@ -165,7 +226,8 @@ impl World {
                     let next = self.between(20, 60);
                     self.after(next, Event::Tick(node, run));
                 }
-                self.step(node, run, Input::Tick)
+                self.step(node, run, Input::Tick)?;
+                self.tick_whole(node, run)
             }
             Event::ReadRegister(node, run) => self.read_register(node, run),
             Event::Swap(node, run, version, wanted) => {
@@ -184,16 +246,11 @@ impl World {
             Event::Client => self.client(),
             Event::Operate => self.operate(),
             Event::Fault => self.fault(),
-            Event::Crash(node, run) => {
-                if self.nodes[node].run == run && !self.calm {
-                    self.stop(node, 5);
-                }
-                Ok(())
-            }
-            Event::Start(node) => {
-                self.start(node);
-                Ok(())
-            }
+            Event::Crash(node, run) => match self.nodes[node].run == run && !self.calm {
+                true => self.stop(node, 5),
+                false => Ok(()),
+            },
+            Event::Start(node) => self.start(node),
             Event::Join => {
                 self.network.join();
                 Ok(())
@@ -203,8 +260,16 @@ impl World {
                 self.calm = true;
                 self.network.mend();
                 self.store.lost = 0;
+                if let Some(site) = &self.site {
+                    site.odds(0.0);
+                }
                 Ok(())
             }
+            Event::Work(node, run) => self.work(node, run),
+            Event::Flush(node, run) => self.flush_whole(node, run),
+            Event::Parcel { from, to, parcel } => self.parcel(from, to, parcel),
+            Event::SendBlock(node, run, stream) => self.send_block(node, run, stream),
+            Event::Patience(node, run, stream, came) => self.patience(node, run, stream, came),
         }
     }
 

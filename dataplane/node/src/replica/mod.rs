@@ -6,7 +6,6 @@
 //! Invariant: nothing here decides anything. What is agreed, and when, is `shoal-consensus`'s; this carries it.
 
 mod channel;
-mod convert;
 mod driver;
 pub mod fetch;
 mod handle;

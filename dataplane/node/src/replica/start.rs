@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use shoal_consensus::{Acks, DiskId, Epoch, Identity, Incarnation, Replica, Settings};
+use shoal_replica::{convert, sync_for_ever};
 use shoal_shard::api::{self, ShardError, Tunings};
 use shoal_shard::journal::{Journal, Recovered};
 use shoal_shard::snapshot::Snapshot;
@@ -17,8 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
-use super::convert;
-use super::driver::{Driver, sync_for_ever};
+use super::driver::Driver;
 use super::fetch::{self, Destination, FetchError, Fetched, Source};
 use super::handle::{Event, QUEUE, ReplicaHandle, ReplicaStatus};
 use super::receive::{Incoming, Local};

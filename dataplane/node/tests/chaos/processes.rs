@@ -103,6 +103,7 @@ impl Replica {
             .args(self.args())
             .env_clear()
             .env("RUST_BACKTRACE", "1")
+            .env("SHOAL_LOG", "info,shoal_node::replica=debug")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -38,6 +38,19 @@ pub(crate) fn run(shared: &Shared) {
     }
 }
 
+/// Merges what is to be merged now; false if nothing is.
+pub(crate) fn once(shared: &Shared) -> Result<bool, OpenError> {
+    let planned = {
+        let state = env::lock(&shared.state);
+        planned(shared, &state.manifest, &state.view)
+    };
+    let planned = planned.map_err(|detail| OpenError::corrupt(&shared.dir, detail))?;
+    match planned {
+        Some(inputs) => compact(shared, &inputs).map(|()| true),
+        None => Ok(false),
+    }
+}
+
 /// What is to be merged, as of the manifest, and what lies below it.
 struct Inputs {
     merged: Vec<Input>,

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::entry::Epoch;
 use crate::disk;
 use crate::error::OpenError;
+use crate::fail::{Mistake, makes};
 use crate::format::{FileKind, read_sealed, seal, write_sealed};
 
 const PROMISE: &str = "promise";
@@ -31,7 +32,12 @@ pub(super) fn write_promise(
     disk_id: Uuid,
     promised: Promised,
 ) -> Result<(), OpenError> {
-    write_sealed(&dir.join(PROMISE), FileKind::Promise, disk_id, 0, &promised)
+    let path = dir.join(PROMISE);
+    if makes(Mistake::UnsyncedPromise) {
+        let bytes = seal(FileKind::Promise, disk_id, 0, &promised).map_err(OpenError::io(&path))?;
+        return std::fs::write(&path, bytes).map_err(OpenError::io(&path));
+    }
+    write_sealed(&path, FileKind::Promise, disk_id, 0, &promised)
 }
 
 /// Up to where the log was known to be committed; 0 if that is not known.

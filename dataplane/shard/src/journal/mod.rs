@@ -28,7 +28,7 @@ pub(crate) use self::read::entry as entry_of;
 use crate::api::{OpOrigin, ShardError};
 use crate::codec::decode_op;
 use crate::env;
-use crate::fail::{FailPoint, reached};
+use crate::fail::{FailPoint, Mistake, makes, reached};
 use crate::limits::{COMMIT_NOTE, GROUP_BYTES, MAX_FROZEN};
 use crate::log_state::LogState;
 use crate::shared::Shared;
@@ -154,6 +154,11 @@ impl Journal {
         self.wal.last_seq()
     }
 
+    /// Seq of the last entry that is durable.
+    pub fn durable(&self) -> u64 {
+        self.shared.progress.read().durable
+    }
+
     /// Seq of the last entry that was applied.
     pub fn applied(&self) -> u64 {
         self.waiting.front().map_or(self.last(), |first| first.seq - 1)
@@ -253,8 +258,10 @@ impl Journal {
 
     /// Takes note of a sync that was made.
     pub fn synced(&mut self, synced: Synced) {
-        if synced.cuts == self.cuts && synced.last > self.shared.progress.read().durable {
-            self.shared.progress.synced(synced.last);
+        let counts = synced.cuts == self.cuts || makes(Mistake::SyncAcrossCut);
+        let last = synced.last.min(self.last());
+        if counts && last > self.shared.progress.read().durable {
+            self.shared.progress.synced(last);
             reached(FailPoint::LogSynced, &self.shared.dir);
         }
     }
@@ -380,6 +387,11 @@ impl Journal {
             return;
         }
         self.noted = Some(now);
+        self.note_commit_now();
+    }
+
+    /// The same, whenever the last was.
+    pub fn note_commit_now(&mut self) {
         let applied = self.applied();
         if let Err(error) = write_commit(&self.shared.dir, self.shared.disk_id, applied) {
             tracing::debug!(shard = self.shared.identity.shard, %error, "what is committed is not noted");

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
+use crate::fail::{FailPoint, Mistake, makes, reached};
 use crate::journal::COMMIT;
 use crate::manifest::{self, SEGMENTS_DIR};
 use crate::open::{WAL_DIR, lock};
@@ -33,6 +34,9 @@ pub fn install(dir: &Path) -> Result<(), OpenError> {
         return Err(OpenError::Missing(from));
     }
     let mark = dir.join(MARK);
+    if makes(Mistake::InstallUnmarked) {
+        return move_up(dir);
+    }
     disk::replace_file(&mark, |_| Ok(())).map_err(OpenError::io(&mark))?;
     finish_install(dir)
 }
@@ -40,10 +44,14 @@ pub fn install(dir: &Path) -> Result<(), OpenError> {
 /// Goes on with what a crash cut short.
 pub(crate) fn finish_install(dir: &Path) -> Result<(), OpenError> {
     let mark = dir.join(MARK);
-    if !mark.try_exists().map_err(OpenError::io(&mark))? {
-        return Ok(());
+    match mark.try_exists().map_err(OpenError::io(&mark))? {
+        true => move_up(dir),
+        false => Ok(()),
     }
-    let from = incoming(dir);
+}
+
+fn move_up(dir: &Path) -> Result<(), OpenError> {
+    let (mark, from) = (dir.join(MARK), incoming(dir));
     // A cache of what is there no more.
     remove(&dir.join(store::files::DIR))?;
     for name in [WAL_DIR, SEGMENTS_DIR, manifest::FILE, index::WANTED_FILE, COMMIT] {
@@ -51,6 +59,7 @@ pub(crate) fn finish_install(dir: &Path) -> Result<(), OpenError> {
         if new.try_exists().map_err(OpenError::io(&new))? {
             remove(&old)?;
             fs::rename(&new, &old).map_err(OpenError::io(&old))?;
+            reached(FailPoint::InstallMoved, &old);
         }
     }
     disk::sync_dir(dir).map_err(OpenError::io(dir))?;

@@ -14,6 +14,7 @@ use super::frame::{FileName, Start, Sum};
 use super::stream::SnapshotStream;
 use crate::api::ShardError;
 use crate::env;
+use crate::fail::{Mistake, makes};
 use crate::limits::MAX_SNAPSHOTS;
 use crate::segment::Segment;
 use crate::shared::Shared;
@@ -104,12 +105,18 @@ pub(crate) fn take(shared: &Shared) -> Result<Snapshot, ShardError> {
         let detail = format!("{MAX_SNAPSHOTS} of its snapshots are in use; wait until one is done");
         return Err(shared.unavailable(&detail));
     }
-    let (manifest, segments, seq) = {
+    let (mut manifest, segments, seq) = {
         let state = env::lock(&shared.state);
         let segments: Vec<Arc<Segment>> =
             state.view.segments.iter().map(|placed| placed.segment.clone()).collect();
         (state.manifest.clone(), segments, state.view.applied_seq)
     };
+    if makes(Mistake::SnapshotWithoutOps) {
+        manifest.log.recent = Default::default();
+    }
+    if makes(Mistake::SnapshotWithoutMembers) {
+        manifest.log.config = None;
+    }
     let dir = shared.dir.join(crate::open::WAL_DIR);
     let mut files = wal::files(&dir).map_err(|error| failed("the log", &error))?;
     let first = files.partition_point(|(first, _)| *first <= manifest.flushed_seq + 1);

@@ -1,12 +1,12 @@
 //! Fetching the snapshot that a primary offers, and putting it in the place of what this replica has.
 
-use shoal_consensus::{Config, Input, Recent, What};
+use shoal_consensus::Input;
+use shoal_replica::{convert, installed};
 use shoal_shard::Shard;
 use shoal_shard::{OpenError, snapshot};
 
 use super::Driver;
 use crate::clock;
-use crate::replica::convert;
 use crate::replica::handle::Event;
 use crate::replica::start::Home;
 use crate::replica::transport::Offer;
@@ -69,29 +69,12 @@ impl Driver {
         self.disk.close();
         self.when_free(|home| snapshot::install(&home.dir))?;
         let (shard, journal, recovered) = self.when_free(Home::open)?;
-        let restored = convert::restored(recovered)?;
+        let installed = installed(recovered)?;
         self.disk.open(journal);
         self.home.slot.set(shard);
-        let at = restored.entries.last().map_or(restored.base, |entry| entry.at);
-        let newest = |what: &What| match what {
-            What::Config(config) => Some(config.clone()),
-            _ => None,
-        };
-        let config: Option<Config> = restored
-            .entries
-            .iter()
-            .rev()
-            .find_map(|entry| newest(&entry.what))
-            .or(restored.config.map(|(_, config)| config));
-        let recent: Vec<Recent> = restored
-            .recent
-            .into_iter()
-            .chain(restored.entries.iter().filter_map(Recent::of))
-            .collect();
-        tracing::info!(shard = self.home.shard, seq = at.seq, "took over a snapshot");
-        self.trimmed = at.seq;
+        tracing::info!(shard = self.home.shard, seq = installed.at.seq, "took over a snapshot");
         self.step(Input::Durable(durable));
-        self.step(Input::Installed { at, config, recent });
+        self.step(installed.input());
         Ok(())
     }
 

@@ -7,7 +7,6 @@
 //! Invariant: it never waits for the network or the register; only its own disk holds it up.
 
 mod clients;
-mod disk;
 mod install;
 mod members;
 mod show;
@@ -15,17 +14,15 @@ mod show;
 use std::time::Instant;
 
 use shoal_consensus::{
-    Answer, Body, CasOutcome, DiskId, Effect, Input, Message, Millis, Position, Register, Replica,
-    Seq, Ticket, Version,
+    Answer, Body, CasOutcome, DiskId, Effect, Input, Message, Millis, Register, Replica, Seq,
+    Ticket, Version,
 };
+use shoal_replica::{Disk, ReadBackError};
 use shoal_shard::api::ShardError;
 use shoal_shard::journal::{JournalError, Sync};
 use tokio::sync::{mpsc, watch};
 
 use self::clients::{Clients, Wording};
-use self::disk::Disk;
-pub(in crate::replica) use self::disk::sync_for_ever;
-use super::convert;
 use super::handle::{Event, ReplicaStatus, Write};
 use super::lateness::Lateness;
 use super::register::Seen;
@@ -55,7 +52,6 @@ pub(super) struct Driver {
     clients: Clients,
     start: Instant,
     commit: Seq,
-    trimmed: Seq,
     /// Ops that wait for room.
     held: Vec<Write>,
     /// Whether it was said that the disk is not blank any more. Nothing is written before.
@@ -97,7 +93,6 @@ impl Driver {
         start: Instant,
         blank: bool,
     ) -> Self {
-        let trimmed = journal.trimmed();
         let succession = Succession::new(home.quorum_acks);
         let lateness = Lateness::new(home.visibility_sla, start);
         Self {
@@ -110,7 +105,6 @@ impl Driver {
             clients: Clients::default(),
             start,
             commit: 0,
-            trimmed,
             held: Vec::new(),
             founded: if blank { Founded::Blank } else { Founded::Told },
             seen: Seen::default(),
@@ -236,12 +230,8 @@ impl Driver {
         self.step(Input::Tick);
         self.reconcile_members();
         self.disk.journal().note_commit();
-        let trimmed = self.disk.journal().trimmed();
-        if trimmed > self.trimmed
-            && let Some(epoch) = self.replica.log().epoch_at(trimmed)
-        {
-            self.trimmed = trimmed;
-            self.step(Input::Trimmed(Position { epoch, seq: trimmed }));
+        if let Some(trimmed) = self.disk.newly_trimmed(self.replica.log()) {
+            self.step(Input::Trimmed(trimmed));
         }
     }
 
@@ -266,16 +256,15 @@ impl Driver {
     }
 
     fn read_log(&mut self, peer: DiskId, from: Seq) {
-        // What is not in a file yet is asked for again.
-        let entries = self.disk.journal().read(from, READ_BACK).unwrap_or_else(|error| {
-            tracing::warn!(shard = self.home.shard, from, %error, "the log cannot be read back");
-            Vec::new()
-        });
-        let entries = entries.into_iter().map(convert::entry_from_disk).collect::<Result<_, _>>();
-        match entries {
+        match self.disk.read_back(from, READ_BACK) {
             Ok(entries) => self.step(Input::LogRead { peer, entries }),
-            Err(error) => {
-                tracing::error!(shard = self.home.shard, %error, "the log cannot be read")
+            // What is not in a file yet is asked for again.
+            Err(ReadBackError::Io(error)) => {
+                tracing::warn!(shard = self.home.shard, from, %error, "the log cannot be read back");
+                self.step(Input::LogRead { peer, entries: Vec::new() });
+            }
+            Err(error @ ReadBackError::Config(_)) => {
+                tracing::error!(shard = self.home.shard, %error, "the log cannot be read");
             }
         }
     }

@@ -17,30 +17,33 @@ const _: () = assert!(rules::RECENT_OPS == shoal_shard::limits::RECENT_OPS);
 #[error(
     "the members at seq {seq} cannot be read: {detail}; run the version of shoal that wrote them, or a later one"
 )]
-pub(super) struct ConfigError {
+pub struct ConfigError {
     seq: u64,
     detail: String,
 }
 
 /// A disk's id.
-pub(crate) fn disk_id(id: uuid::Uuid) -> DiskId {
+pub fn disk_id(id: uuid::Uuid) -> DiskId {
     DiskId(id.as_u128())
 }
 
-pub(crate) fn epoch_to_disk(epoch: rules::Epoch) -> disk::Epoch {
+/// An epoch for the disk.
+pub fn epoch_to_disk(epoch: rules::Epoch) -> disk::Epoch {
     disk::Epoch { number: epoch.number, nonce: epoch.nonce }
 }
 
-pub(crate) fn epoch_from_disk(epoch: disk::Epoch) -> rules::Epoch {
+/// An epoch from the disk.
+pub fn epoch_from_disk(epoch: disk::Epoch) -> rules::Epoch {
     rules::Epoch { number: epoch.number, nonce: epoch.nonce }
 }
 
-pub(crate) fn position_from_disk(at: disk::Position) -> rules::Position {
+/// A place in the log from the disk.
+pub fn position_from_disk(at: disk::Position) -> rules::Position {
     rules::Position { epoch: epoch_from_disk(at.epoch), seq: at.seq }
 }
 
 /// An entry for the disk.
-pub(crate) fn entry_to_disk(entry: rules::Entry) -> disk::Entry {
+pub fn entry_to_disk(entry: rules::Entry) -> disk::Entry {
     let at = disk::Position { epoch: epoch_to_disk(entry.at.epoch), seq: entry.at.seq };
     let what = match entry.what {
         rules::What::NoOp => disk::What::NoOp,
@@ -51,7 +54,7 @@ pub(crate) fn entry_to_disk(entry: rules::Entry) -> disk::Entry {
 }
 
 /// An entry from the disk.
-pub(crate) fn entry_from_disk(entry: disk::Entry) -> Result<rules::Entry, ConfigError> {
+pub fn entry_from_disk(entry: disk::Entry) -> Result<rules::Entry, ConfigError> {
     let what = match entry.what {
         disk::What::NoOp => rules::What::NoOp,
         disk::What::Op { client_id, op_id, body } => rules::What::Op { client_id, op_id, body },
@@ -61,7 +64,7 @@ pub(crate) fn entry_from_disk(entry: disk::Entry) -> Result<rules::Entry, Config
 }
 
 /// What a disk held, as a replica begins with it.
-pub(crate) fn restored(found: Recovered) -> Result<Restored, ConfigError> {
+pub fn restored(found: Recovered) -> Result<Restored, ConfigError> {
     let config = match found.config {
         Some((seq, body)) => Some((seq, decode_config(seq, &body)?)),
         None => None,

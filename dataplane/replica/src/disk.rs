@@ -5,13 +5,15 @@
 
 use std::collections::VecDeque;
 
-use shoal_consensus::{Entry, Ticket, Write};
+use shoal_consensus::{Entry, Log, Position, Seq, Ticket, Write};
+use shoal_shard::fail::{Mistake, makes};
 use shoal_shard::journal::{Journal, JournalError, Sync, Synced};
 
-use crate::replica::convert;
+use crate::convert::{self, ConfigError};
 
 /// See the file's comment. Invariant: `durable <= appended`.
-pub(super) struct Disk {
+#[derive(Debug)]
+pub struct Disk {
     /// Gone only while a snapshot takes its place, which nothing else happens beside.
     journal: Option<Journal>,
     queue: VecDeque<(Ticket, Write)>,
@@ -25,11 +27,25 @@ pub(super) struct Disk {
     syncer: std::sync::mpsc::Sender<(Ticket, Sync)>,
     /// Why the first of the queue cannot be carried out yet.
     full: Option<String>,
+    /// The rules know that the log begins behind this.
+    trimmed: Seq,
+}
+
+/// Why the log could not be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadBackError {
+    /// The disk refused, or holds what is no entry.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// Members that are not understood.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 impl Disk {
-    pub(super) fn new(journal: Journal, syncer: std::sync::mpsc::Sender<(Ticket, Sync)>) -> Self {
-        let (queue, full) = (VecDeque::new(), None);
+    /// On an open journal. Syncs go out through `syncer`; what came of each is told to [`synced`](Self::synced).
+    pub fn new(journal: Journal, syncer: std::sync::mpsc::Sender<(Ticket, Sync)>) -> Self {
+        let (queue, full, trimmed) = (VecDeque::new(), None, journal.trimmed());
         Self {
             journal: Some(journal),
             queue,
@@ -39,6 +55,7 @@ impl Disk {
             stale: false,
             syncer,
             full,
+            trimmed,
         }
     }
 
@@ -46,37 +63,56 @@ impl Disk {
         clippy::expect_used,
         reason = "where a snapshot does not take its place, the process ends"
     )]
-    pub(super) fn journal(&mut self) -> &mut Journal {
+    /// The log itself. Between [`close`](Self::close) and [`open`](Self::open) there is none, and the process ends.
+    pub fn journal(&mut self) -> &mut Journal {
         self.journal.as_mut().expect("the journal is there")
     }
 
     /// Lets go of the journal, and with it of its folder.
-    pub(super) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.journal = None;
         // The sync that is under way says nothing about the next.
         self.stale = self.syncing;
     }
 
     /// Goes on with another journal, which holds all that the one before was told.
-    pub(super) fn open(&mut self, journal: Journal) {
+    pub fn open(&mut self, journal: Journal) {
+        self.trimmed = journal.last();
         self.journal = Some(journal);
     }
 
-    pub(super) fn push(&mut self, ticket: Ticket, write: Write) {
+    /// The position up to which the log is newly gone, if some of it is.
+    pub fn newly_trimmed(&mut self, log: &Log) -> Option<Position> {
+        let seq = self.journal().trimmed();
+        let epoch = log.epoch_at(seq).filter(|_| seq > self.trimmed)?;
+        self.trimmed = seq;
+        Some(Position { epoch, seq })
+    }
+
+    /// Entries from a seq on, of at most so many bytes but at least one; none if they are in no file.
+    pub fn read_back(&mut self, from: Seq, bytes: usize) -> Result<Vec<Entry>, ReadBackError> {
+        let entries = self.journal().read(from, bytes)?;
+        let entries = entries.into_iter().map(convert::entry_from_disk);
+        Ok(entries.collect::<Result<_, _>>()?)
+    }
+
+    /// Takes a write that is to be carried out after those before it.
+    pub fn push(&mut self, ticket: Ticket, write: Write) {
         self.queue.push_back((ticket, write));
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    /// Whether nothing waits to be written.
+    pub fn is_idle(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// Why nothing more can be written at the moment.
-    pub(super) fn full(&self) -> Option<&str> {
+    pub fn full(&self) -> Option<&str> {
         self.full.as_deref()
     }
 
     /// Carries out what waits, as far as there is room, and begins a sync. What became durable on the way, if anything did.
-    pub(super) fn work(&mut self) -> Result<Option<Ticket>, JournalError> {
+    pub fn work(&mut self) -> Result<Option<Ticket>, JournalError> {
         let before = self.durable;
         self.full = None;
         match self.carry_out() {
@@ -130,13 +166,18 @@ impl Disk {
         }
         match self.journal().begin_sync() {
             // Its end is told as an event. Nobody takes it only where the process ends.
-            Some(sync) => self.syncing = self.syncer.send((self.appended, sync)).is_ok(),
+            Some(sync) => {
+                self.syncing = self.syncer.send((self.appended, sync)).is_ok();
+                if makes(Mistake::DurableTooSoon) {
+                    self.durable = self.appended;
+                }
+            }
             None => self.durable = self.appended,
         }
     }
 
     /// A sync ended.
-    pub(super) fn synced(&mut self, ticket: Ticket, synced: Synced) -> Ticket {
+    pub fn synced(&mut self, ticket: Ticket, synced: Synced) -> Ticket {
         self.syncing = false;
         if !std::mem::take(&mut self.stale) {
             self.journal().synced(synced);
@@ -146,7 +187,7 @@ impl Disk {
     }
 
     /// Carries out all that waits and makes it durable; `None` if there is no room for it. Blocks.
-    pub(super) fn drain(&mut self) -> Result<Option<Ticket>, JournalError> {
+    pub fn drain(&mut self) -> Result<Option<Ticket>, JournalError> {
         match self.carry_out() {
             Ok(()) => {}
             Err(JournalError::Full(_)) => return Ok(None),
@@ -159,7 +200,7 @@ impl Disk {
 }
 
 /// Syncs, one after the other, until nobody wants one any more.
-pub(in crate::replica) fn sync_for_ever(
+pub fn sync_for_ever(
     syncs: &std::sync::mpsc::Receiver<(Ticket, Sync)>,
     done: impl Fn(Ticket, Synced) -> bool,
 ) {
