@@ -4,8 +4,8 @@
 
 use k8s_openapi::api::core::v1::{
     Capabilities, ContainerPort, EnvVar, HTTPGetAction, KeyToPath, PodSecurityContext, Probe,
-    SeccompProfile, SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume,
-    VolumeMount,
+    SeccompProfile, SecretVolumeSource, SecurityContext, Toleration, TopologySpreadConstraint,
+    Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use shoal_crds::labels;
@@ -14,6 +14,8 @@ use crate::kubernetes::meta::{self, Labels};
 
 /// User and group the data plane runs as: the conventional `nonroot`.
 const NONROOT: i64 = 65_532;
+/// How long a pod that can run anywhere stays on a node that is lost.
+const LOST_SECONDS: i64 = 30;
 /// Where the token is mounted.
 const TOKEN_DIR: &str = "/etc/shoal/internal";
 /// Name of the token's volume.
@@ -98,6 +100,18 @@ pub fn spread(selecting: &Labels) -> Vec<TopologySpreadConstraint> {
         ..TopologySpreadConstraint::default()
     };
     vec![over("topology.kubernetes.io/zone"), over("kubernetes.io/hostname")]
+}
+
+/// Has a pod without a disk leave a node that is lost sooner than the five minutes that Kubernetes waits by itself.
+pub fn leaves_lost_nodes() -> Vec<Toleration> {
+    let from = |key: &str| Toleration {
+        key: Some(key.to_owned()),
+        operator: Some("Exists".into()),
+        effect: Some("NoExecute".into()),
+        toleration_seconds: Some(LOST_SECONDS),
+        ..Toleration::default()
+    };
+    vec![from("node.kubernetes.io/not-ready"), from("node.kubernetes.io/unreachable")]
 }
 
 /// The namespace's token as a volume, and where it is mounted.

@@ -46,6 +46,7 @@ pub fn build(
         security_context: Some(pods::pod_security()),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         topology_spread_constraints: Some(pods::spread(&selecting)),
+        tolerations: Some(pods::leaves_lost_nodes()),
         containers: vec![container(namespace, router, settings, vec![token_mount, key_mount])],
         volumes: Some(vec![token_volume, key_volume]),
         ..PodSpec::default()
