@@ -1,7 +1,7 @@
 //! The objects users and the operator write: `VectorCollection` and `Shard`, group `shoal.dev/v1alpha1`.
 //!
 //! A leaf crate: the operator and the router read these types, `crdgen` turns them into `crds/*.yaml` and
-//! `docs/api.md`, and a test fails when those are stale. No field has a schema default (server-side apply would then
+//! `docs/api.md`, and a test fails when those are stale. [`watch`] is how both follow objects. No field has a schema default (server-side apply would then
 //! own it for the user); defaults are resolved in [`defaults`] and told in the descriptions.
 
 pub mod collection;
@@ -14,6 +14,7 @@ mod reference;
 pub mod replication;
 mod rules;
 pub mod shard;
+pub mod watch;
 
 pub use collection::{VectorCollection, VectorCollectionSpec, VectorCollectionStatus};
 pub use shard::{Shard, ShardSpec, ShardStatus};

@@ -18,7 +18,6 @@ pub mod local_shard;
 pub mod logs;
 pub mod reads;
 pub mod rebalance;
-mod renewed;
 pub mod replica;
 pub mod router;
 pub mod shard_cell;

@@ -21,6 +21,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use shoal_crds::watch::renewed;
 use shoal_crds::{Shard, VectorCollection, labels};
 use tokio::task::JoinSet;
 
@@ -189,8 +190,8 @@ impl Starter {
         slim: fn(&mut K),
         touches: fn(&K, Change) -> Vec<Touch>,
     ) {
-        let events =
-            watcher(Api::<K>::all(self.client.clone()), config).default_backoff().modify(slim);
+        let api = Api::<K>::all(self.client.clone());
+        let events = renewed(move || watcher(api.clone(), config.clone())).modify(slim);
         let stream = reflector::reflector(writer, events);
         self.tasks.spawn(follow(
             stream,

@@ -28,9 +28,9 @@ use super::objects::{
 };
 use super::{Snapshot, Topology, names, tell};
 use crate::clock;
-use crate::renewed::renewed;
 use crate::router::api::{CreateCollection, IndexChange, RouteError};
 use crate::token::SharedToken;
+use shoal_crds::watch::renewed;
 
 /// How long a deletion may take: pods must end and disks be released.
 const DELETE: Duration = Duration::from_secs(120);

@@ -1,9 +1,27 @@
 //! The API server's store goes back to an older backup.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::AFTER_A_NODE;
-use super::story::tell;
+use super::story::{Story, tell};
+
+/// Changes that a backup does not have: far more than come soon after it is restored, so that no watch that waits for the
+/// versions it saw gets there.
+const CHANGES: usize = 300;
+
+async fn age_backup(story: &Story) -> Result<()> {
+    let configs = story.namespace.api::<ConfigMap>();
+    let named = ObjectMeta { name: Some("age".to_owned()), ..ObjectMeta::default() };
+    let mut config = ConfigMap { metadata: named, ..ConfigMap::default() };
+    for change in 0..CHANGES {
+        config.data = Some([("change".to_owned(), change.to_string())].into());
+        story.namespace.apply(&config).await?;
+    }
+    ensure!(configs.get("age").await?.data == config.data, "the last change is not there");
+    Ok(())
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_etcd_is_restored_to_a_backup_with_an_older_primary() -> Result<()> {
@@ -16,6 +34,7 @@ async fn nothing_is_lost_when_etcd_is_restored_to_a_backup_with_an_older_primary
         story.elected_after(saved).await?;
         story.whole().await?;
         let led = story.epoch().await?;
+        age_backup(&story).await?;
 
         story.does("etcd is restored to an older backup");
         faults.restore_etcd("story").await?;

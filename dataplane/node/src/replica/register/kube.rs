@@ -24,7 +24,7 @@ use shoal_crds::Shard;
 use tokio::sync::watch;
 
 use super::{Announced, RegisterError, RegisterStore, Seen, Stored, text};
-use crate::renewed::renewed;
+use shoal_crds::watch::renewed;
 
 /// How long a call may take. An election has to wait for one that does; a server that is well answers in milliseconds.
 const CALL: Duration = Duration::from_secs(3);

@@ -7,24 +7,23 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-
-use crate::clock;
+use tokio::time::Instant;
 
 /// First and longest pause before it is begun again: a router that starts while the API restarts must not be late by half
 /// a minute.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// What the streams that `begin` makes say, one after another. Never ends.
-pub(crate) fn renewed<S, T, E>(begin: impl Fn() -> S) -> impl Stream<Item = Result<T, E>>
+/// What the streams that `begin` makes say, one after another. Never ends. Needs a tokio runtime.
+pub fn renewed<S, T, E>(begin: impl Fn() -> S) -> impl Stream<Item = Result<T, E>>
 where
     S: Stream<Item = Result<T, E>>,
 {
     let current: Option<Pin<Box<S>>> = None;
-    let first = (current, begin, PAUSES.0, clock::now());
+    let first = (current, begin, PAUSES.0, Instant::now());
     futures::stream::unfold(first, |(mut current, begin, mut pause, mut began)| async move {
         loop {
             let stream = current.get_or_insert_with(|| {
-                began = clock::now();
+                began = Instant::now();
                 Box::pin(begin())
             });
             let item = stream.next().await;
@@ -33,7 +32,7 @@ where
             }
             current = None;
             // One that lasted was no attempt that failed.
-            if clock::now().duration_since(began) > 2 * PAUSES.1 {
+            if Instant::now().duration_since(began) > 2 * PAUSES.1 {
                 pause = PAUSES.0;
             }
             tokio::time::sleep(pause).await;
