@@ -79,7 +79,7 @@ e2e: ## end to end on a cluster: three nodes here, or the one that KUBECONFIG na
 
 ## --- benchmarks
 .PHONY: bench
-bench: ## search, also over HTTP, filters, ingest and memory beside peers, and codes beside vectors, on DATA or the sample scaled up; pages go to OUT or target/bench
+bench: ## search, also over HTTP, filters, ingest and memory beside peers, codes beside vectors, replicas beside a lone shard, on DATA or the sample scaled up; pages go to OUT or target/bench
 	@dataplane/bench/run.sh "$(DATA)" "$(OUT)"
 
 ## --- images

@@ -42,6 +42,14 @@ impl OverHttp {
         self.repeated.load(Ordering::SeqCst)
     }
 
+    /// Takes note of what just ended; nothing is sent twice under one number.
+    fn record(&self, key: u64, who: (u64, u64), action: Action, sent: u64, outcome: Outcome) {
+        let ((client, op), by, invoked) = (who, self.by, sent);
+        let returned = self.history.now();
+        let record = Record { key, client, op, action, invoked, sent, returned, by, outcome };
+        self.history.record(record);
+    }
+
     async fn send(&self, key: u64, action: Action, wait: bool) -> Result<Answer, Failed> {
         let points = format!("/collections/{}/points", self.collection);
         let (method, path, body) = match action {
@@ -92,19 +100,7 @@ impl Points for OverHttp {
                 Outcome::Open
             }
         };
-        let returned = self.history.now();
-        let (sent, by) = (invoked, self.by);
-        self.history.record(Record {
-            key,
-            client,
-            op,
-            action,
-            invoked,
-            sent,
-            returned,
-            by,
-            outcome,
-        });
+        self.record(key, (client, op), action, invoked, outcome);
         if outcome != Outcome::Done {
             tokio::time::sleep(PAUSE).await;
         }
@@ -135,19 +131,7 @@ impl Points for OverHttp {
             }
             tokio::time::sleep(PAUSE).await;
         };
-        let returned = self.history.now();
-        let (invoked, by) = (sent, self.by);
-        self.history.record(Record {
-            key,
-            client,
-            op,
-            action,
-            invoked,
-            sent,
-            returned,
-            by,
-            outcome,
-        });
+        self.record(key, (client, op), action, sent, outcome);
         match outcome {
             Outcome::Saw(state) => Some(state),
             _ => None,

@@ -20,6 +20,7 @@ use kube::runtime::watcher::{self, Event};
 use shoal_crds::collection::{
     DeletionPolicy, Index, PayloadIndexSpec, Sharding, SparseVectorSpec, VectorSpec,
 };
+use shoal_crds::watch::renewed;
 use shoal_crds::{Shard, VectorCollection, VectorCollectionSpec, labels};
 
 use super::objects::{
@@ -30,7 +31,6 @@ use super::{Snapshot, Topology, names, tell};
 use crate::clock;
 use crate::router::api::{CreateCollection, IndexChange, RouteError};
 use crate::token::SharedToken;
-use shoal_crds::watch::renewed;
 
 /// How long a deletion may take: pods must end and disks be released.
 const DELETE: Duration = Duration::from_secs(120);

@@ -21,10 +21,10 @@ use serde::Serialize;
 use serde_json::json;
 use shoal_consensus::{CasOutcome, Register, Version};
 use shoal_crds::Shard;
+use shoal_crds::watch::renewed;
 use tokio::sync::watch;
 
 use super::{Announced, RegisterError, RegisterStore, Seen, Stored, text};
-use shoal_crds::watch::renewed;
 
 /// How long a call may take. An election has to wait for one that does; a server that is well answers in milliseconds.
 const CALL: Duration = Duration::from_secs(3);
