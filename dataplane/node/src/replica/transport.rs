@@ -32,6 +32,13 @@ const QUEUE_BYTES: usize = 2 * 8 * (1 << 20);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 /// A connection that lived for so long is not at fault that it ended.
 const LIVED: Duration = Duration::from_secs(1);
+/// How long a connection may take no message that waits for it, besides what those need that it took before. One that is
+/// alive and takes none is given up: it may be stuck in a way that a new one is not, and without messages nobody is elected.
+const TAKES: Duration = Duration::from_secs(2);
+/// What a slow line carries at the least, bytes per millisecond.
+const SLOW: usize = 1000;
+/// How long a call may take to say why it takes no more messages.
+const SAYS_WHY: Duration = Duration::from_millis(500);
 
 /// What is sent besides messages: that the receiver needs a snapshot, and may have it of the sender, which leads an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +198,11 @@ impl Line {
         let (sender, mut receiver) = mpsc::channel(1);
         let messages = stream::poll_fn(move |context| receiver.poll_recv(context));
         let forward = async {
+            // One that waits in the channel, one that is being sent.
+            let mut before = [0; 2];
             while let Some(queued) = queue.recv().await {
+                let slow = before.iter().sum::<usize>() / SLOW;
+                let patience = TAKES + Duration::from_millis(slow as u64);
                 let message = match self.message(to, &queued.what) {
                     Ok(message) => message.in_version(version),
                     Err(error) => {
@@ -199,18 +210,28 @@ impl Line {
                         continue;
                     }
                 };
-                if sender.send(message).await.is_err() {
-                    // The call ends with the reason.
-                    return std::future::pending().await;
+                match tokio::time::timeout(patience, sender.send(message)).await {
+                    Ok(Ok(())) => before = [queued.bytes, before[0]],
+                    Ok(Err(_)) => {
+                        // The call ends with the reason.
+                        clock::sleep(SAYS_WHY).await;
+                        return Status::unavailable(
+                            "it takes no more messages, and does not say why",
+                        );
+                    }
+                    Err(_) => {
+                        return Status::unavailable(format!("it took no message for {patience:?}"));
+                    }
                 }
             }
+            Status::cancelled("nobody sends any more")
         };
         tokio::select! {
             ended = client.deliver(messages) => match ended {
                 Ok(_) => Status::unavailable("it takes no more messages"),
                 Err(status) => status,
             },
-            () = forward => Status::cancelled("nobody sends any more"),
+            ended = forward => ended,
         }
     }
 

@@ -276,3 +276,40 @@ async fn strangers_and_what_cannot_be_read_are_refused() {
     assert_eq!(receiver.telemetry.replica.dropped_for(Dropped::Unreadable), 3);
     assert_eq!(refused(|_| ()).await, Ok(()));
 }
+
+/// A server that is alive, answers what asks whether it is, and takes no message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_takes_nothing_is_given_up_for_another() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (accepted, mut connections) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            accepted.send(()).unwrap();
+            tokio::spawn(async move {
+                let mut builder = h2::server::Builder::new();
+                let mut connection =
+                    builder.initial_window_size(0).handshake::<_, Bytes>(stream).await?;
+                let mut held = Vec::new();
+                while let Some(request) = connection.accept().await {
+                    held.push(request?);
+                }
+                Ok::<_, h2::Error>(())
+            });
+        }
+    });
+    let transport = transport();
+    transport.addresses(reached(&[(THERE, address)]));
+    for _ in 0..2 {
+        let connected = async {
+            for sent in 0.. {
+                transport.send(THERE, message(sent, 10));
+                tokio::select! {
+                    accepted = connections.recv() => return accepted.unwrap(),
+                    () = clock::sleep(Duration::from_millis(50)) => {}
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), connected).await.unwrap();
+    }
+}
