@@ -11,6 +11,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::reads::Reads;
 pub use crate::replication::{Acks, Failover, Replication};
 use crate::shard::LastFailover;
 
@@ -109,6 +110,10 @@ pub struct VectorCollectionSpec {
     /// What happens when a replica, or its node, is gone. Matters where there is more than one copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failover: Option<Failover>,
+
+    /// How the collection is read where a request does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<Reads>,
 
     /// The disk of each shard pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]

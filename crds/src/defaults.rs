@@ -3,6 +3,7 @@
 use crate::collection::{
     Acks, Datatype, DeletionPolicy, Quantization, VectorCollection, VectorSpec,
 };
+use crate::reads::PartialAnswers;
 
 /// Default of `sharding.initialShards`.
 pub const INITIAL_SHARDS: u32 = 1;
@@ -14,6 +15,8 @@ pub const FAILOVER_BUDGET: &str = "5s";
 pub const NODE_LOSS_GRACE: &str = "5m";
 /// `replication.visibilitySla`.
 pub const VISIBILITY_SLA: &str = "2s";
+/// Default of `reads.maxStaleness`.
+pub const MAX_STALENESS: &str = "10s";
 /// Default of `storage.size`.
 pub const STORAGE_SIZE: &str = "10Gi";
 /// Default of `vectors[].index.efConstruct`.
@@ -54,6 +57,16 @@ impl VectorCollection {
     pub fn node_loss_grace(&self) -> &str {
         let given = self.spec.failover.as_ref().and_then(|f| f.node_loss_grace.as_deref());
         given.unwrap_or(NODE_LOSS_GRACE)
+    }
+
+    /// `reads.partialAnswers`, or its default.
+    pub fn partial_answers(&self) -> PartialAnswers {
+        self.spec.reads.as_ref().and_then(|r| r.partial_answers).unwrap_or_default()
+    }
+
+    /// `reads.maxStaleness`, or its default.
+    pub fn max_staleness(&self) -> &str {
+        self.spec.reads.as_ref().and_then(|r| r.max_staleness.as_deref()).unwrap_or(MAX_STALENESS)
     }
 
     /// `replication.visibilitySla`, or its default.

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::duration::PATTERN;
+
 /// How many copies there are of each shard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -20,7 +22,7 @@ pub struct Replication {
     /// 2s. Nothing waits for it: the condition `VisibleInTime` and metrics tell whether it holds. May change: where it is set or
     /// was, shard pods are restarted, one at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 10), regex(pattern = DURATION))]
+    #[schemars(length(max = 10), regex(pattern = PATTERN))]
     pub visibility_sla: Option<String>,
 }
 
@@ -41,14 +43,11 @@ pub struct Failover {
     /// Within what time another replica takes writes after the primary is gone, 3s to 10m. Default: 5s. Less has a slow disk
     /// or a busy machine taken for a lost one more often. May change: shard pods are restarted, one at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 10), regex(pattern = DURATION))]
+    #[schemars(length(max = 10), regex(pattern = PATTERN))]
     pub budget: Option<String>,
     /// How long a node may be not ready, or gone, before its replicas are moved to others, 1m to 24h. Default: 5m. A reboot that
     /// takes less moves nothing. A collection of one copy has nowhere to copy from: its shards wait for their node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 10), regex(pattern = DURATION))]
+    #[schemars(length(max = 10), regex(pattern = PATTERN))]
     pub node_loss_grace: Option<String>,
 }
-
-/// A time as a whole number with a unit.
-const DURATION: &str = "^[0-9]{1,8}(ms|s|m|h)$";

@@ -15,7 +15,6 @@ pub mod backoff;
 pub mod check;
 pub mod collection;
 pub mod context;
-pub mod duration;
 pub mod env;
 pub mod error;
 pub mod events;

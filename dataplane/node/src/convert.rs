@@ -156,7 +156,8 @@ pub fn found_to_pb(found: Vec<FoundPoint>) -> Result<pb::SearchReply, DecodeErro
             parts,
         })
     };
-    Ok(pb::SearchReply { found: found.into_iter().map(one).collect::<Result<_, DecodeError>>()? })
+    let found = found.into_iter().map(one).collect::<Result<_, DecodeError>>()?;
+    Ok(pb::SearchReply { found, ..pb::SearchReply::default() })
 }
 
 /// Points found from a message. A long one is read while another thread drives the network.
@@ -174,9 +175,8 @@ pub fn records_to_pb(records: Vec<Record>) -> Result<pb::RecordsReply, DecodeErr
     let one = |record: Record| {
         Ok(pb::Record { id: encode_id(record.id), parts: Some(parts_to_pb(record.parts)?) })
     };
-    Ok(pb::RecordsReply {
-        records: records.into_iter().map(one).collect::<Result<_, DecodeError>>()?,
-    })
+    let records = records.into_iter().map(one).collect::<Result<_, DecodeError>>()?;
+    Ok(pb::RecordsReply { records, ..pb::RecordsReply::default() })
 }
 
 /// Points read from a message. A long one is read while another thread drives the network.
@@ -417,7 +417,10 @@ mod tests {
     #[test]
     fn damaged_messages_are_refused_by_name() {
         let found = pb::Found { id: Bytes::from_static(b"short"), ..Default::default() };
-        assert_eq!(found_from_pb(pb::SearchReply { found: vec![found] }), Err(DecodeError::Id(5)));
+        assert_eq!(
+            found_from_pb(pb::SearchReply { found: vec![found], stale_ms: 0 }),
+            Err(DecodeError::Id(5))
+        );
         let unknown = pb::Want {
             payload: Some(pb::WantPayload { kind: 99, keys: vec![] }),
             ..Default::default()

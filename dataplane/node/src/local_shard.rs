@@ -14,6 +14,7 @@ use shoal_shard::api::{
 use shoal_shard::{Shard, WantedIndexes};
 use shoal_vector::{Filter, PointId};
 
+use crate::clock;
 use crate::reads::{ReadError, ReadPool};
 use crate::replica::{ReplicaHandle, ReplicaStatus};
 use crate::shard_cell::ShardCell;
@@ -97,6 +98,11 @@ impl LocalShard {
                 detail: format!("it does not show seq {seq} yet; ask another replica"),
             }),
         }
+    }
+
+    /// How long ago all was shown here that was acknowledged then; nothing where that is so now.
+    pub fn staleness(&self) -> Duration {
+        self.replica.as_ref().map_or(Duration::ZERO, |replica| replica.staleness(clock::now()))
     }
 
     /// The nearest points. A search that will take no longer than `in_place` runs on the calling thread.

@@ -70,17 +70,24 @@ impl ShardServer {
             .await
     }
 
-    /// The shard, for a read: once it has all that the read must see.
-    async fn admit_read(&self, target: Option<&pb::Target>) -> Result<&LocalShard, Status> {
+    /// The shard, for a read: once it has all that the read must see. And how stale that is, in milliseconds.
+    async fn admit_read(&self, target: Option<&pb::Target>) -> Result<(&LocalShard, u64), Status> {
         let shard = self.admit(target)?;
-        let min_seq = target.map_or(0, |target| target.min_seq);
+        let (min_seq, allowed) =
+            target.map_or((0, 0), |target| (target.min_seq, target.max_stale_ms));
         if min_seq > 0 {
             shard.show(min_seq).await.map_err(failed)?;
         }
         if target.is_some_and(|target| target.consistency() == pb::Consistency::Strong) {
             shard.catch_up().await.map_err(failed)?;
+            return Ok((shard, 0));
         }
-        Ok(shard)
+        let stale = u64::try_from(shard.staleness().as_millis()).unwrap_or(u64::MAX);
+        if allowed > 0 && stale > allowed {
+            let why = format!("it may show what was so {stale} ms ago; ask another replica");
+            return Err(not_ready(&why));
+        }
+        Ok((shard, stale))
     }
 
     /// The shard, for a call that may have it.
@@ -124,9 +131,10 @@ fn unsayable(error: DecodeError) -> Status {
     Status::internal(error.to_string())
 }
 
-fn records_reply(records: Vec<Record>) -> Result<pb::RecordsReply, Status> {
+fn records_reply(records: Vec<Record>, stale_ms: u64) -> Result<pb::RecordsReply, Status> {
     let bytes = records.iter().map(|record| record.parts.bytes()).sum();
-    shoal_shard::compute(bytes, || to::records_to_pb(records)).map_err(unsayable)
+    let reply = shoal_shard::compute(bytes, || to::records_to_pb(records));
+    Ok(pb::RecordsReply { stale_ms, ..reply.map_err(unsayable)? })
 }
 
 fn failed(error: ShardError) -> Status {
@@ -155,11 +163,12 @@ impl ShardService for ShardServer {
     ) -> Result<Response<pb::SearchReply>, Status> {
         self.measured("search", async {
             let message = request.into_inner();
-            let shard = self.admit_read(message.target.as_ref()).await?;
+            let (shard, stale_ms) = self.admit_read(message.target.as_ref()).await?;
             let request = to::search_from_pb(message).map_err(unreadable)?;
             let found = shard.search(request, IN_PLACE).await.map_err(failed)?;
             let bytes = found.iter().map(|found| found.parts.bytes()).sum();
-            shoal_shard::compute(bytes, || to::found_to_pb(found)).map_err(unsayable)
+            let reply = shoal_shard::compute(bytes, || to::found_to_pb(found));
+            Ok(pb::SearchReply { stale_ms, ..reply.map_err(unsayable)? })
         })
         .await
     }
@@ -170,11 +179,11 @@ impl ShardService for ShardServer {
     ) -> Result<Response<pb::RecordsReply>, Status> {
         self.measured("retrieve", async {
             let message = request.into_inner();
-            let shard = self.admit_read(message.target.as_ref()).await?;
+            let (shard, stale_ms) = self.admit_read(message.target.as_ref()).await?;
             let ids: Result<Vec<_>, _> = message.ids.iter().map(|id| decode_id(id)).collect();
             let want = to::want_from_pb(message.want).map_err(unreadable)?;
             let records = shard.retrieve(ids.map_err(unreadable)?, want).await.map_err(failed)?;
-            records_reply(records)
+            records_reply(records, stale_ms)
         })
         .await
     }
@@ -185,9 +194,9 @@ impl ShardService for ShardServer {
     ) -> Result<Response<pb::RecordsReply>, Status> {
         self.measured("scroll", async {
             let message = request.into_inner();
-            let shard = self.admit_read(message.target.as_ref()).await?;
+            let (shard, stale_ms) = self.admit_read(message.target.as_ref()).await?;
             let request = to::scroll_from_pb(message).map_err(unreadable)?;
-            records_reply(shard.scroll(request).await.map_err(failed)?)
+            records_reply(shard.scroll(request).await.map_err(failed)?, stale_ms)
         })
         .await
     }
@@ -198,9 +207,10 @@ impl ShardService for ShardServer {
     ) -> Result<Response<pb::CountReply>, Status> {
         self.measured("count", async {
             let message = request.into_inner();
-            let shard = self.admit_read(message.target.as_ref()).await?;
+            let (shard, stale_ms) = self.admit_read(message.target.as_ref()).await?;
             let filter = to::filter_from_pb(message.filter).map_err(unreadable)?;
-            Ok(pb::CountReply { count: shard.count(filter).await.map_err(failed)? })
+            let count = shard.count(filter).await.map_err(failed)?;
+            Ok(pb::CountReply { count, stale_ms })
         })
         .await
     }

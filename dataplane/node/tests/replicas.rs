@@ -124,8 +124,8 @@ impl Three {
     }
 
     async fn count(&self, consistency: Consistency) -> u64 {
-        let options = ReadOptions { deadline: LONG, consistency };
-        self.set.count(None, options).await.unwrap()
+        let options = ReadOptions { consistency, ..LONG.into() };
+        self.set.count(None, options).await.unwrap().value
     }
 
     /// Position of whoever leads, once there is one.
@@ -227,5 +227,28 @@ async fn a_primary_that_is_asked_to_stop_has_another_lead_first() {
     let metrics = three.replicas[0].metrics().await;
     for name in ["lag_seconds", "visibility_late_seconds_total"] {
         assert!(metrics.contains(&format!("shoal_replica_{name}{{")), "{metrics}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_replica_is_read_and_says_how_stale_it_is() {
+    let mut three = Three::start().await;
+    three.put(1).await;
+    assert_all_show(&three, 1).await;
+    let primary = three.primary().await;
+    three.replicas.remove(primary).process.kill();
+    three.replicas.remove(0).process.kill();
+    let allowed = Duration::from_millis(300);
+    let options = ReadOptions { max_staleness: Some(allowed), ..LONG.into() };
+    let mut before = Duration::ZERO;
+    loop {
+        let read = three.set.count(None, options).await.unwrap();
+        assert_eq!(read.value, 1);
+        if before > allowed {
+            assert!(read.staleness > before, "{read:?} after {before:?}");
+            break;
+        }
+        before = read.staleness;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

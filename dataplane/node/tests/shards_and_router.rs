@@ -131,6 +131,7 @@ async fn cluster(deadlines: Deadlines) -> Cluster {
         ef_construct: 100,
         quantization: Default::default(),
         indexes: WantedIndexes::default(),
+        reads: Default::default(),
         routing: RoutingTable::initial(places.iter().map(|p| p.name.clone())).unwrap(),
         shards: places.iter().map(|place| place.client("c", TOKEN)).collect(),
     });
@@ -197,19 +198,19 @@ async fn three_shards_answer_as_one_would() {
 
     let answer = router.search(collection, nearest(20), LONG).await.unwrap();
     assert_eq!(answer.value.iter().map(|f| f.hit.id).collect::<Vec<_>>(), by_hand(20, 500));
-    assert!(answer.missing.is_empty());
+    assert!(answer.lacks.missing.is_empty());
     assert_eq!(answer.value[0].parts.payload.as_ref().unwrap()["n"], 7);
 
     let asked: Vec<PointId> = [3, 499, 777, 0, 3].map(PointId::Num).into();
     let want = Want { vectors: WantVectors::All, ..Want::default() };
-    let records = router.retrieve(collection, &asked, &want, LONG).await.unwrap();
+    let records = router.retrieve(collection, &asked, &want, LONG).await.unwrap().value;
     assert_eq!(records.iter().map(|r| r.id).collect::<Vec<_>>(), [3, 499, 0].map(PointId::Num));
     assert_eq!(records[0].parts.vectors, Some(vec![(String::new(), vector(3))]));
 
     let (mut seen, mut from) = (Vec::new(), None);
     loop {
         let request = ScrollRequest { filter: None, from, limit: 33, want: Want::default() };
-        let page = router.scroll(collection, request, LONG).await.unwrap();
+        let page = router.scroll(collection, request, LONG).await.unwrap().value;
         assert!(page.records.len() == 33 || page.next.is_none());
         seen.extend(page.records.iter().map(|r| r.id));
         from = page.next;
@@ -225,8 +226,8 @@ async fn three_shards_answer_as_one_would() {
         .write(collection, Op::Delete(Selector::Filter(below.clone())), true, LONG)
         .await
         .unwrap();
-    assert_eq!(router.count(collection, None, LONG).await.unwrap(), 400);
-    assert_eq!(router.count(collection, Some(below), LONG).await.unwrap(), 0);
+    assert_eq!(router.count(collection, None, LONG).await.unwrap().value, 400);
+    assert_eq!(router.count(collection, Some(below), LONG).await.unwrap().value, 0);
     let info = router.info(collection).await.unwrap();
     assert_eq!((info.points, info.missing.len()), (400, 0));
 }
@@ -241,7 +242,7 @@ async fn a_wrong_point_of_a_batch_leaves_nothing_behind_on_any_shard() {
         matches!(&error, RouteError::Invalid(t) if t.contains("expected dim: 4, got 3")),
         "{error}"
     );
-    assert_eq!(c.router.count(&c.collection, None, LONG).await.unwrap(), 0);
+    assert_eq!(c.router.count(&c.collection, None, LONG).await.unwrap().value, 0);
     let wrong = SearchRequest { vector: vec![1.0], ..nearest(1) };
     assert!(matches!(
         c.router.search(&c.collection, wrong, LONG).await,
@@ -256,7 +257,7 @@ async fn a_dead_shard_is_named_and_a_write_waits_for_its_return() {
     c.shards.remove(1).kill();
 
     let answer = c.router.search(&c.collection, nearest(300), LONG).await.unwrap();
-    assert_eq!(answer.missing, ["c-1"]);
+    assert_eq!(answer.lacks.missing, ["c-1"]);
     assert!(!answer.value.is_empty());
     assert!(answer.value.iter().all(|f| c.collection.routing.shard_of(f.hit.id) != 1));
     for error in [
@@ -268,7 +269,12 @@ async fn a_dead_shard_is_named_and_a_write_waits_for_its_return() {
     // Who does not need it does not miss it.
     let alive = c.id_on(0);
     assert_eq!(
-        c.router.retrieve(&c.collection, &[alive], &Want::default(), LONG).await.unwrap().len(),
+        c.router
+            .retrieve(&c.collection, &[alive], &Want::default(), LONG)
+            .await
+            .unwrap()
+            .value
+            .len(),
         1
     );
     assert_eq!(c.router.info(&c.collection).await.unwrap().missing, ["c-1"]);
@@ -286,7 +292,7 @@ async fn a_dead_shard_is_named_and_a_write_waits_for_its_return() {
     until_ready(&mut back, c.places[1].admin).await;
     assert!(writing.await.unwrap().unwrap().visible);
     // Everything acked before the kill is there again.
-    assert_eq!(c.router.count(&c.collection, None, LONG).await.unwrap(), 300);
+    assert_eq!(c.router.count(&c.collection, None, LONG).await.unwrap().value, 300);
 }
 
 /// The shard never answers, so that a call which waited for it would not end, whatever the machine's speed. A living shard
@@ -299,7 +305,7 @@ async fn a_shard_that_hangs_costs_a_search_no_more_than_its_deadline() {
     let mut deadline = Duration::from_secs(1);
     loop {
         match c.router.search(&c.collection, nearest(10), deadline).await {
-            Ok(answer) if answer.missing == ["c-2"] => break,
+            Ok(answer) if answer.lacks.missing == ["c-2"] => break,
             others => assert!(deadline < LONG, "c-0 and c-1 do not answer either: {others:?}"),
         }
         deadline *= 2;
@@ -362,6 +368,7 @@ async fn shards_one_version_older_than_their_router_answer_and_those_two_older_s
             ef_construct: 100,
             quantization: Default::default(),
             indexes: WantedIndexes::default(),
+            reads: Default::default(),
             routing: RoutingTable::initial(c.places.iter().map(|p| p.name.clone())).unwrap(),
             shards,
         })
@@ -371,7 +378,10 @@ async fn shards_one_version_older_than_their_router_answer_and_those_two_older_s
     assert!(c.router.write(&next, op, true, LONG).await.unwrap().visible);
     assert_eq!(c.router.search(&next, nearest(5), LONG).await.unwrap().value.len(), 5);
     // And where the first thing that is asked is a read.
-    assert_eq!(c.router.count(&asked_by(PROTOCOL_VERSION + 1), None, LONG).await.unwrap(), 30);
+    assert_eq!(
+        c.router.count(&asked_by(PROTOCOL_VERSION + 1), None, LONG).await.unwrap().value,
+        30
+    );
     let over = c.router.count(&asked_by(PROTOCOL_VERSION + 2), None, LONG).await.unwrap_err();
     assert!(over.to_string().contains("upgrade this shard"), "{over}");
 }
@@ -406,7 +416,8 @@ async fn no_write_is_refused_while_a_shard_is_stopped_and_started_again() {
     for write in writes {
         acked.push(PointId::Num(write.await.unwrap()));
     }
-    let found = c.router.retrieve(&c.collection, &acked, &Want::default(), LONG).await.unwrap();
+    let found =
+        c.router.retrieve(&c.collection, &acked, &Want::default(), LONG).await.unwrap().value;
     assert_eq!(found.len(), acked.len());
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::{Client, ResourceExt};
-use shoal_crds::{Shard, VectorCollection, labels};
+use shoal_crds::{Shard, VectorCollection, duration, labels};
 use shoal_proto::auth::Token;
 use shoal_proto::pb::{Consistency, Target};
 use shoal_proto::version;
@@ -24,7 +24,6 @@ use self::urgent::{Mark, Marks};
 use crate::collection::pods;
 use crate::collection::replicas::{Register, Replicas};
 use crate::context::Context;
-use crate::duration;
 use crate::env;
 use crate::kubernetes::stores::find;
 use crate::kubernetes::triggers::Touch;
@@ -222,7 +221,7 @@ impl<'a> About<'a> {
             shard: self.key.1.clone(),
             r#gen: u64::try_from(generation).unwrap_or_default(),
             consistency: Consistency::Any.into(),
-            min_seq: 0,
+            ..Target::default()
         };
         Question { key: self.key.clone(), what, address, target }
     }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use shoal_crds::collection::Routing;
-use shoal_crds::{Shard, VectorCollection, labels};
+use shoal_crds::{Shard, VectorCollection, duration, labels};
 
 use super::failovers;
 use super::observe::Seen;
@@ -20,10 +20,10 @@ use super::router;
 use super::status::Report;
 use super::view::{ReplicaView, ShardView};
 use crate::context::Context;
+use crate::env;
 use crate::error::Problem;
 use crate::namespace;
 use crate::told::ShardTold;
-use crate::{duration, env};
 
 /// The default of `failover.nodeLossGrace`, for a spec that says something else than a time.
 const GRACE: Duration = Duration::from_secs(300);

@@ -13,10 +13,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use shoal_crds::collection::{Acks, Datatype, DeletionPolicy, Distance, VectorSpec};
 use shoal_crds::conditions::reason;
-use shoal_crds::{VectorCollection, defaults};
+use shoal_crds::{VectorCollection, defaults, duration};
 
 use super::resources::{defaulted, resources};
-use crate::duration;
 use crate::error::Problem;
 use crate::kubernetes::in_sync;
 use crate::kubernetes::meta::Labels;
@@ -37,6 +36,9 @@ const MAX_ROUTERS: i32 = 100;
 const BUDGETS: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(600);
 /// How long a node may be away.
 const GRACES: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(86_400);
+/// How stale a replica may be to be read.
+const STALENESSES: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3_600);
 /// Times within which replicas may be asked to show what was acknowledged: some signs of life of a primary are in each.
 const SLAS: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(3_600);
 /// Requests of a shard pod that is given none.
@@ -151,6 +153,8 @@ pub fn validate(collection: &VectorCollection) -> Result<Valid, Problem> {
     require(quantity::parse(&storage_size.0).is_some_and(|bytes| bytes > 0), || {
         format!("spec.storage.size is `{}`: use a size such as 10Gi", storage_size.0)
     })?;
+    // Routers read the collection as it is, and mind this by themselves.
+    time("reads.maxStaleness", collection.max_staleness(), STALENESSES, "100ms to 1h")?;
     let pods = spec.shard_pods.clone().unwrap_or_default();
     let router = spec.router.clone().unwrap_or_default();
     Ok(Valid {

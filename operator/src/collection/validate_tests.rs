@@ -3,6 +3,7 @@
 use shoal_crds::collection::{
     Failover, Replication, Router as Asked, ShardPods, Sharding, SparseVectorSpec, Storage,
 };
+use shoal_crds::reads::Reads;
 
 use super::*;
 use crate::collection::testing::collection;
@@ -74,7 +75,14 @@ fn times_of_a_failover_have_a_default_and_bounds() {
     };
     assert_eq!(default.visibility_sla, None, "the default is not told to pods");
     assert_eq!(sla("2s").expect("valid").visibility_sla, Some(Duration::from_secs(2)));
+    let stale = |text: &str| {
+        let mut given = collection("c");
+        given.spec.reads = Some(Reads { max_staleness: Some(text.to_owned()), ..Reads::default() });
+        validate(&given)
+    };
+    assert!(stale("100ms").is_ok());
     for (refused, field) in [
+        (stale("99ms"), "spec.reads.maxStaleness"),
         (sla("499ms"), "spec.replication.visibilitySla"),
         (budget("2999ms"), "spec.failover.budget"),
         (budget("11m"), "spec.failover.budget"),

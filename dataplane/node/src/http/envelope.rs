@@ -1,6 +1,7 @@
 //! The envelope of every answer: `{"result", "status": "ok", "time"}`, or `{"status": {"error"}, "time"}`.
 //!
-//! Where shards are missing from an answer, a header and one more member say which; a whole answer has neither.
+//! Where shards are missing from an answer, a header and one more member say which; a whole answer has neither. An answer of
+//! a replica that may be behind says how far in a header, and where it is further than it should be in that member too.
 //!
 //! Invariant: no error leaves without an envelope, whoever made it: ours, or the HTTP library's for a bad path.
 
@@ -17,9 +18,12 @@ use serde::Serialize;
 
 use super::error::Failure;
 use crate::clock;
+use crate::router::api::{Answer, Lacks};
 
 /// Header that names the shards missing from an answer, separated by commas.
 pub const PARTIAL: HeaderName = HeaderName::from_static("x-shoal-partial");
+/// Header that says how many milliseconds ago all was in an answer that was acknowledged then; absent where that is so now.
+const STALENESS: HeaderName = HeaderName::from_static("x-shoal-staleness-ms");
 /// Longest text of an error made elsewhere that is passed on; the HTTP library's are a line.
 const MAX_FOREIGN_TEXT: usize = 4096;
 
@@ -55,15 +59,19 @@ impl<S: Sync> FromRequestParts<S> for Started {
 pub(super) struct Reply<T> {
     pub(super) started: Started,
     pub(super) result: T,
-    /// Shards that had no part in it.
-    pub(super) missing: Vec<String>,
+    pub(super) lacks: Lacks,
     /// How long it will be, roughly; 0 for short.
     pub(super) bytes: usize,
 }
 
 impl<T> Reply<T> {
     pub(super) fn whole(started: Started, result: T) -> Self {
-        Self { started, result, missing: Vec::new(), bytes: 0 }
+        Self { started, result, lacks: Lacks::default(), bytes: 0 }
+    }
+
+    /// What was read.
+    pub(super) fn of(started: Started, answer: Answer<T>) -> Self {
+        Self { started, result: answer.value, lacks: answer.lacks, bytes: 0 }
     }
 
     /// The same, known to be about so long.
@@ -78,13 +86,35 @@ struct OkEnvelope<'a, T> {
     status: &'static str,
     time: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    shoal: Option<Partial<'a>>,
+    shoal: Option<Shoal<'a>>,
+}
+
+/// What Qdrant's envelope has no word for.
+#[derive(Serialize)]
+struct Shoal<'a> {
+    #[serde(flatten)]
+    partial: Option<Partial<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
 struct Partial<'a> {
     partial: bool,
     missing: &'a [String],
+}
+
+impl<'a> Shoal<'a> {
+    fn of(lacks: &'a Lacks) -> Option<Self> {
+        let missing = lacks.missing.as_slice();
+        let partial = (!missing.is_empty()).then_some(Partial { partial: true, missing });
+        let stale_ms = lacks.too_stale.then(|| millis(lacks.staleness));
+        (partial.is_some() || stale_ms.is_some()).then_some(Self { partial, stale_ms })
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[derive(Serialize)]
@@ -100,8 +130,7 @@ struct ErrorStatus<'a> {
 
 impl<T: Serialize> IntoResponse for Reply<T> {
     fn into_response(self) -> Response {
-        let shoal =
-            (!self.missing.is_empty()).then_some(Partial { partial: true, missing: &self.missing });
+        let shoal = Shoal::of(&self.lacks);
         let envelope =
             OkEnvelope { result: &self.result, status: "ok", time: self.started.seconds(), shoal };
         let json = shoal_shard::compute(self.bytes, || serde_json::to_vec(&envelope));
@@ -113,10 +142,14 @@ impl<T: Serialize> IntoResponse for Reply<T> {
             }
         };
         // Names of shards are names of Kubernetes objects, so they fit a header; if one ever did not, the body says it.
-        if !self.missing.is_empty()
-            && let Ok(names) = HeaderValue::from_str(&self.missing.join(","))
+        if !self.lacks.missing.is_empty()
+            && let Ok(names) = HeaderValue::from_str(&self.lacks.missing.join(","))
         {
             response.headers_mut().insert(PARTIAL, names);
+        }
+        let stale_ms = millis(self.lacks.staleness);
+        if stale_ms > 0 {
+            response.headers_mut().insert(STALENESS, HeaderValue::from(stale_ms));
         }
         response
     }
@@ -189,12 +222,18 @@ mod tests {
         let partial = |started| Reply {
             started,
             result: 7,
-            missing: vec!["c-1".to_owned(), "c-2".to_owned()],
+            lacks: Lacks { missing: vec!["c-1".to_owned(), "c-2".to_owned()], ..Lacks::default() },
             bytes: 0,
+        };
+        let stale = |started, ms, too_stale| Reply {
+            lacks: Lacks { staleness: Duration::from_millis(ms), too_stale, ..Lacks::default() },
+            ..Reply::whole(started, 7)
         };
         let app = Routes::new()
             .route("/whole", get(|started: Started| async move { Reply::whole(started, 7) }))
             .route("/partial", get(move |started: Started| async move { partial(started) }))
+            .route("/behind", get(move |started: Started| async move { stale(started, 40, false) }))
+            .route("/stale", get(move |started: Started| async move { stale(started, 9000, true) }))
             .route("/number/{n}", get(|Path(n): Path<u32>| async move { n.to_string() }))
             .layer(middleware::from_fn(async |mut request: Request, next: Next| {
                 let started = Started::now();
@@ -212,6 +251,7 @@ mod tests {
     async fn a_whole_answer_says_nothing_of_shards() {
         let (response, body) = ask("/whole").await;
         assert!(response.headers().get(PARTIAL).is_none());
+        assert!(response.headers().get(STALENESS).is_none());
         assert_eq!(
             (&body["result"], &body["status"], body.get("shoal")),
             (&json!(7), &json!("ok"), None)
@@ -226,6 +266,18 @@ mod tests {
         assert_eq!(response.headers()[PARTIAL], "c-1,c-2");
         assert_eq!(body["shoal"], json!({"partial": true, "missing": ["c-1", "c-2"]}));
         assert_eq!(body["result"], 7);
+    }
+
+    #[tokio::test]
+    async fn an_answer_says_how_stale_it_is_and_in_its_body_only_where_that_is_too_much() {
+        let (response, body) = ask("/behind").await;
+        assert_eq!(
+            (&response.headers()[STALENESS], body.get("shoal")),
+            (&HeaderValue::from(40), None)
+        );
+        let (response, body) = ask("/stale").await;
+        assert_eq!(response.headers()[STALENESS], "9000");
+        assert_eq!(body["shoal"], json!({"stale_ms": 9000}));
     }
 
     #[tokio::test]

@@ -4,12 +4,17 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use axum::extract::{FromRequestParts, Query};
+use axum::http::HeaderValue;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::envelope::PARTIAL;
 use super::error::Failure;
 use crate::clock;
 use crate::router::Deadlines;
-use crate::router::api::{Consistency, ReadOptions};
+use crate::router::api::{Consistency, Partial, ReadOptions};
 
 /// Longest `timeout` a client may ask for: an hour. Longer waits are a client that went away.
 const MAX_TIMEOUT_SECONDS: u64 = 3600;
@@ -24,18 +29,19 @@ pub(super) struct Time {
     deadlines: Deadlines,
     until: Option<Instant>,
     consistency: Consistency,
+    partial: Option<Partial>,
 }
 
 impl Time {
     fn new(deadlines: Deadlines, client: Option<Duration>) -> Self {
         let shards = |time: Duration| time - (time / 10).min(KEPT_MOST);
         let until = client.map(|time| clock::now() + shards(time));
-        Self { deadlines, until, consistency: Consistency::Any }
+        Self { deadlines, until, consistency: Consistency::Any, partial: None }
     }
 
-    /// How searches are to be made that have so long.
+    /// How reads are to be made that have so long.
     pub(super) fn search(&self, deadline: Duration) -> ReadOptions {
-        ReadOptions { deadline, consistency: self.consistency }
+        ReadOptions { consistency: self.consistency, partial: self.partial, ..deadline.into() }
     }
 
     /// When a search that begins now has to answer with what it has.
@@ -45,7 +51,7 @@ impl Time {
 
     /// What a read has that begins now and needs every shard.
     pub(super) fn read(&self) -> ReadOptions {
-        ReadOptions { deadline: self.left(self.deadlines.read), consistency: self.consistency }
+        self.search(self.left(self.deadlines.read))
     }
 
     /// What a write has that begins now.
@@ -63,11 +69,40 @@ pub(super) fn left_until(until: Instant) -> Duration {
     until.saturating_duration_since(clock::now())
 }
 
-/// Parameters of a read.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// Parameters of a read, in its path and in a header that clients of Qdrant can be told to send.
+#[derive(Clone, Debug, Default)]
 pub(super) struct ReadParams {
+    query: ReadQuery,
+    partial: Option<Partial>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct ReadQuery {
     consistency: Option<String>,
     timeout: Option<u64>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ReadParams {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let query = Query::<ReadQuery>::from_request_parts(parts, state).await;
+        let Query(query) = query.map_err(IntoResponse::into_response)?;
+        let partial = parts.headers.get(PARTIAL).map(partial).transpose();
+        Ok(Self { query, partial: partial.map_err(IntoResponse::into_response)? })
+    }
+}
+
+/// What a client says of answers without a shard.
+fn partial(header: &HeaderValue) -> Result<Partial, Failure> {
+    match header.as_bytes() {
+        b"allow" => Ok(Partial::Allow),
+        b"refuse" => Ok(Partial::Refuse),
+        other => Err(Failure::wrong_input(format!(
+            "header {PARTIAL}: unknown value `{}`, expected `allow` or `refuse`",
+            String::from_utf8_lossy(other)
+        ))),
+    }
 }
 
 /// Parameters of a write.
@@ -94,7 +129,7 @@ impl ReadParams {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let consistency = match self.consistency.as_deref() {
+        let consistency = match self.query.consistency.as_deref() {
             None | Some("1") => Consistency::Any,
             // All that was acknowledged is on a majority, so whoever sees that sees what any number of replicas would tell.
             Some("majority" | "quorum" | "all") => Consistency::Strong,
@@ -114,8 +149,8 @@ impl ReadParams {
                 }
             },
         };
-        let read = |time| read(Time { consistency, ..time });
-        within(self.timeout, deadlines, read).await
+        let read = |time| read(Time { consistency, partial: self.partial, ..time });
+        within(self.query.timeout, deadlines, read).await
     }
 }
 
@@ -190,7 +225,8 @@ mod tests {
     use super::*;
 
     fn read(consistency: Option<&str>, timeout: Option<u64>) -> ReadParams {
-        ReadParams { consistency: consistency.map(str::to_owned), timeout }
+        let query = ReadQuery { consistency: consistency.map(str::to_owned), timeout };
+        ReadParams { query, partial: None }
     }
 
     #[tokio::test]
@@ -218,6 +254,28 @@ mod tests {
                 .text
                 .contains("ordering")
         );
+    }
+
+    #[tokio::test]
+    async fn a_header_says_what_to_do_without_a_shard() {
+        let asked = async |value: Option<&str>| {
+            let mut request = axum::http::Request::builder().uri("/?timeout=3");
+            if let Some(value) = value {
+                request = request.header(PARTIAL, value);
+            }
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            ReadParams::from_request_parts(&mut parts, &()).await
+        };
+        let seen = async |time: Time| Ok(time.read().partial);
+        for (value, expected) in [
+            (None, None),
+            (Some("allow"), Some(Partial::Allow)),
+            (Some("refuse"), Some(Partial::Refuse)),
+        ] {
+            let params = asked(value).await.unwrap();
+            assert_eq!(params.run(Deadlines::default(), seen).await, Ok(expected));
+        }
+        assert_eq!(asked(Some("maybe")).await.unwrap_err().status(), 400);
     }
 
     #[tokio::test]

@@ -175,6 +175,15 @@ impl ReplicaHandle {
         self.status.borrow().clone()
     }
 
+    /// How long ago it showed all that was acknowledged then; nothing while it leads.
+    pub fn staleness(&self, now: Instant) -> Duration {
+        let status = self.status.borrow();
+        match status.leads {
+            Some(_) => Duration::ZERO,
+            None => now.saturating_duration_since(status.fresh),
+        }
+    }
+
     /// What it is, whenever that changed.
     pub fn statuses(&self) -> watch::Receiver<ReplicaStatus> {
         self.status.clone()

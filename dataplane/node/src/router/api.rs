@@ -66,6 +66,31 @@ pub enum Consistency {
     Strong,
 }
 
+/// What a search answers with where a shard does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Partial {
+    /// With what the others found, and says so.
+    #[default]
+    Allow,
+    /// With an error.
+    Refuse,
+}
+
+/// How a collection is read where a request does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadPolicy {
+    /// What searches do without a shard.
+    pub partial: Partial,
+    /// A replica that may show what was so longer ago is read only where none is better.
+    pub max_staleness: Duration,
+}
+
+impl Default for ReadPolicy {
+    fn default() -> Self {
+        Self { partial: Partial::default(), max_staleness: Duration::from_secs(10) }
+    }
+}
+
 /// How a read is to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadOptions {
@@ -73,21 +98,88 @@ pub struct ReadOptions {
     pub deadline: Duration,
     /// What it must see.
     pub consistency: Consistency,
+    /// What to do without a shard; `None` for what the collection says.
+    pub partial: Option<Partial>,
+    /// See [`ReadPolicy::max_staleness`]; `None` for what the collection says.
+    pub max_staleness: Option<Duration>,
 }
 
 impl From<Duration> for ReadOptions {
     fn from(deadline: Duration) -> Self {
-        Self { deadline, consistency: Consistency::Any }
+        Self { deadline, consistency: Consistency::Any, partial: None, max_staleness: None }
     }
 }
 
-/// An answer and the shards that had no part in it.
+impl ReadOptions {
+    /// With what a collection says where the request does not.
+    pub(super) fn under(self, policy: ReadPolicy) -> Self {
+        Self {
+            partial: self.partial.or(Some(policy.partial)),
+            max_staleness: self.max_staleness.or(Some(policy.max_staleness)),
+            ..self
+        }
+    }
+
+    /// The longest staleness that is no lack.
+    pub(super) fn allowed(&self) -> Duration {
+        self.max_staleness.unwrap_or(ReadPolicy::default().max_staleness)
+    }
+}
+
+/// What one shard answered a read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read<T> {
+    /// The answer.
+    pub value: T,
+    /// How long ago all was in it that was acknowledged then; nothing where that is so now.
+    pub staleness: Duration,
+}
+
+impl<T> Read<T> {
+    /// An answer that has all.
+    pub fn fresh(value: T) -> Self {
+        Self { value, staleness: Duration::ZERO }
+    }
+}
+
+/// What an answer lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// Names of shards that had no part in it, ascending; empty for a whole answer.
+    pub missing: Vec<String>,
+    /// Of the stalest of the others, how long ago all was in it that was acknowledged then.
+    pub staleness: Duration,
+    /// Whether that is longer than the collection's policy has it, since no better replica answers.
+    pub too_stale: bool,
+}
+
+impl Lacks {
+    /// What two answers together lack.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.missing.extend(other.missing);
+        self.missing.sort_unstable();
+        self.missing.dedup();
+        self.staleness = self.staleness.max(other.staleness);
+        self.too_stale |= other.too_stale;
+        self
+    }
+}
+
+/// An answer, and what it lacks.
 #[derive(Clone, Debug)]
 pub struct Answer<T> {
     /// The answer of the shards that did answer.
     pub value: T,
-    /// Names of shards that did not; empty for a whole answer.
-    pub missing: Vec<String>,
+    /// What is not in it.
+    pub lacks: Lacks,
+}
+
+impl<T> Answer<T> {
+    /// The same of something made of it.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer { value: make(self.value), lacks: self.lacks }
+    }
 }
 
 /// A page of a scroll and where the next begins.

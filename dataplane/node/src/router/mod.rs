@@ -24,7 +24,10 @@ use shoal_shard::api::{
 };
 use shoal_vector::{Filter, Metric, Op, PointId, Quantization, SparseVectorConfig, VectorConfig};
 
-use api::{Answer, CollectionInfo, CreateCollection, IndexChange, Page, ReadOptions, RouteError};
+use api::{
+    Answer, CollectionInfo, CreateCollection, IndexChange, Lacks, Page, ReadOptions, ReadPolicy,
+    RouteError,
+};
 pub use limits::Deadlines;
 pub use remote::RemoteShard;
 pub use replica_set::ReplicaSet;
@@ -50,6 +53,8 @@ pub struct Collection {
     pub quantization: BTreeMap<String, Quantization>,
     /// Which payload fields are indexed.
     pub indexes: WantedIndexes,
+    /// How it is read where a request does not say.
+    pub reads: ReadPolicy,
     /// Which shard holds which slot.
     pub routing: RoutingTable,
     /// Its shards, in the order of the routing table.
@@ -158,7 +163,8 @@ impl Router {
         Ok(acks.into_iter().fold(WriteAck { seq: 0, visible: true }, whole))
     }
 
-    /// The nearest points over all shards. Answers while at least one shard does, and says which did not.
+    /// The nearest points over all shards. Answers while at least one shard does, and says which did not; unless such answers
+    /// are refused.
     pub async fn search(
         &self,
         c: &Collection,
@@ -177,7 +183,7 @@ impl Router {
         r: SearchRequest,
         options: impl Into<ReadOptions>,
     ) -> Result<Answer<Vec<FoundPoint>>, RouteError> {
-        let options = options.into();
+        let options = options.into().under(c.reads);
         let timer = self.telemetry.search_started();
         let metric = metric(c, &r.using)?;
         let k = r.k;
@@ -185,15 +191,17 @@ impl Router {
         let in_place = IN_PLACE / u32::try_from(shares).unwrap_or(u32::MAX);
         if let [only] = c.shards.as_slice() {
             // Nothing to copy for others, and nothing to merge.
-            let value = only.search(r, options, in_place).await?;
+            let read = only.search(r, options, in_place).await?;
             timer.done(false);
-            return Ok(Answer { value, missing: Vec::new() });
+            let too_stale = read.staleness > options.allowed();
+            let lacks = Lacks { staleness: read.staleness, too_stale, ..Lacks::default() };
+            return Ok(Answer { value: read.value, lacks });
         }
         let calls =
             c.shards.iter().map(|s| (s.name().to_owned(), s.search(r.clone(), options, in_place)));
-        let Answer { value, missing } = scatter::gather(calls).await.some()?;
-        timer.done(!missing.is_empty());
-        Ok(Answer { value: merge(value, metric, k), missing })
+        let answer = scatter::gather(calls).await.some(&options)?;
+        timer.done(!answer.lacks.missing.is_empty());
+        Ok(answer.map(|found| merge(found, metric, k)))
     }
 
     /// The points of these ids that exist, in the order asked, each once. Needs every shard that has one of them.
@@ -203,16 +211,18 @@ impl Router {
         ids: &[PointId],
         want: &Want,
         options: impl Into<ReadOptions>,
-    ) -> Result<Vec<Record>, RouteError> {
-        let (options, mut calls) = (options.into(), Vec::new());
+    ) -> Result<Answer<Vec<Record>>, RouteError> {
+        let (options, mut calls) = (options.into().under(c.reads), Vec::new());
         for (position, ids) in place::by_shard(ids.to_vec(), &c.routing, |id| *id) {
             let shard = shard(c, position)?;
             calls.push((shard.name().to_owned(), shard.retrieve(ids, want.clone(), options)));
         }
-        let records = scatter::gather(calls).await.all()?.into_iter().flatten();
-        let mut by_id: HashMap<PointId, Record> =
-            records.map(|record| (record.id, record)).collect();
-        Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
+        Ok(scatter::gather(calls).await.whole(&options)?.map(|records| {
+            let records = records.into_iter().flatten();
+            let mut by_id: HashMap<PointId, Record> =
+                records.map(|record| (record.id, record)).collect();
+            ids.iter().filter_map(|id| by_id.remove(id)).collect()
+        }))
     }
 
     /// A page in id order over all shards. Needs every shard.
@@ -221,18 +231,19 @@ impl Router {
         c: &Collection,
         r: ScrollRequest,
         options: impl Into<ReadOptions>,
-    ) -> Result<Page, RouteError> {
-        let options = options.into();
+    ) -> Result<Answer<Page>, RouteError> {
+        let options = options.into().under(c.reads);
         // One more than asked tells where the next page begins.
         let more = ScrollRequest { limit: r.limit.saturating_add(1), ..r };
         let calls = c.shards.iter().map(|s| (s.name().to_owned(), s.scroll(more.clone(), options)));
-        let mut records: Vec<Record> =
-            scatter::gather(calls).await.all()?.into_iter().flatten().collect();
-        records.sort_unstable_by_key(|record| record.id);
-        records.dedup_by_key(|record| record.id);
-        let next = records.get(r.limit).map(|record| record.id);
-        records.truncate(r.limit);
-        Ok(Page { records, next })
+        Ok(scatter::gather(calls).await.whole(&options)?.map(|records| {
+            let mut records: Vec<Record> = records.into_iter().flatten().collect();
+            records.sort_unstable_by_key(|record| record.id);
+            records.dedup_by_key(|record| record.id);
+            let next = records.get(r.limit).map(|record| record.id);
+            records.truncate(r.limit);
+            Page { records, next }
+        }))
     }
 
     /// How many points match. Needs every shard.
@@ -241,11 +252,12 @@ impl Router {
         c: &Collection,
         filter: Option<Filter>,
         options: impl Into<ReadOptions>,
-    ) -> Result<u64, RouteError> {
-        let options = options.into();
+    ) -> Result<Answer<u64>, RouteError> {
+        let options = options.into().under(c.reads);
         let calls =
             c.shards.iter().map(|s| (s.name().to_owned(), s.count(filter.clone(), options)));
-        Ok(scatter::gather(calls).await.all()?.into_iter().sum())
+        let answer = scatter::gather(calls).await.whole(&options)?;
+        Ok(answer.map(|counts| counts.into_iter().sum()))
     }
 
     /// Figures summed over the shards that answer.

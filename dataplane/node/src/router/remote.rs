@@ -24,7 +24,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
-use super::api::Consistency;
+use super::api::Read;
 use super::call::CallError;
 use crate::clock;
 use crate::convert as to;
@@ -46,12 +46,23 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// A shard on the network. Clones share its connection.
 #[derive(Clone)]
 pub struct RemoteShard {
-    address: String,
+    address: Arc<str>,
     target: pb::Target,
     client: Client,
     versions: Versions,
     /// The version it is asked in: it may be older than this build, which only it can tell.
     spoken: Arc<AtomicU32>,
+}
+
+/// What a read must see.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Must {
+    /// Whatever is there.
+    Nothing,
+    /// All up to a seq, and all that was acknowledged so long ago.
+    Newer { min_seq: u64, max_staleness: Duration },
+    /// All that was acknowledged before it.
+    All,
 }
 
 type Client = ShardServiceClient<InterceptedService<Channel, SharedToken>>;
@@ -89,7 +100,7 @@ impl RemoteShard {
             ..pb::Target::default()
         };
         let spoken = Arc::new(AtomicU32::new(target.version));
-        let address = address.to_owned();
+        let address = address.into();
         Ok(Self { address, target, client, versions: version::HERE, spoken })
     }
 
@@ -109,14 +120,22 @@ impl RemoteShard {
         &self.address
     }
 
-    /// The same shard and connection, for a read that must see something: all that was acknowledged, or all up to a seq.
+    /// The same shard and connection, for a read that must see something.
     #[must_use]
-    pub fn reading(&self, consistency: Consistency, min_seq: u64) -> Self {
-        let consistency = match consistency {
-            Consistency::Any => pb::Consistency::Any,
-            Consistency::Strong => pb::Consistency::Strong,
+    pub(super) fn reading(&self, must: Must) -> Self {
+        let wish = match must {
+            Must::Nothing => pb::Target::default(),
+            Must::Newer { min_seq, max_staleness } => pb::Target {
+                min_seq,
+                max_stale_ms: u64::try_from(max_staleness.as_millis()).unwrap_or(u64::MAX),
+                ..pb::Target::default()
+            },
+            Must::All => {
+                pb::Target { consistency: pb::Consistency::Strong.into(), ..pb::Target::default() }
+            }
         };
-        let target = pb::Target { consistency: consistency.into(), min_seq, ..self.target.clone() };
+        let pb::Target { consistency, min_seq, max_stale_ms, .. } = wish;
+        let target = pb::Target { consistency, min_seq, max_stale_ms, ..self.target.clone() };
         Self { target, ..self.clone() }
     }
 
@@ -168,12 +187,13 @@ impl RemoteShard {
         &self,
         request: SearchRequest,
         deadline: Duration,
-    ) -> Result<Vec<FoundPoint>, CallError> {
+    ) -> Result<Read<Vec<FoundPoint>>, CallError> {
         let message = to::search_to_pb(self.target.clone(), request);
         let reply = self
             .read(deadline, message, |mut client, m| async move { client.search(m).await })
             .await?;
-        self.ours(to::found_from_pb(reply))
+        let staleness = Duration::from_millis(reply.stale_ms);
+        Ok(Read { value: self.ours(to::found_from_pb(reply))?, staleness })
     }
 
     /// The points of these ids that exist.
@@ -182,7 +202,7 @@ impl RemoteShard {
         ids: &[PointId],
         want: &Want,
         deadline: Duration,
-    ) -> Result<Vec<Record>, CallError> {
+    ) -> Result<Read<Vec<Record>>, CallError> {
         let ids = ids.iter().copied().map(encode_id).collect();
         let message = pb::RetrieveRequest {
             target: Some(self.target.clone()),
@@ -192,7 +212,7 @@ impl RemoteShard {
         let reply = self
             .read(deadline, message, |mut client, m| async move { client.retrieve(m).await })
             .await?;
-        self.ours(to::records_from_pb(reply))
+        self.records(reply)
     }
 
     /// A page of points in id order.
@@ -200,12 +220,12 @@ impl RemoteShard {
         &self,
         request: &ScrollRequest,
         deadline: Duration,
-    ) -> Result<Vec<Record>, CallError> {
+    ) -> Result<Read<Vec<Record>>, CallError> {
         let message = to::scroll_to_pb(self.target.clone(), request);
         let reply = self
             .read(deadline, message, |mut client, m| async move { client.scroll(m).await })
             .await?;
-        self.ours(to::records_from_pb(reply))
+        self.records(reply)
     }
 
     /// How many points match.
@@ -213,7 +233,7 @@ impl RemoteShard {
         &self,
         filter: Option<&Filter>,
         deadline: Duration,
-    ) -> Result<u64, CallError> {
+    ) -> Result<Read<u64>, CallError> {
         let message = pb::CountRequest {
             target: Some(self.target.clone()),
             filter: to::filter_to_pb(filter),
@@ -221,7 +241,7 @@ impl RemoteShard {
         let reply = self
             .read(deadline, message, |mut client, m| async move { client.count(m).await })
             .await?;
-        Ok(reply.count)
+        Ok(Read { value: reply.count, staleness: Duration::from_millis(reply.stale_ms) })
     }
 
     /// The shard's figures.
@@ -327,6 +347,11 @@ impl RemoteShard {
 
     fn late<R>(&self) -> Result<R, CallError> {
         Err(CallError::Timeout { shard: self.name().to_owned() })
+    }
+
+    fn records(&self, reply: pb::RecordsReply) -> Result<Read<Vec<Record>>, CallError> {
+        let staleness = Duration::from_millis(reply.stale_ms);
+        Ok(Read { value: self.ours(to::records_from_pb(reply))?, staleness })
     }
 
     /// An answer that could not be read.

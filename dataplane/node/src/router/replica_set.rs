@@ -5,6 +5,9 @@
 //! replica that has not seen what this router was acknowledged waits for it or leaves the read to another; one that is slow
 //! has a second one beside it.
 //!
+//! A replica that may show what was so too long ago leaves the read to another as well. Where none is better the read is
+//! answered with what there is, and the answer says how stale it is.
+//!
 //! Invariant: a read fails only when no replica answers it.
 
 use std::future::Future;
@@ -17,9 +20,9 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use shoal_shard::api::{OpOrigin, ShardError, WriteAck};
 
-use super::api::{Consistency, ReadOptions};
+use super::api::{Consistency, Read, ReadOptions};
 use super::call::CallError;
-use super::remote::RemoteShard;
+use super::remote::{Must, RemoteShard};
 use crate::clock;
 
 /// How long a read waits before a second replica is asked too: far above what a search takes, far below what people notice.
@@ -150,33 +153,56 @@ impl ReplicaSet {
         &self,
         options: ReadOptions,
         call: impl Fn(RemoteShard, Duration) -> F,
-    ) -> Result<T, CallError>
+    ) -> Result<Read<T>, CallError>
     where
-        F: Future<Output = Result<T, CallError>>,
+        F: Future<Output = Result<Read<T>, CallError>>,
     {
         let reading = async {
             match options.consistency {
-                Consistency::Any => self.read_any(options.deadline, &call).await,
+                Consistency::Any => self.read_any(options, &call).await,
                 Consistency::Strong => self.read_strong(options.deadline, &call).await,
             }
         };
         tokio::time::timeout(options.deadline, reading).await.unwrap_or_else(|_| Err(self.late()))
     }
 
-    /// Asks one after the other, and a second one beside one that is slow.
+    /// Reads from one that is not behind, else from one that answers at all.
     async fn read_any<T, F>(
         &self,
+        options: ReadOptions,
+        call: &impl Fn(RemoteShard, Duration) -> F,
+    ) -> Result<Read<T>, CallError>
+    where
+        F: Future<Output = Result<Read<T>, CallError>>,
+    {
+        let min_seq = self.learnt.acked.load(Ordering::Relaxed);
+        let newer = Must::Newer { min_seq, max_staleness: options.allowed() };
+        match self.read_one(newer, options.deadline, call).await {
+            // One that is behind may be all that is left.
+            Err(error) if !error.is_invalid() => {
+                let read = self.read_one(Must::Nothing, options.deadline, call).await?;
+                // What this router was told is not there: that it is so for a moment only is nothing to rely on.
+                let staleness = read.staleness.max(options.allowed() + Duration::from_millis(1));
+                Ok(Read { staleness, ..read })
+            }
+            other => other,
+        }
+    }
+
+    /// Asks one after the other, and a second one beside one that is slow.
+    async fn read_one<T, F>(
+        &self,
+        must: Must,
         deadline: Duration,
         call: &impl Fn(RemoteShard, Duration) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
-        let acked = self.learnt.acked.load(Ordering::Relaxed);
         let mut order = self.order().into_iter();
         let mut asked = FuturesUnordered::new();
         let ask = |at: usize| {
-            let replica = self.replicas.get(at).map(|r| r.reading(Consistency::Any, acked));
+            let replica = self.replicas.get(at).map(|r| r.reading(must));
             async move {
                 match replica {
                     Some(replica) => (at, call(replica, deadline).await),
@@ -252,7 +278,7 @@ impl ReplicaSet {
             let at = self.learnt.primary.load(Ordering::Relaxed) % self.replicas.len().max(1);
             let Some(replica) = self.replicas.get(at) else { return Err(self.none()) };
             let attempt = left.min(ATTEMPT);
-            let asking = call(replica.reading(Consistency::Strong, 0), attempt);
+            let asking = call(replica.reading(Must::All), attempt);
             let outcome = tokio::time::timeout(attempt, asking).await;
             let error = match outcome.unwrap_or_else(|_| Err(self.late())) {
                 Ok(value) => return Ok(value),

@@ -6,7 +6,7 @@ use std::future::Future;
 
 use futures::future::join_all;
 
-use super::api::{Answer, RouteError};
+use super::api::{Answer, Lacks, Partial, Read, ReadOptions, RouteError};
 use super::call::CallError;
 
 /// What came back from the shards that were asked.
@@ -42,12 +42,20 @@ impl<T> Gathered<T> {
             Some(error) => Err(error),
         }
     }
+}
 
-    /// The answers there are, if there is one at all. A request that a shard calls wrong is wrong, whatever the others
-    /// say: they may have had nothing to compare it with.
-    pub(super) fn some(self) -> Result<Answer<Vec<T>>, RouteError> {
+impl<T> Gathered<Read<T>> {
+    /// The answers of all shards; else what stands in the way.
+    pub(super) fn whole(self, options: &ReadOptions) -> Result<Answer<Vec<T>>, RouteError> {
+        Ok(together(self.all()?, Vec::new(), options))
+    }
+
+    /// The answers there are, if there is one at all and no more are asked for. A request that a shard calls wrong is wrong,
+    /// whatever the others say: they may have had nothing to compare it with.
+    pub(super) fn some(self, options: &ReadOptions) -> Result<Answer<Vec<T>>, RouteError> {
+        let refused = options.partial == Some(Partial::Refuse);
         let invalid = self.failures.iter().any(|(_, error)| error.is_invalid());
-        if (invalid || self.answers.is_empty())
+        if (refused || invalid || self.answers.is_empty())
             && let Some(error) = worst(&self.failures)
         {
             return Err(error);
@@ -56,8 +64,20 @@ impl<T> Gathered<T> {
             tracing::warn!(%shard, %error, "answering without a shard");
         }
         let missing = self.failures.into_iter().map(|(shard, _)| shard).collect();
-        Ok(Answer { value: self.answers, missing })
+        Ok(together(self.answers, missing, options))
     }
+}
+
+fn together<T>(
+    reads: Vec<Read<T>>,
+    mut missing: Vec<String>,
+    options: &ReadOptions,
+) -> Answer<Vec<T>> {
+    let staleness = reads.iter().map(|read| read.staleness).max().unwrap_or_default();
+    missing.sort_unstable();
+    let too_stale = staleness > options.allowed();
+    let value = reads.into_iter().map(|read| read.value).collect();
+    Answer { value, lacks: Lacks { missing, staleness, too_stale } }
 }
 
 fn worst(failures: &[(String, CallError)]) -> Option<RouteError> {
@@ -80,34 +100,68 @@ fn worst(failures: &[(String, CallError)]) -> Option<RouteError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use shoal_shard::api::ShardError;
 
     use super::*;
+    use crate::router::api::Consistency;
 
     fn down(shard: &str) -> CallError {
         CallError::NotSent { shard: shard.to_owned(), detail: "Connection refused".to_owned() }
     }
 
-    async fn ask(outcomes: Vec<Result<u32, CallError>>) -> Gathered<u32> {
+    const ANY: ReadOptions = ReadOptions {
+        deadline: Duration::from_secs(1),
+        consistency: Consistency::Any,
+        partial: None,
+        max_staleness: Some(Duration::from_millis(100)),
+    };
+
+    async fn ask(outcomes: Vec<Result<u32, CallError>>) -> Gathered<Read<u32>> {
         let calls = outcomes.into_iter().enumerate();
-        gather(calls.map(|(n, outcome)| (format!("s-{n}"), std::future::ready(outcome)))).await
+        let read = |outcome: Result<u32, _>| std::future::ready(outcome.map(Read::fresh));
+        gather(calls.map(|(n, outcome)| (format!("s-{n}"), read(outcome)))).await
     }
 
     #[tokio::test]
     async fn one_answer_is_enough_for_some_and_names_the_missing() {
         let gathered = ask(vec![Err(down("s-0")), Ok(7), Err(down("s-2"))]).await;
-        let answer = gathered.some().unwrap();
+        let answer = gathered.some(&ANY).unwrap();
         assert_eq!(answer.value, [7]);
-        assert_eq!(answer.missing, ["s-0", "s-2"]);
+        assert_eq!(answer.lacks.missing, ["s-0", "s-2"]);
+        assert!(!answer.lacks.too_stale);
+    }
+
+    #[tokio::test]
+    async fn where_parts_are_refused_one_shard_that_is_missing_is_an_error() {
+        let refuse = ReadOptions { partial: Some(Partial::Refuse), ..ANY };
+        let gathered = ask(vec![Ok(7), Err(down("s-1"))]).await;
+        let error = gathered.some(&refuse).unwrap_err();
+        assert!(matches!(&error, RouteError::Unavailable(text) if text.contains("s-1")), "{error}");
+        assert_eq!(ask(vec![Ok(7), Ok(8)]).await.some(&refuse).unwrap().value, [7, 8]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_as_stale_as_the_stalest_in_it() {
+        let stale = |ms| Read { value: ms, staleness: Duration::from_millis(ms) };
+        let of = |all: Vec<u64>| Gathered {
+            answers: all.into_iter().map(stale).collect(),
+            failures: Vec::new(),
+        };
+        let lacks = of(vec![5, 100, 0]).whole(&ANY).unwrap().lacks;
+        assert_eq!((lacks.staleness.as_millis(), lacks.too_stale), (100, false));
+        let lacks = of(vec![5, 101, 0]).some(&ANY).unwrap().lacks;
+        assert_eq!((lacks.staleness.as_millis(), lacks.too_stale), (101, true));
     }
 
     #[tokio::test]
     async fn all_needs_everyone_and_names_who_failed() {
-        assert_eq!(ask(vec![Ok(1), Ok(2)]).await.all().unwrap(), [1, 2]);
-        let error = ask(vec![Ok(1), Err(down("s-1"))]).await.all().unwrap_err();
+        assert_eq!(ask(vec![Ok(1), Ok(2)]).await.whole(&ANY).unwrap().value, [1, 2]);
+        let error = ask(vec![Ok(1), Err(down("s-1"))]).await.whole(&ANY).unwrap_err();
         assert!(matches!(&error, RouteError::Unavailable(text) if text.contains("s-1")), "{error}");
-        let error = ask(vec![Err(down("s-0")), Err(down("s-1"))]).await.some().unwrap_err();
+        let error = ask(vec![Err(down("s-0")), Err(down("s-1"))]).await.some(&ANY).unwrap_err();
         assert!(
             matches!(&error, RouteError::Unavailable(text) if text.contains("s-0, s-1")),
             "{error}"
@@ -117,7 +171,7 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_request_is_never_answered_in_part() {
         let wrong = || Err(ShardError::Invalid("Vector dimension error".to_owned()).into());
-        let error = ask(vec![Ok(1), wrong(), Err(down("s-2"))]).await.some().unwrap_err();
+        let error = ask(vec![Ok(1), wrong(), Err(down("s-2"))]).await.some(&ANY).unwrap_err();
         assert!(
             matches!(&error, RouteError::Invalid(text) if text == "Vector dimension error"),
             "{error}"
@@ -126,8 +180,8 @@ mod tests {
 
     #[tokio::test]
     async fn asking_nobody_is_an_empty_answer() {
-        assert!(ask(vec![]).await.some().unwrap().value.is_empty());
-        assert!(ask(vec![]).await.all().unwrap().is_empty());
+        assert!(ask(vec![]).await.some(&ANY).unwrap().value.is_empty());
+        assert!(ask(vec![]).await.whole(&ANY).unwrap().value.is_empty());
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use shoal_shard::api::{
 };
 use shoal_vector::{Filter, PointId};
 
-use super::api::ReadOptions;
+use super::api::{Read, ReadOptions};
 use super::call::CallError;
 use super::remote::RemoteShard;
 use super::replica_set::ReplicaSet;
@@ -72,11 +72,9 @@ impl ShardClient {
         request: SearchRequest,
         options: ReadOptions,
         in_place: Duration,
-    ) -> Result<Vec<FoundPoint>, CallError> {
+    ) -> Result<Read<Vec<FoundPoint>>, CallError> {
         match self {
-            ShardClient::Local(shard) => {
-                self.bounded(options.deadline, shard.search(request, in_place)).await
-            }
+            ShardClient::Local(shard) => self.fresh(options, shard.search(request, in_place)).await,
             ShardClient::Remote(shard) => shard.search(request, options.deadline).await,
             ShardClient::Replicas(shard) => {
                 let call = |replica: RemoteShard, left| {
@@ -95,11 +93,9 @@ impl ShardClient {
         ids: Vec<PointId>,
         want: Want,
         options: ReadOptions,
-    ) -> Result<Vec<Record>, CallError> {
+    ) -> Result<Read<Vec<Record>>, CallError> {
         match self {
-            ShardClient::Local(shard) => {
-                self.bounded(options.deadline, shard.retrieve(ids, want)).await
-            }
+            ShardClient::Local(shard) => self.fresh(options, shard.retrieve(ids, want)).await,
             ShardClient::Remote(shard) => shard.retrieve(&ids, &want, options.deadline).await,
             ShardClient::Replicas(shard) => {
                 let (ids, want) = (&ids, &want);
@@ -115,11 +111,9 @@ impl ShardClient {
         &self,
         request: ScrollRequest,
         options: ReadOptions,
-    ) -> Result<Vec<Record>, CallError> {
+    ) -> Result<Read<Vec<Record>>, CallError> {
         match self {
-            ShardClient::Local(shard) => {
-                self.bounded(options.deadline, shard.scroll(request)).await
-            }
+            ShardClient::Local(shard) => self.fresh(options, shard.scroll(request)).await,
             ShardClient::Remote(shard) => shard.scroll(&request, options.deadline).await,
             ShardClient::Replicas(shard) => {
                 let request = &request;
@@ -135,9 +129,9 @@ impl ShardClient {
         &self,
         filter: Option<Filter>,
         options: ReadOptions,
-    ) -> Result<u64, CallError> {
+    ) -> Result<Read<u64>, CallError> {
         match self {
-            ShardClient::Local(shard) => self.bounded(options.deadline, shard.count(filter)).await,
+            ShardClient::Local(shard) => self.fresh(options, shard.count(filter)).await,
             ShardClient::Remote(shard) => shard.count(filter.as_ref(), options.deadline).await,
             ShardClient::Replicas(shard) => {
                 let filter = filter.as_ref();
@@ -154,8 +148,9 @@ impl ShardClient {
             ShardClient::Local(shard) => self.bounded(deadline, shard.info()).await,
             ShardClient::Remote(shard) => shard.info(deadline).await,
             ShardClient::Replicas(shard) => {
-                let call = |r: RemoteShard, left| async move { r.info(left).await };
-                shard.read(deadline.into(), call).await
+                let call =
+                    |r: RemoteShard, left| async move { r.info(left).await.map(Read::fresh) };
+                Ok(shard.read(deadline.into(), call).await?.value)
             }
             ShardClient::Down { error, .. } => Err(error.clone().into()),
         }
@@ -179,6 +174,15 @@ impl ShardClient {
             }
             ShardClient::Down { error, .. } => Err(error.clone().into()),
         }
+    }
+
+    /// A read in this process, where there is one copy.
+    async fn fresh<T>(
+        &self,
+        options: ReadOptions,
+        call: impl Future<Output = Result<T, ShardError>>,
+    ) -> Result<Read<T>, CallError> {
+        self.bounded(options.deadline, call).await.map(Read::fresh)
     }
 
     async fn bounded<T>(

@@ -11,7 +11,8 @@ use shoal_crds::collection::{
     Datatype as DatatypeSpec, Distance, IndexType, PayloadIndexSpec,
     Quantization as QuantizationSpec, Routing, ShardSlots, TextIndex, TextTokenizer, VectorSpec,
 };
-use shoal_crds::{conditions, labels};
+use shoal_crds::reads::PartialAnswers;
+use shoal_crds::{conditions, duration, labels};
 use shoal_proto::routing::{RoutingError, RoutingTable};
 use shoal_shard::WantedIndexes;
 use shoal_shard::api::ShardError;
@@ -20,6 +21,7 @@ use shoal_vector::text::{Split, Tokenizer};
 use shoal_vector::{Datatype, Metric, Quantization, SparseVectorConfig, VectorConfig};
 
 use super::Snapshot;
+use crate::router::api::{Partial, ReadPolicy};
 use crate::router::shard_client::ShardClient;
 use crate::router::{Collection, RemoteShard, ReplicaSet};
 use crate::token::SharedToken;
@@ -128,6 +130,7 @@ impl Objects {
             ef_construct: ef_construct(object),
             quantization: quantization(object),
             indexes: indexes(object),
+            reads: reads(object),
             shards: table.shards().iter().zip(&replicas).map(shard).collect(),
             routing: table,
         };
@@ -141,15 +144,16 @@ impl Served {
     fn with_settings(&self, object: &VectorCollection) -> Self {
         let known = &self.collection;
         let (indexes, ef_construct) = (indexes(object), ef_construct(object));
-        let quantization = quantization(object);
+        let (quantization, reads) = (quantization(object), reads(object));
         if known.indexes == indexes
+            && known.reads == reads
             && known.ef_construct == ef_construct
             && known.quantization == quantization
         {
             return self.clone();
         }
         let known = Collection::clone(known);
-        let collection = Collection { indexes, ef_construct, quantization, ..known };
+        let collection = Collection { indexes, ef_construct, quantization, reads, ..known };
         Self { collection: Arc::new(collection), ..self.clone() }
     }
 }
@@ -365,6 +369,17 @@ fn index_of(spec: &PayloadIndexSpec) -> Result<PayloadIndex, InvalidIndex> {
 fn ef_construct(object: &VectorCollection) -> u32 {
     let first = object.spec.vectors.first();
     first.map_or(shoal_crds::defaults::EF_CONSTRUCT, |vector| vector.ef_construct())
+}
+
+fn reads(object: &VectorCollection) -> ReadPolicy {
+    let partial = match object.partial_answers() {
+        PartialAnswers::Allow => Partial::Allow,
+        PartialAnswers::Refuse => Partial::Refuse,
+    };
+    let default = ReadPolicy::default();
+    // The operator says where a time cannot be.
+    let max_staleness = duration::parse(object.max_staleness()).unwrap_or(default.max_staleness);
+    ReadPolicy { partial, max_staleness }
 }
 
 /// By what graphs of each vector are walked.

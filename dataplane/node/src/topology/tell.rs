@@ -93,6 +93,7 @@ mod tests {
             sparse: vec![],
             ef_construct: 10,
             quantization: Default::default(),
+            reads: Default::default(),
             indexes: WantedIndexes { version, ..WantedIndexes::default() },
             routing: RoutingTable::initial(["a".to_owned(), "b".to_owned()].into_iter()).unwrap(),
             shards: vec![down("a"), down("b")],

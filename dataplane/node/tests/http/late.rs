@@ -81,6 +81,7 @@ async fn half_down(search: Duration) -> HalfDown {
         ef_construct: 10,
         quantization: Default::default(),
         indexes: WantedIndexes::default(),
+        reads: Default::default(),
         routing,
         shards,
     };

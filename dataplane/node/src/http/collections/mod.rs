@@ -17,7 +17,7 @@ use super::envelope::{Reply, Started};
 use super::error::Failure;
 use super::extract::Json;
 use super::params::CollectionParams;
-use crate::router::api::RouteError;
+use crate::router::api::{Lacks, RouteError};
 use create::CreateBody;
 use info::CollectionInfoOut;
 
@@ -87,7 +87,8 @@ async fn describe(
     let collection = state.router.collection(&name)?;
     let info = state.router.info(&collection).await?;
     let result = CollectionInfoOut::new(&collection, &info);
-    Ok(Reply { started, result, missing: info.missing, bytes: 0 })
+    let lacks = Lacks { missing: info.missing, ..Lacks::default() };
+    Ok(Reply { started, result, lacks, bytes: 0 })
 }
 
 /// `PUT /collections/{collection_name}`

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -36,16 +36,16 @@ pub(in super::super) async fn count(
     started: Started,
     State(state): State<Arc<AppState>>,
     Path(name): Path<String>,
-    Query(params): Query<ReadParams>,
+    params: ReadParams,
     Json(body): Json<Count>,
 ) -> Result<Reply<CountResult>, Failure> {
     let collection = state.router.collection(&name)?;
     refuse(&[("shard_key", &body.shard_key)])?;
     let filter = filter(body.filter.as_ref())?;
-    let count = params
+    let answer = params
         .run(state.router.deadlines(), async |time| {
             Ok(state.router.count(&collection, filter, time.read()).await?)
         })
         .await?;
-    Ok(Reply::whole(started, CountResult { count }))
+    Ok(Reply::of(started, answer.map(|count| CountResult { count })))
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::Deserialize;
-use shoal_shard::api::{Want, WantPayload, WantVectors};
+use shoal_shard::api::{Record, Want, WantPayload, WantVectors};
 use shoal_vector::PointId;
 
 use super::super::AppState;
@@ -17,6 +17,7 @@ use super::super::models::vector::Known;
 use super::super::models::want::{WithPayload, WithVector, want};
 use super::super::models::{NotYet, refuse};
 use super::super::params::{ReadParams, Time};
+use crate::router::api::Answer;
 
 /// The body.
 #[derive(Debug, Deserialize)]
@@ -34,7 +35,7 @@ pub(in super::super) async fn retrieve(
     started: Started,
     State(state): State<Arc<AppState>>,
     Path(name): Path<String>,
-    Query(params): Query<ReadParams>,
+    params: ReadParams,
     Json(body): Json<Retrieve>,
 ) -> Result<Reply<Vec<RecordOut>>, Failure> {
     let collection = state.router.collection(&name)?;
@@ -49,10 +50,10 @@ pub(in super::super) async fn retrieve(
     let read = async |time: Time| {
         Ok(state.router.retrieve(&collection, &body.ids, &want, time.read()).await?)
     };
-    let records = params.run(state.router.deadlines(), read).await?;
-    let bytes = records.iter().map(|record| record.parts.bytes()).sum();
-    let result = records.into_iter().map(RecordOut::from).collect();
-    Ok(Reply::whole(started, result).of_bytes(bytes))
+    let answer = params.run(state.router.deadlines(), read).await?;
+    let bytes = answer.value.iter().map(|record| record.parts.bytes()).sum();
+    let result = |records: Vec<Record>| records.into_iter().map(RecordOut::from).collect();
+    Ok(Reply::of(started, answer.map(result)).of_bytes(bytes))
 }
 
 /// `GET /collections/{collection_name}/points/{id}`
@@ -60,7 +61,7 @@ pub(in super::super) async fn get_one(
     started: Started,
     State(state): State<Arc<AppState>>,
     Path((name, id)): Path<(String, String)>,
-    Query(params): Query<ReadParams>,
+    params: ReadParams,
 ) -> Result<Reply<RecordOut>, Failure> {
     let collection = state.router.collection(&name)?;
     let id: PointId = id.parse().map_err(Failure::wrong_input)?;
@@ -68,10 +69,7 @@ pub(in super::super) async fn get_one(
     let read = async |time: Time| {
         Ok(state.router.retrieve(&collection, &[id], &want, time.read()).await?)
     };
-    let record = params
-        .run(state.router.deadlines(), read)
-        .await?
-        .pop()
-        .ok_or_else(|| Failure::no_point(id))?;
-    Ok(Reply::whole(started, record.into()))
+    let Answer { mut value, lacks } = params.run(state.router.deadlines(), read).await?;
+    let record = value.pop().ok_or_else(|| Failure::no_point(id))?;
+    Ok(Reply::of(started, Answer { value: record.into(), lacks }))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shoal_shard::api::ScrollRequest;
@@ -18,6 +18,7 @@ use super::super::models::want::{WithPayload, WithVector, want};
 use super::super::models::{NotYet, filter, limits, refuse};
 use super::super::params::ReadParams;
 use crate::http::models::distinct;
+use crate::router::api::Page;
 
 /// Points on a page unless asked otherwise.
 const DEFAULT_LIMIT: usize = 10;
@@ -61,20 +62,22 @@ pub(in super::super) async fn scroll(
     started: Started,
     State(state): State<Arc<AppState>>,
     Path(name): Path<String>,
-    Query(params): Query<ReadParams>,
+    params: ReadParams,
     Json(body): Json<Scroll>,
 ) -> Result<Reply<ScrollResult>, Failure> {
     let collection = state.router.collection(&name)?;
     let request = body.into_request(Known::from(&*collection))?;
-    let page = params
+    let answer = params
         .run(state.router.deadlines(), async |time| {
             Ok(state.router.scroll(&collection, request, time.read()).await?)
         })
         .await?;
-    let bytes = page.records.iter().map(|record| record.parts.bytes()).sum();
-    let points = page.records.into_iter().map(RecordOut::from).collect();
-    let result = ScrollResult { points, next_page_offset: page.next };
-    Ok(Reply::whole(started, result).of_bytes(bytes))
+    let bytes = answer.value.records.iter().map(|record| record.parts.bytes()).sum();
+    let result = |page: Page| ScrollResult {
+        points: page.records.into_iter().map(RecordOut::from).collect(),
+        next_page_offset: page.next,
+    };
+    Ok(Reply::of(started, answer.map(result)).of_bytes(bytes))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -95,7 +95,7 @@ pub(in super::super) async fn one(
     started: Started,
     State(state): State<Arc<AppState>>,
     Path(name): Path<String>,
-    Query(params): Query<ReadParams>,
+    params: ReadParams,
     Json(body): Json<SearchBody>,
 ) -> Result<Reply<Vec<ScoredOut>>, Failure> {
     let collection = state.router.collection(&name)?;
@@ -110,7 +110,7 @@ pub(in super::super) async fn batch(
     started: Started,
     State(state): State<Arc<AppState>>,
     Path(name): Path<String>,
-    Query(params): Query<ReadParams>,
+    params: ReadParams,
     Json(body): Json<SearchBatch>,
 ) -> Result<Reply<Vec<Vec<ScoredOut>>>, Failure> {
     let collection = state.router.collection(&name)?;

@@ -19,8 +19,7 @@ use super::models::output::ScoredOut;
 use super::models::vector::{self, Either, Known};
 use super::params::{Time, left_until};
 use crate::router::Collection;
-use crate::router::api::ReadOptions;
-use crate::router::api::{Answer, RouteError};
+use crate::router::api::{Answer, Lacks, ReadOptions, RouteError};
 
 /// A search, understood and checked, but for the vector of a point that is yet to be read.
 #[derive(Debug)]
@@ -46,9 +45,7 @@ enum Target {
 
 /// What was found.
 struct Found<T> {
-    value: T,
-    /// Shards that had no part in it.
-    missing: Vec<String>,
+    answer: Answer<T>,
     /// How long it is, roughly.
     bytes: usize,
 }
@@ -56,8 +53,7 @@ struct Found<T> {
 impl<T> Found<T> {
     /// The reply, made of what was found.
     fn reply<R>(self, started: Started, result: impl FnOnce(T) -> R) -> Reply<R> {
-        let Self { value, missing, bytes } = self;
-        Reply { started, result: result(value), missing, bytes }
+        Reply::of(started, self.answer.map(result)).of_bytes(self.bytes)
     }
 }
 
@@ -68,9 +64,12 @@ async fn run(
     search: Nearest,
     time: Time,
 ) -> Result<Found<Vec<ScoredOut>>, Failure> {
-    let Answer { value, missing } = find(state, collection, search, time, 1).await?;
-    let bytes = value.iter().map(|found| found.parts.bytes()).sum();
-    Ok(Found { value: value.into_iter().map(ScoredOut::from).collect(), missing, bytes })
+    let answer = find(state, collection, search, time, 1).await?;
+    let bytes = answer.value.iter().map(|found| found.parts.bytes()).sum();
+    Ok(Found {
+        answer: answer.map(|found| found.into_iter().map(ScoredOut::from).collect()),
+        bytes,
+    })
 }
 
 /// Runs one of so many searches of a request.
@@ -90,9 +89,10 @@ async fn find(
             vector_of(state, collection, id, &search.using, time.search(left_until(until))).await?,
             Some(without(search.filter, id)),
         ),
-        Target::Vector(vector) => (Either::Dense(vector), search.filter),
-        Target::Sparse(vector) => (Either::Sparse(vector), search.filter),
+        Target::Vector(vector) => (whole(Either::Dense(vector)), search.filter),
+        Target::Sparse(vector) => (whole(Either::Sparse(vector)), search.filter),
     };
+    let Answer { value: to, lacks } = to;
     let (vector, sparse) = match to {
         Either::Dense(vector) => (vector, None),
         Either::Sparse(vector) => (Vec::new(), Some(vector)),
@@ -112,7 +112,12 @@ async fn find(
     let options = time.search(left_until(until));
     let mut answer = state.router.search_one_of(together, collection, request, options).await?;
     answer.value.drain(..search.offset.min(answer.value.len()));
-    Ok(answer)
+    Ok(Answer { lacks: answer.lacks.and(lacks), ..answer })
+}
+
+/// What was not read.
+fn whole<T>(value: T) -> Answer<T> {
+    Answer { value, lacks: Lacks::default() }
 }
 
 /// Runs a batch, some at a time, and answers in the order asked. One that fails fails all, as in the dialect. All answers
@@ -127,17 +132,15 @@ async fn run_all(
     let running = futures::stream::iter(searches)
         .map(|search| find(state, collection, search, time, together));
     let mut running = running.buffered(SEARCHES_AT_ONCE);
-    let (mut answers, mut missing) = (Vec::new(), Vec::new());
+    let (mut answers, mut lacks) = (Vec::new(), Lacks::default());
     let mut room = MAX_ANSWER_BYTES;
     while let Some(answer) = running.try_next().await? {
         let bytes = answer.value.iter().map(|found| found.parts.bytes()).sum();
         room = room.checked_sub(bytes).ok_or_else(|| RouteError::from(answer_too_long()))?;
         answers.push(answer.value.into_iter().map(ScoredOut::from).collect());
-        missing.extend(answer.missing);
+        lacks = lacks.and(answer.lacks);
     }
-    missing.sort_unstable();
-    missing.dedup();
-    Ok(Found { value: answers, missing, bytes: MAX_ANSWER_BYTES - room })
+    Ok(Found { answer: Answer { value: answers, lacks }, bytes: MAX_ANSWER_BYTES - room })
 }
 
 /// Checks the length of a batch.
@@ -158,20 +161,18 @@ async fn vector_of(
     id: PointId,
     using: &str,
     options: ReadOptions,
-) -> Result<Either, Failure> {
+) -> Result<Answer<Either>, Failure> {
     let want = Want { vectors: WantVectors::Named(vec![using.to_owned()]), ..Want::default() };
-    let record = state
-        .router
-        .retrieve(collection, &[id], &want, options)
-        .await?
-        .pop()
-        .ok_or_else(|| Failure::no_query_point(id))?;
+    let Answer { mut value, lacks } =
+        state.router.retrieve(collection, &[id], &want, options).await?;
+    let record = value.pop().ok_or_else(|| Failure::no_query_point(id))?;
     let dense = record.parts.vectors.unwrap_or_default().into_iter();
     let dense = dense.map(|(name, vector)| (name, Either::Dense(vector)));
     let sparse = record.parts.sparse.into_iter();
     let mut vectors = dense.chain(sparse.map(|(name, vector)| (name, Either::Sparse(vector))));
     let vector = vectors.find(|(name, _)| name == using).map(|(_, vector)| vector);
-    vector.ok_or_else(|| Failure::wrong_input(format!("Point {id} has no vector named `{using}`")))
+    let none = || Failure::wrong_input(format!("Point {id} has no vector named `{using}`"));
+    Ok(Answer { value: vector.ok_or_else(none)?, lacks })
 }
 
 /// The same filter, and not this point: nothing is nearer to a point than itself, so it is not an answer.

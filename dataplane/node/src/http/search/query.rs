@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -136,7 +136,7 @@ pub(in super::super) async fn one(
     started: Started,
     State(state): State<Arc<AppState>>,
     Path(name): Path<String>,
-    Query(params): Query<ReadParams>,
+    params: ReadParams,
     Json(body): Json<QueryBody>,
 ) -> Result<Reply<QueryResponse>, Failure> {
     let collection = state.router.collection(&name)?;
@@ -151,7 +151,7 @@ pub(in super::super) async fn batch(
     started: Started,
     State(state): State<Arc<AppState>>,
     Path(name): Path<String>,
-    Query(params): Query<ReadParams>,
+    params: ReadParams,
     Json(body): Json<QueryBatch>,
 ) -> Result<Reply<Vec<QueryResponse>>, Failure> {
     let collection = state.router.collection(&name)?;

@@ -12,6 +12,7 @@ use super::folder::shard_dir;
 use crate::local_shard::LocalShard;
 use crate::reads::ReadPool;
 use crate::router::Collection;
+use crate::router::api::ReadPolicy;
 use crate::router::shard_client::ShardClient;
 use crate::telemetry::Telemetry;
 
@@ -79,6 +80,7 @@ pub(super) fn collection(
         ef_construct: file.ef_construct,
         quantization: file.quantization,
         indexes,
+        reads: ReadPolicy::default(),
         routing,
         shards,
     }

@@ -39,7 +39,12 @@ async fn put(collection: &Collection, id: u64) {
 async fn has(collection: &Collection, id: u64) -> bool {
     let shard = &collection.shards[collection.routing.shard_of(PointId::Num(id))];
     let ids = vec![PointId::Num(id)];
-    !shard.retrieve(ids, Want::default(), Duration::from_secs(20).into()).await.unwrap().is_empty()
+    !shard
+        .retrieve(ids, Want::default(), Duration::from_secs(20).into())
+        .await
+        .unwrap()
+        .value
+        .is_empty()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// What a time of a spec looks like to the API server.
+pub(crate) const PATTERN: &str = "^[0-9]{1,8}(ms|s|m|h)$";
+
 /// A time such as `5s`, `800ms`, `5m` or `1h`.
 pub fn parse(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
