@@ -14,6 +14,18 @@ for program in helm kubectl; do
     { echo "$program is missing: install it, or run e2e/cluster/build.sh" >&2; exit 1; }
 done
 
+# What a person would ask next, for the log of a run that nobody can look into any more.
+explain() {
+  {
+    echo; echo "did not become ready; nodes, pods, events, logs:"
+    "${inside[@]}" kubectl get nodes -o 'custom-columns=NODE:.metadata.name,CONDITIONS:.status.conditions[?(@.status!="False")].type,TAINTS:.spec.taints[*].key'
+    "${inside[@]}" kubectl get pods --all-namespaces -o wide
+    "${inside[@]}" kubectl --namespace shoal-system get events --sort-by=.lastTimestamp | tail -15
+    "${inside[@]}" kubectl --namespace shoal-system logs deployment/shoal-operator --tail=20
+  } >&2 || true
+}
+trap '[ $? = 0 ] || explain' EXIT
+
 # The tag stays the same from build to build: a pod that is there already has to start from what was loaded last.
 restart=
 if "${inside[@]}" helm status shoal --namespace shoal-system >/dev/null 2>&1; then restart=yes; fi
