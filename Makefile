@@ -59,9 +59,9 @@ sim: ## replicas, their disks and network, the register and clients from one see
 crash: ## kill -9 loop on `shoal serve` under writes
 	@e2e/suite.sh crash
 
-chaos: ## replicas as real processes that are killed, paused, cut off and out of disk, and a history that is checked: ROUNDS (50), SEED; WIPES=1 wipes disks too, KILLS=1 only kills
+chaos: ## replicas as real processes that are killed, paused, cut off and out of disk, and a history that is checked: ROUNDS (50), SEED; WIPES=1 wipes disks too, ONLY=KillPrimary does nothing else
 	@mkdir -p target/test-logs
-	@code=0; SHOAL_CHAOS_ROUNDS=$(or $(ROUNDS),50) SHOAL_CHAOS_SEED=$(SEED) SHOAL_CHAOS_WIPES=$(WIPES) SHOAL_CHAOS_KILLS=$(KILLS) \
+	@code=0; SHOAL_CHAOS_ROUNDS=$(or $(ROUNDS),50) SHOAL_CHAOS_SEED=$(SEED) SHOAL_CHAOS_WIPES=$(WIPES) SHOAL_CHAOS_ONLY=$(ONLY) \
 	  cargo test --locked -p shoal-node --test chaos -- --nocapture three_replicas 2>&1 | tee target/test-logs/chaos.log || code=$$?; \
 	  grep '^chaos: faults' target/test-logs/chaos.log | tail -1; exit $$code
 

@@ -26,6 +26,8 @@ pub(super) struct Primary {
     pub(super) change: Option<Change>,
     /// Who is to take over, and since when.
     pub(super) aside: Option<(DiskId, Millis)>,
+    /// Since when its own log is durable up to here and no further, while more is committed.
+    stuck: Option<(Seq, Millis)>,
     /// Since when the register is known to be at a later epoch.
     passed: Option<Millis>,
     /// A watch told less than is known.
@@ -74,6 +76,7 @@ impl Replica {
             reads: Reads::default(),
             change: None,
             aside: None,
+            stuck: None,
             passed: None,
             suspects: false,
             asked: now,
@@ -331,12 +334,46 @@ impl Replica {
         if now.saturating_sub(quorum) > timing.step_down {
             return self.follow(None, random);
         }
+        if self.is_stuck(timing.step_down) {
+            return self.follow(None, random);
+        }
+        if self.is_stuck(timing.election) {
+            self.give_way();
+        }
+        let Some(primary) = self.leading() else { return };
         let suspects = primary.suspects;
         self.beat(false);
         self.tick_change();
         self.tick_aside();
         if suspects {
             self.suspect_register();
+        }
+    }
+
+    /// Whether others have had for so long what its own disk has not: it shows and answers only what that has too, so a disk
+    /// that hangs holds up everybody.
+    fn is_stuck(&mut self, patience: Millis) -> bool {
+        let (now, durable, commit) = (self.now, self.durable, self.commit);
+        let Some(primary) = self.leading() else { return false };
+        primary.stuck = match primary.stuck {
+            _ if commit <= durable => None,
+            Some((at, since)) if at == durable => Some((at, since)),
+            _ => Some((durable, now)),
+        };
+        primary.stuck.is_some_and(|(_, since)| now.saturating_sub(since) > patience)
+    }
+
+    /// Has whoever has most take over, if nobody was asked yet.
+    fn give_way(&mut self) {
+        let config = self.config();
+        let votes = |disk| config.as_ref().is_some_and(|config| config.contains(disk));
+        let Some(primary) = self.leading().filter(|primary| primary.aside.is_none()) else {
+            return;
+        };
+        let others = primary.peers.iter().filter(|(disk, _)| votes(**disk));
+        let most = others.max_by_key(|(_, peer)| peer.matched).map(|(&disk, _)| disk);
+        if let Some(disk) = most {
+            self.step_aside(disk);
         }
     }
 

@@ -41,6 +41,10 @@ const SHUNNED: Duration = Duration::from_secs(1);
 /// and another one leads within seconds.
 const ATTEMPT: Duration = Duration::from_secs(2);
 
+/// How long a write is tried again after a primary said that its disk is full: it steps aside at once if another replica can
+/// lead, and that one has room, or says the same.
+const ROOM: Duration = Duration::from_secs(2);
+
 /// Pauses between attempts at a write, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
 
@@ -101,6 +105,7 @@ impl ReplicaSet {
         let (mut attempt, mut pause) = (ATTEMPT, PAUSES.0);
         // What to say in the end: that it may be done weighs more than that a replica was not the one.
         let mut last: Option<CallError> = None;
+        let mut full: Option<Instant> = None;
         loop {
             let left = deadline.saturating_sub(start.elapsed());
             if left.is_zero() {
@@ -137,6 +142,8 @@ impl ReplicaSet {
                     | ShardError::NotReady { .. }
                     | ShardError::Uncertain { .. },
                 ) => self.look_elsewhere(at, None),
+                CallError::Shard(ShardError::DiskFull { .. })
+                    if full.get_or_insert_with(clock::now).elapsed() < ROOM => {}
                 // What it says of the op, or of its own disk, another one says too or makes worse.
                 _ => return Err(error),
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client::Clients;
+use crate::disk::Syncs;
 use crate::processes::{self, Peers, Replica};
 use crate::proxy::{Condition, Proxy};
 use crate::register::Register;
@@ -17,7 +18,7 @@ use shoal_e2e::history::{History, State};
 /// `spec.failover.budget` of the shard.
 const BUDGET: &str = "5s";
 /// How long anything may take that has to come about at some time.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Cluster {
     pub(crate) replicas: Vec<Replica>,
@@ -96,6 +97,7 @@ impl Cluster {
         for replica in &mut self.replicas {
             replica.resume();
             replica.disk_full(false);
+            replica.syncs(Syncs::Work);
             replica.start();
         }
     }

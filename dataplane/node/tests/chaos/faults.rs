@@ -1,15 +1,13 @@
 //! What is done to the replicas: one fault a round, drawn from the run's seed.
-//!
-//! A slow fsync is not among them: to slow a disk under a process takes a cgroup with limits on a device of its own, and
-//! what would be slowed in the process itself is not the disk.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
-use crate::cluster::{Cluster, in_time};
+use crate::cluster::{Cluster, PATIENCE, in_time};
+use crate::disk::Syncs;
 use crate::processes;
 use crate::proxy::Condition;
 use shoal_e2e::history::CutOff;
@@ -41,6 +39,12 @@ pub(crate) enum Fault {
     CutClients,
     SlowLines,
     FullDisk,
+    /// Each sync of the primary takes up to seconds.
+    SlowDisk,
+    /// Those of all take some fifty milliseconds.
+    SlowDisks,
+    /// No sync of the primary works any more, as where its disk was pulled out; later it comes back with what was on it.
+    FailDisk,
     /// Nobody reaches the register: whoever leads goes on.
     HoldRegister,
     LoseRegister,
@@ -48,6 +52,8 @@ pub(crate) enum Fault {
     SetBackRegister,
     /// A follower comes back with an empty disk.
     WipeFollower,
+    /// The primary's disk fails, and is replaced by an empty one.
+    LoseDisk,
 }
 
 use Fault::*;
@@ -68,21 +74,36 @@ const OF_REPLICAS: &[(Fault, u32)] = &[
     (CutClients, 1),
     (SlowLines, 1),
     (FullDisk, 2),
+    (SlowDisk, 2),
+    (SlowDisks, 1),
+    (FailDisk, 2),
     (HoldRegister, 1),
     (LoseRegister, 1),
     (SetBackRegister, 1),
 ];
-const OF_ONE: &[(Fault, u32)] =
-    &[(KillPrimary, 4), (PausePrimary, 1), (CutClients, 1), (FullDisk, 1)];
+const OF_ONE: &[(Fault, u32)] = &[
+    (KillPrimary, 4),
+    (PausePrimary, 1),
+    (CutClients, 1),
+    (FullDisk, 1),
+    (SlowDisk, 1),
+    (FailDisk, 1),
+];
 
 impl Fault {
     /// The next of a run.
     pub(crate) fn draw(rng: &mut StdRng, replicas: usize, wipes: bool) -> Self {
         let faults = if replicas > 1 { OF_REPLICAS } else { OF_ONE };
         if wipes && replicas > 1 && rng.random_bool(0.1) {
-            return WipeFollower;
+            return if rng.random() { WipeFollower } else { LoseDisk };
         }
         faults.choose_weighted(rng, |(_, weight)| *weight).unwrap().0
+    }
+
+    /// The fault of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let drawn = OF_REPLICAS.iter().map(|(fault, _)| *fault);
+        drawn.chain([WipeFollower, LoseDisk]).find(|fault| format!("{fault:?}") == name)
     }
 
     /// Whether writes go on under it, with another primary.
@@ -117,11 +138,14 @@ pub(crate) async fn round(cluster: &mut Cluster, fault: Fault, rng: &mut StdRng)
     let others: Vec<usize> = (0..cluster.count()).filter(|index| *index != primary).collect();
     let follower = others.choose(rng).copied().unwrap_or(primary);
     let line = if rng.random() { Condition::CUT } else { Condition::HELD };
-    let name = cluster.replicas[follower].name.clone();
+    let replaced = if fault == LoseDisk { primary } else { follower };
+    let name = cluster.replicas[replaced].name.clone();
     let disk_before = cluster.register.disk(&name).map(|(disk, _)| disk);
-    inject(cluster, fault, primary, follower, line);
+    // From what nobody notices to longer than it takes to elect another.
+    let slow = Duration::from_millis(20000);
+    inject(cluster, fault, primary, follower, line, slow);
     let at = cluster.clients.history.now();
-    let what = format!("{fault:?}: primary {primary}, follower {follower}, {line:?}");
+    let what = format!("{fault:?}: primary {primary}, follower {follower}, {line:?}, {slow:?}");
     cluster.clients.history.fault(at, &what);
     let mut stalled = None;
     // Some come back before anyone has noticed that they were gone.
@@ -146,13 +170,20 @@ pub(crate) async fn round(cluster: &mut Cluster, fault: Fault, rng: &mut StdRng)
         let to = cluster.clients.history.now();
         cluster.clients.history.cut_off(CutOff { replica: primary, from: at, to });
     }
+    if matches!(fault, FailDisk | LoseDisk) && !gave_up(cluster, primary).await {
+        stalled = Some(format!("it goes on though its disk failed: {what}"));
+        cluster.replicas[primary].kill();
+    }
+    if fault == LoseDisk {
+        cluster.replicas[primary].wipe();
+    }
     let healed = cluster.clients.history.now();
     cluster.heal();
     if !cluster.acks_since(healed).await {
         stalled = Some(format!("no write was acked after it was over: {what}"));
     }
     // Until another disk votes in its place, no other voter may be missing.
-    if fault == WipeFollower {
+    if matches!(fault, WipeFollower | LoseDisk) {
         let replaced = || {
             let now = cluster.register.disk(&name);
             now.is_some_and(|(disk, votes)| votes && Some(disk) != disk_before)
@@ -171,7 +202,26 @@ pub(crate) async fn round(cluster: &mut Cluster, fault: Fault, rng: &mut StdRng)
     Round { fault, at, stalled }
 }
 
-fn inject(cluster: &mut Cluster, fault: Fault, primary: usize, follower: usize, line: Condition) {
+/// Waits until a process whose syncs fail has ended.
+async fn gave_up(cluster: &mut Cluster, replica: usize) -> bool {
+    let began = Instant::now();
+    while !cluster.replicas[replica].gave_up() {
+        if began.elapsed() > PATIENCE {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    true
+}
+
+fn inject(
+    cluster: &mut Cluster,
+    fault: Fault,
+    primary: usize,
+    follower: usize,
+    line: Condition,
+    slow: Duration,
+) {
     match fault {
         KillPrimary => cluster.replicas[primary].kill(),
         KillFollower | KillFollowerForLong => cluster.replicas[follower].kill(),
@@ -203,6 +253,12 @@ fn inject(cluster: &mut Cluster, fault: Fault, primary: usize, follower: usize, 
         CutClients => cluster.to_clients[primary].set(line),
         SlowLines => cluster.lines(Condition::slow(Duration::from_millis(50)), |_, _| true),
         FullDisk => cluster.replicas[primary].disk_full(true),
+        SlowDisk => cluster.replicas[primary].syncs(Syncs::Take(slow)),
+        SlowDisks => {
+            let slow = Syncs::Take(Duration::from_millis(50));
+            cluster.replicas.iter().for_each(|replica| replica.syncs(slow));
+        }
+        FailDisk | LoseDisk => cluster.replicas[primary].syncs(Syncs::Fail),
         HoldRegister => cluster.register.hold(),
         LoseRegister => cluster.register.lose(),
         SetBackRegister => cluster.register.set_back(),

@@ -2,8 +2,10 @@
 //! linearizable, and no replica answers alone for all.
 //!
 //! `SHOAL_CHAOS_ROUNDS` sets the number of faults, `SHOAL_CHAOS_SEED` draws the same ones again, `SHOAL_CHAOS_WIPES=1`
-//! wipes disks as well, with `SHOAL_CHAOS_KILLS=1` every fault is a kill of the primary. The folder of a run holds the history, and the logs and disks of a run that failed.
+//! wipes disks as well, with `SHOAL_CHAOS_ONLY=KillPrimary` (or another of the names in `faults.rs`) every fault is that one. The
+//! folder of a run holds the history, and the logs and disks of a run that failed.
 
+#![cfg(target_os = "linux")]
 #![allow(clippy::disallowed_methods, reason = "tests measure and wait")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -13,6 +15,7 @@ mod client_tests;
 mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
+mod disk;
 mod faults;
 mod processes;
 mod proxy;
@@ -70,13 +73,15 @@ impl Run {
     async fn faults(&mut self, rounds: u64) {
         let mut rng = StdRng::seed_from_u64(self.seed);
         let wipes = setting("SHOAL_CHAOS_WIPES") == Some(1);
-        let kills = setting("SHOAL_CHAOS_KILLS") == Some(1);
+        let only = std::env::var("SHOAL_CHAOS_ONLY").ok().filter(|name| !name.is_empty());
+        let only =
+            only.map(|name| Fault::named(&name).unwrap_or_else(|| panic!("no fault {name}")));
         for number in 0..rounds {
             if !self.wrong.is_empty() {
                 return;
             }
             let drawn = Fault::draw(&mut rng, self.cluster.count(), wipes);
-            let fault = if kills { Fault::KillPrimary } else { drawn };
+            let fault = only.unwrap_or(drawn);
             println!("round {number}: {fault:?}");
             let round = faults::round(&mut self.cluster, fault, &mut rng).await;
             self.wrong.extend(round.stalled.clone());

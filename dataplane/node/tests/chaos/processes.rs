@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 use crate::common::{TOKEN, free_port};
+use crate::disk::{Disk, Syncs};
 
 pub(crate) const COLLECTION: &str = "chaos";
 pub(crate) const SHARD: &str = "chaos-0";
@@ -37,28 +38,26 @@ pub(crate) struct Replica {
     peers: Option<Peers>,
     child: Option<Child>,
     paused: bool,
+    disk: Option<Disk>,
 }
 
 impl Replica {
     /// The replica at this position, not started yet.
     pub(crate) fn new(root: &Path, index: usize) -> Self {
         let (mut address, mut admin) = (free_port(), free_port());
-        // Only Linux has all of 127.0.0.0/8 without being told so.
-        if cfg!(target_os = "linux") {
-            let host = [127, 0, 0, 1 + index as u8];
-            address.set_ip(host.into());
-            admin.set_ip(host.into());
-        }
+        let host = [127, 0, 0, 1 + index as u8];
+        address.set_ip(host.into());
+        admin.set_ip(host.into());
         let name = format!("r{index}");
         let folder = root.to_owned();
-        Self { name, address, admin, folder, peers: None, child: None, paused: false }
+        Self { name, address, admin, folder, peers: None, child: None, paused: false, disk: None }
     }
 
     pub(crate) fn set_peers(&mut self, peers: Peers) {
         self.peers = Some(peers);
     }
 
-    fn disk(&self) -> PathBuf {
+    fn data(&self) -> PathBuf {
         self.folder.join(&self.name)
     }
 
@@ -71,7 +70,7 @@ impl Replica {
         let mut args = vec!["shard".to_owned()];
         let mut flag =
             |name: &str, value: &str| args.extend([format!("--{name}"), value.to_owned()]);
-        flag("data", &self.disk().to_string_lossy());
+        flag("data", &self.data().to_string_lossy());
         flag("listen", &self.address.to_string());
         flag("admin-listen", &self.admin.to_string());
         flag("collection", COLLECTION);
@@ -98,7 +97,8 @@ impl Replica {
             return;
         }
         // A write beyond a limit on files is an error then, as on a disk that is full, and no signal that kills.
-        let mut child = Command::new("/bin/sh")
+        let mut command = Command::new("/bin/sh");
+        command
             .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_shoal")])
             .args(self.args())
             .env_clear()
@@ -106,9 +106,10 @@ impl Replica {
             .env("SHOAL_LOG", "info,shoal_node::replica=debug")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        let disk = Disk::prepare(&mut command);
+        let mut child = command.spawn().unwrap();
+        self.disk = Some(disk.disk(Syncs::Work));
         // Its log goes through here, since the limit would hold for that file too.
         let mut said = child.stderr.take().unwrap();
         let mut log =
@@ -147,10 +148,24 @@ impl Replica {
         rustix::process::prlimit(Some(Pid::from_child(child)), Resource::Fsize, limit).unwrap();
     }
 
+    /// What its syncs meet, for as long as this process runs.
+    pub(crate) fn syncs(&self, syncs: Syncs) {
+        self.disk.iter().for_each(|disk| disk.set(syncs));
+    }
+
+    /// Whether it ended by itself, as it must where a sync fails; it can be started again then.
+    pub(crate) fn gave_up(&mut self) -> bool {
+        let ended = self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some());
+        if ended {
+            self.kill();
+        }
+        ended
+    }
+
     /// Removes its disk; it must not run.
     pub(crate) fn wipe(&self) {
         assert!(self.child.is_none());
-        std::fs::remove_dir_all(self.disk()).unwrap();
+        std::fs::remove_dir_all(self.data()).unwrap();
     }
 
     fn signal(&self, signal: Signal) {

@@ -197,6 +197,51 @@ fn a_primary_that_promised_a_later_epoch_answers_unknown_and_never_leads_again()
 }
 
 #[test]
+fn a_primary_whose_disk_hangs_has_another_take_over_and_steps_down_if_nobody_does() {
+    let mut alone = Alone::leading(5);
+    alone.acked(2, 5, 2, 1);
+    alone.step(Input::Propose { id: 9, client_id: 0, op_id: 9, body: Bytes::new() });
+    let mut asked = false;
+    for _ in 0..100 {
+        alone.now += 50;
+        for (to, body) in sent(&alone.step(Input::Tick)) {
+            match body {
+                Body::TakeOver(by) => {
+                    assert_eq!((by, alone.replica.status().leads), (epoch(5), Some(epoch(5))));
+                    asked = true;
+                }
+                // The others' disks are well.
+                Body::Append { round, .. } => drop(alone.acked(to, 5, 3, round)),
+                _ => {}
+            }
+        }
+    }
+    assert!(asked);
+    assert_ne!(alone.replica.status().role, Role::Primary);
+}
+
+#[test]
+fn a_primary_whose_disk_is_no_slower_than_the_others_leads_on() {
+    let mut alone = Alone::leading(5);
+    alone.acked(2, 5, 2, 1);
+    let mut round = 1;
+    for seq in 3..100 {
+        alone.step(Input::Propose { id: seq, client_id: 0, op_id: seq, body: Bytes::new() });
+        alone.now += 50;
+        for (_, body) in sent(&alone.step(Input::Tick)) {
+            assert!(!matches!(body, Body::TakeOver(_)), "{body:?}");
+            if let Body::Append { round: sent, .. } = body {
+                round = sent;
+            }
+        }
+        alone.acked(2, 5, seq, round);
+        // Always a moment later, and never far behind.
+        alone.step(Input::Durable(seq));
+    }
+    assert_eq!(alone.replica.status().role, Role::Primary);
+}
+
+#[test]
 fn a_primary_without_a_quorum_steps_down() {
     let mut alone = Alone::leading(5);
     alone.acked(2, 5, 2, 1);
