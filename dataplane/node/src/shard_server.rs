@@ -7,6 +7,7 @@
 
 use std::future::{Future, pending};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use shoal_proto::convert::{DecodeError, decode_id};
 use shoal_proto::pb::shard_service_server::{ShardService, ShardServiceServer};
@@ -32,6 +33,10 @@ use crate::token::{RequireToken, SharedToken};
 /// Calls of one router that may be under way at once. Reads queue in the pool and writes in the log; this only keeps
 /// one connection from holding more than both.
 const CALLS_PER_CONNECTION: u32 = 2048;
+
+/// How often a caller is asked whether it lives, and how long it may take to say so: a node that vanished closes none of its
+/// connections, and a stream of another replica would be held for ever.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Where the shard will be once it is open.
 pub type ShardSlot = Arc<OnceLock<LocalShard>>;
@@ -63,6 +68,8 @@ impl ShardServer {
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         tonic::transport::Server::builder()
             .max_concurrent_streams(CALLS_PER_CONNECTION)
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
             .add_service(InterceptedService::new(service, RequireToken(token)))
             .add_optional_service(replicas)
             // The end of the connections is what stops the server; a signal of its own would drop those it has not seen.

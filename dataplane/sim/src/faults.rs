@@ -16,6 +16,10 @@ enum Fault {
     Crash(u64),
     /// A process stands still for so many ms.
     Pause(u64),
+    /// Its disk makes nothing durable for so many ms.
+    Hang(u64),
+    /// Its clock goes so many ms ahead at once.
+    Jump(u64),
     /// What is sent to it, by it, or both, is lost for so many ms.
     Cut { to: bool, from: bool, ms: u64 },
     /// Its disk is gone; it starts on a blank one.
@@ -36,7 +40,7 @@ enum Fault {
 fn draw(storm: bool, random: &mut StdRng) -> Fault {
     let long = if storm { [20, 60, 200, 400] } else { [50, 400, 2_000, 6_000] };
     let ms = long.get(random.random_range(0..4)).copied().unwrap_or(50);
-    match random.random_range(0..19) {
+    match random.random_range(0..21) {
         0..4 => Fault::Crash(ms),
         4..6 => Fault::Pause(ms),
         6 => Fault::Cut { to: true, from: true, ms },
@@ -47,6 +51,8 @@ fn draw(storm: bool, random: &mut StdRng) -> Fault {
         11..13 => Fault::CutLine(ms),
         13..15 => Fault::Split(ms),
         15 => Fault::Delete,
+        16 => Fault::Hang(ms),
+        17 => Fault::Jump(ms),
         _ => Fault::TakeOver,
     }
 }
@@ -82,6 +88,8 @@ impl World {
         match fault.aimed(self.plan.aim, &mut self.random) {
             Fault::Crash(back) => return self.stop(node, back),
             Fault::Pause(ms) => self.nodes[node].paused = self.now + ms,
+            Fault::Hang(ms) => self.nodes[node].hung = self.now + ms,
+            Fault::Jump(ms) => self.nodes[node].clock += ms,
             Fault::Cut { to, from, ms } => {
                 for other in 0..self.nodes.len() {
                     if to {

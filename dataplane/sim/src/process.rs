@@ -23,6 +23,10 @@ pub(crate) struct Node {
     pub(crate) run: u64,
     pub(crate) applied: Seq,
     pub(crate) paused: u64,
+    /// No sync ends before.
+    pub(crate) hung: u64,
+    /// How much later it is by its clock.
+    pub(crate) clock: u64,
     pub(crate) syncing: bool,
     /// It wants the snapshot that it was offered.
     pub(crate) wanted: bool,
@@ -37,6 +41,8 @@ impl Node {
             run: 0,
             applied: 0,
             paused: 0,
+            hung: 0,
+            clock: 0,
             syncing: false,
             wanted: false,
         }
@@ -68,7 +74,8 @@ impl World {
             own.applied = restored.base.seq;
         }
         own.syncing = false;
-        own.replica = Some(Replica::new(me, settings, promised, restored, self.now, random));
+        let now = self.now + own.clock;
+        own.replica = Some(Replica::new(me, settings, promised, restored, now, random));
         let run = self.nodes[node].run;
         self.after(1, Event::Tick(node, run));
         if self.plan.whole {
@@ -98,7 +105,7 @@ impl World {
         }
         let Some(replica) = &mut own.replica else { return Ok(()) };
         let random = self.random.random();
-        let effects = replica.step(self.now, random, input);
+        let effects = replica.step(self.now + own.clock, random, input);
         let leads = replica.status().leads;
         if let Some(epoch) = leads {
             self.history.leads(epoch, self.identity(node))?;

@@ -210,6 +210,11 @@ impl World {
                 Some(node) => self.step(node, self.nodes[node].run, Input::Received(message)),
                 None => Ok(()),
             },
+            Event::Sync(node, run) if self.nodes[node].hung > self.now => {
+                let ms = self.nodes[node].hung - self.now;
+                self.after(ms, Event::Sync(node, run));
+                Ok(())
+            }
             Event::Sync(node, run) if self.plan.whole => self.synced_whole(node, run),
             Event::Sync(node, run) => {
                 if self.nodes[node].run != run {
