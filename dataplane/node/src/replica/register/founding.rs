@@ -58,9 +58,9 @@ pub fn found(seen: &Seen, replicas: &[String], own: Founder<'_>) -> Result<Regis
         return Err(NotFounded::Exists);
     }
     let alone = own.holds == Holds::LoneShard;
-    let is_own = |a: &Announced| a.name == own.name && a.disk == own.disk;
+    let is_lone = |a: &Announced| alone && a.name == own.name && a.disk == own.disk;
     // Of all, also of those that the shard is not to have: what they hold may be this shard.
-    let holding = seen.announced.iter().filter(|a| !a.blank && !(alone && is_own(a)));
+    let holding = seen.announced.iter().filter(|a| !a.blank).filter(|a| !is_lone(a));
     let mut holding: Vec<String> = holding.map(|a| a.name.clone()).collect();
     if own.holds == Holds::Replica && !holding.iter().any(|name| name == own.name) {
         holding.push(own.name.to_owned());
