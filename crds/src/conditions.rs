@@ -16,7 +16,8 @@ told! { TYPES, "Every condition type, with its meaning.";
     RECONCILING = "Reconciling": "Present and true while the operator works towards the spec (kstatus: InProgress).";
     STALLED = "Stalled": "Present and true while only a person can help (kstatus: Failed).";
     VISIBLE_IN_TIME = "VisibleInTime":
-        "Every replica that serves shows what was acknowledged within `replication.visibilitySla`. Absent with one copy.";
+        "Every replica that serves shows what was acknowledged within `replication.visibilitySla`. Absent where there was never \
+         more than one copy.";
 }
 
 /// Reasons, the machine-readable half of a condition.
@@ -28,8 +29,6 @@ pub mod reason {
         ROUTER_STARTING = "RouterStarting": "The router does not serve yet.";
         PAUSED = "Paused": "Reconciling is paused by annotation.";
         INVALID_SPEC = "InvalidSpec": "The spec asks for something that cannot work; the message says what to change.";
-        REPLICATION_UNSUPPORTED = "ReplicationUnsupported":
-            "`replicas` was changed from one to several or back, which is not built yet.";
         REPLICAS_UNAVAILABLE = "ReplicasUnavailable":
             "Every shard serves, and some of their replicas do not.";
         ELECTING = "Electing": "Nobody leads the shard: one of its replicas is being elected.";

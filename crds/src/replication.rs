@@ -10,8 +10,8 @@ use crate::duration::PATTERN;
 #[serde(rename_all = "camelCase")]
 pub struct Replication {
     /// Copies of each shard: 1, 3 or 5. Default: 1. Of 3 one may be lost, of 5 two, without losing a write or the service.
-    /// May change between 3 and 5. A collection of one copy cannot get more yet, nor the other way round: a condition says so,
-    /// and the copies stay as they are.
+    /// May change while it serves. From 1 to more the pod of each shard is restarted once, and nothing is read or written of it
+    /// for as long as that takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 5))]
     pub replicas: Option<u32>,

@@ -250,6 +250,15 @@ pub(crate) const SHARD: &[Rule] = &[
         message: "a shard stays with its collection: spec.collection cannot change",
     },
     Rule {
+        place: Place::Spec,
+        field: ".replicated",
+        // An operator that does not know the field would start the disk of one that had replicas without its register.
+        rule: "self.replicas > 1 || self.?replicated.orValue(false) || \
+               (oldSelf.replicas <= 1 && !oldSelf.?replicated.orValue(false))",
+        message: "a shard that had several replicas keeps its register: set replicated: true, or upgrade the operator that \
+                  wrote this",
+    },
+    Rule {
         place: Place::Root,
         field: ".status.replicas",
         // What a replica said before it wrote may arrive after what it said then.

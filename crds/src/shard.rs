@@ -88,6 +88,10 @@ pub struct ShardSpec {
     /// Copies of the shard.
     #[schemars(range(min = 1, max = 5))]
     pub replicas: u32,
+    /// Whether a shard of one copy agrees with itself through a register, as those of several do: it had several once, and its
+    /// disk knows of them. Never taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replicated: bool,
     /// Names of its replicas, such as r0. Each has a StatefulSet named after the shard and itself. To have a replica replaced
     /// that is lost for good, take its name out: another gets a new name, and the lost one goes once that votes in its place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -104,6 +108,13 @@ pub struct ShardSpec {
     /// Data plane image, pinned when the collection was created unless the collection names one.
     #[schemars(length(min = 1, max = 512))]
     pub image: String,
+}
+
+impl ShardSpec {
+    /// Whether its replicas agree through a register: where there are several, or were once. Else it is alone.
+    pub fn is_replicated(&self) -> bool {
+        self.replicas > 1 || self.replicated
+    }
 }
 
 /// The part of the ring a shard holds.
@@ -156,7 +167,7 @@ pub struct ShardStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub replicas: Vec<ShardReplica>,
-    /// The replicas, as the operator sees them; of a shard of one copy none.
+    /// The replicas, as the operator sees them; of a shard that never had more than one copy none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub replica_states: Vec<ReplicaState>,

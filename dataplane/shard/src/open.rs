@@ -43,7 +43,7 @@ pub(crate) enum IfNew {
 pub(crate) enum Commits {
     /// Nobody else: all that is in it.
     Alone,
-    /// Others: what was noted, and of the rest it is not known.
+    /// Others: what was noted, and what is from before there were others. Of the rest it is not known.
     Replicas,
 }
 
@@ -78,6 +78,10 @@ pub(crate) fn open(
         (None, IfNew::SetUp) => (set_up(dir, &identity, env::random_uuid())?, identity),
         (None, IfNew::Refuse) => return Err(OpenError::Missing(dir.to_owned())),
     };
+    let promised = journal::read_promise(dir, disk_id)?.0;
+    if commits == Commits::Alone && promised != Epoch::default() {
+        return Err(is_of_several(dir, &format!("epoch {} was promised on it", promised.number)));
+    }
     let manifest_path = dir.join(crate::manifest::FILE);
     let manifest = Manifest::read(dir, disk_id)?
         .ok_or_else(|| OpenError::corrupt(&manifest_path, "it is missing"))?;
@@ -104,7 +108,7 @@ pub(crate) fn open(
     let (waiting, entries) = (replay.waiting, replay.entries);
     debug_assert_eq!(wal.last_seq(), view.applied_seq + waiting.len() as u64);
     view.replayed();
-    let recovered = recovered(dir, disk_id, &manifest, entries)?;
+    let recovered = recovered(disk_id, promised, &manifest, entries);
     let wanted = index::read_wanted(dir, disk_id);
     // What is no key path here any more is not indexed; whoever tells the shard next hears of it.
     let _ = view.indexes.want(&wanted.fields);
@@ -121,19 +125,26 @@ pub(crate) fn open(
 }
 
 fn recovered(
-    dir: &Path,
     disk_id: Uuid,
+    promised: Epoch,
     manifest: &Manifest,
     entries: Vec<Entry>,
-) -> Result<Recovered, OpenError> {
-    Ok(Recovered {
+) -> Recovered {
+    Recovered {
         disk_id,
-        promised: journal::read_promise(dir, disk_id)?.0,
+        promised,
         base: Position { epoch: manifest.log.epoch, seq: manifest.flushed_seq },
         config: manifest.log.config.clone(),
         recent: manifest.log.recent.iter().copied().collect(),
         entries,
-    })
+    }
+}
+
+/// What a lone shard says of a disk that others have a say in: what it holds need not be committed, and what was acknowledged
+/// need not be here.
+fn is_of_several(at: &Path, detail: &str) -> OpenError {
+    let detail = format!("{detail}: the disk is one of several replicas; start it as one");
+    OpenError::Invalid(format!("{}: {detail}", at.display()))
 }
 
 /// Sets a shard up in a folder and leaves it closed. The caller makes the folder's own name durable.
@@ -250,7 +261,8 @@ impl<'a> Replay<'a> {
     fn take(&mut self, file: &Path, place: Place, record: &Record<'_>) -> Result<(), OpenError> {
         let entry = journal::entry_of(record)
             .map_err(|error| OpenError::too_new(file, error.to_string()))?;
-        if record.seq <= self.commit {
+        // A lone shard committed all that it appended, before it was one of several.
+        if record.seq <= self.commit || record.epoch == 0 {
             self.apply(file, record)?;
         } else {
             let step = match &entry.what {
@@ -285,11 +297,10 @@ fn apply_record(
     let (seq, log_bytes) = (record.seq, record.body.len() as u64);
     let epoch = Epoch { number: record.epoch, nonce: record.nonce };
     if commits == Commits::Alone && epoch != Epoch::default() {
-        let detail = format!(
-            "seq {seq} was appended in epoch {}: the disk is one of several replicas",
-            epoch.number
-        );
-        return Err(OpenError::Invalid(format!("{}: {detail}; start it as one", file.display())));
+        return Err(is_of_several(
+            file,
+            &format!("seq {seq} was appended in epoch {}", epoch.number),
+        ));
     }
     match record.kind() {
         Some(Kind::Op) => {}

@@ -29,18 +29,14 @@ async fn of_two_collections_with_one_name_the_older_serves_and_the_other_follows
 }
 
 #[tokio::test]
-async fn more_copies_and_other_numbers_of_shards_are_refused_and_it_keeps_serving() {
+async fn other_numbers_of_shards_are_refused_and_it_keeps_serving() {
     let Some(world) = World::new("conflict-unsupported").await else { return };
     world.serving("c", 2, json!({})).await;
-    world.change::<VectorCollection>("c", json!({"spec": {"replication": {"replicas": 3}}})).await;
-    let stalled = world.condition("c", "Stalled", "True", "ReplicationUnsupported").await;
-    assert!(stalled.message.contains("set replicas: 1"), "{}", stalled.message);
-    world.condition("c", "Ready", "True", "Available").await;
-    assert!(world.api::<StatefulSet>().get_opt("c-0-r1").await.expect("asked").is_none());
-    let asked = json!({"spec": {"replication": null, "sharding": {"initialShards": 5}}});
+    let asked = json!({"spec": {"sharding": {"initialShards": 5}}});
     world.change::<VectorCollection>("c", asked).await;
     let stalled = world.condition("c", "Stalled", "True", "ReshardingUnsupported").await;
     assert!(stalled.message.contains("set initialShards: 2"), "{}", stalled.message);
+    world.condition("c", "Ready", "True", "Available").await;
     world.delete::<StatefulSet>("c-1-r0").await;
     world.exists::<StatefulSet>("c-1-r0").await;
     assert!(world.api::<Shard>().get_opt("c-2").await.expect("asked").is_none());

@@ -11,6 +11,7 @@ mod conflicts;
 mod disks;
 mod failovers;
 mod fakes;
+mod from_one;
 mod leader;
 mod lifecycle;
 mod moves;

@@ -125,7 +125,7 @@ async fn writing_a_default_out_or_growing_is_no_forbidden_change() {
             "sharding",
             json!({"initialShards": 2}),
         ),
-        ("more replicas, refused by a condition instead", "replication", json!({"replicas": 3})),
+        ("more replicas", "replication", json!({"replicas": 3})),
         ("the default acks", "replication", json!({"replicas": 3, "acks": "Quorum"})),
         ("other acks", "replication", json!({"replicas": 5, "acks": "Primary"})),
         ("times of a failover", "failover", json!({"budget": "3000ms", "nodeLossGrace": "24h"})),

@@ -323,3 +323,26 @@ async fn replicas_of_a_shard_have_names_of_their_own() {
         assert_says(name, answer, &["spec.replicaNames[0]"]);
     }
 }
+
+#[tokio::test]
+async fn a_shard_that_had_several_replicas_keeps_its_register() {
+    let Some(place) = Place::of("replicated").await else { return };
+    let spec = |replicas: u32, replicated: bool| {
+        json!({"collection": "a", "placement": {"gen": 1, "slots": "0"}, "replicas": replicas, "image": "i",
+            "replicated": replicated})
+    };
+    let now = async |replicas: u32, replicated: bool| {
+        let mut made = place.shards().get("one").await.expect("there");
+        made.data["spec"] = spec(replicas, replicated);
+        let replaced = place.shards().replace("one", &Default::default(), &made).await;
+        replaced.map(drop).map_err(|error| error.to_string())
+    };
+    place.create_shard("one", spec(1, false)).await.expect("accepted");
+    now(1, false).await.expect("it stays alone");
+    now(3, false).await.expect("one becomes several");
+    assert_says("3 to 1", now(1, false).await, &["spec.replicated", "keeps its register"]);
+    now(1, true).await.expect("several become one of them");
+    assert_says("alone again", now(1, false).await, &["spec.replicated", "keeps its register"]);
+    now(5, true).await.expect("and several again");
+    now(5, false).await.expect("of several it goes without saying");
+}

@@ -174,6 +174,10 @@ async fn apply_shard(
     let mut pods = 0;
     for number in register.rolling_order(&replicas.numbers) {
         let replica = build::Replica { number, replicated: replicas.is_replicated() };
+        if replica.replicated {
+            let marked = set::mark_replicated(context, valid, &part.shard, number, seen).await;
+            progress.note(marked)?;
+        }
         let wanted =
             |valid: &Valid| build::stateful_set::build(valid, part, generation, &shard, replica);
         let applied = set::apply(context, valid, wanted, seen, progress).await;
@@ -228,10 +232,11 @@ impl Progress {
     }
 }
 
-/// What a replica lacks of what the others have. One whose image is too old to tell is judged by its pod alone.
+/// What a replica lacks of what the others have. One whose image is too old to tell is judged by its pod alone, and so is the
+/// only one: it has all there is.
 fn lacks(told: &ShardTold, replicas: &Replicas, number: u32) -> Option<String> {
     let told = told.replicas.get(&number).cloned().unwrap_or_default();
-    if !replicas.is_replicated() || told.mute {
+    if replicas.numbers.len() <= 1 || told.mute {
         return None;
     }
     match told.log {

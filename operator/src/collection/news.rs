@@ -34,6 +34,19 @@ pub(super) fn of_shard(before: &ShardStatus, after: &ShardStatus) -> Vec<News> {
         news.push(failover(last));
     }
     news.extend(quorum(before, after));
+    if let [first] = &after.replica_states[..]
+        && before.replica_states.is_empty()
+        && before.observed_generation.is_some()
+    {
+        news.push(good(
+            "BecomesReplicated",
+            format!(
+                "the shard was alone and is to have several replicas: its pod is restarted as {}, and nothing is read or \
+                 written of it until that leads; the others follow",
+                first.name
+            ),
+        ));
+    }
     // The first look at a new shard tells of no change.
     if before.replica_states.is_empty() || after.replica_states.is_empty() {
         return news;

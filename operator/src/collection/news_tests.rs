@@ -52,6 +52,16 @@ fn the_life_of_a_replica_is_told_step_by_step() {
     }
 }
 
+#[test]
+fn that_a_lone_shard_becomes_one_of_several_is_told_and_a_new_shard_is_not() {
+    let lone = ShardStatus { observed_generation: Some(1), ..ShardStatus::default() };
+    let starting = status(&[state("r0", ReplicaRole::Starting, None)]);
+    assert_eq!(reasons(&lone, &starting), [("BecomesReplicated", false)]);
+    assert_eq!(reasons(&ShardStatus::default(), &starting), []);
+    let three = ["r0", "r1", "r2"].map(|name| state(name, ReplicaRole::Starting, None));
+    assert_eq!(reasons(&lone, &status(&three)), [], "an older operator told of no replicas");
+}
+
 fn failed_over(reason: FailoverReason, duration_ms: Option<i64>) -> ShardStatus {
     let time = || Time(Timestamp::UNIX_EPOCH);
     let last = LastFailover {

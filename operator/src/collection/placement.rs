@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn shards_of(made: &VectorCollection, valid: &Valid, routing: &Routing) -> Seen {
-        let one = Replicas { count: 1, numbers: vec![0], next: 1 };
+        let one = Replicas::alone();
         let built = routing
             .table
             .iter()

@@ -72,16 +72,14 @@ pub fn plan(
     let shards = placed.routing.table.len();
     let resharding =
         (shards != valid.initial_shards as usize).then(|| resharding(valid, shards, placed.source));
-    let (copies, replication) = copies(valid, seen, &placed);
-    let unchangeable = resharding.or(replication);
-    match unchangeable {
+    match resharding {
         Some(problem) if !established => Plan::Hold(problem),
-        unchangeable => Plan::Run(Run {
+        resharding => Plan::Run(Run {
             routing_is_written: placed.source == Source::Status,
             image: image(collection, valid, seen, default_image),
-            replicas: replicas_of(&placed, seen, copies),
+            replicas: replicas_of(&placed, seen, valid.replicas),
             routing: placed.routing,
-            problem: problem.or(unchangeable),
+            problem: problem.or(resharding),
         }),
     }
 }
@@ -89,35 +87,6 @@ pub fn plan(
 fn replicas_of(placed: &Placed, seen: &Seen, copies: u32) -> BTreeMap<String, Replicas> {
     let names = placed.routing.table.iter().map(|part| &part.shard);
     names.map(|shard| (shard.clone(), replicas::plan(seen, shard, copies))).collect()
-}
-
-/// How many copies each shard is to have: as asked, unless a collection of one were to become one of several or the other
-/// way round. The disk of a lone shard knows no epochs and no other replicas.
-fn copies(valid: &Valid, seen: &Seen, placed: &Placed) -> (u32, Option<Problem>) {
-    let asked = valid.replicas;
-    let shards = placed.routing.table.iter();
-    let known = shards.filter_map(|part| replicas::known(seen, &part.shard));
-    match known.map(|known| known.count).max() {
-        Some(has) if (has > 1) != (asked > 1) => {
-            (has, Some(replication(has, asked, placed.source)))
-        }
-        _ => (asked, None),
-    }
-}
-
-fn replication(has: u32, asked: u32, source: Source) -> Problem {
-    let message = match source {
-        Source::Disks => format!(
-            "the disks of a former life are of {has} copies a shard and spec.replication.replicas asks for {asked}: set \
-             replicas: {has} to have their data back"
-        ),
-        _ => format!(
-            "spec.replication.replicas was changed from {has} to {asked}, and going from one copy to several or back is \
-             not supported yet: set replicas: {has}, or make a new collection with replicas: {asked} and load the points \
-             into it; the collection keeps serving as it is"
-        ),
-    };
-    Problem::new(reason::REPLICATION_UNSUPPORTED, message)
 }
 
 /// The spec's image; else the one pinned when the collection was created, wherever that is still known; else the

@@ -106,28 +106,37 @@ fn copies_are_as_asked_for_a_new_collection() {
 }
 
 #[test]
-fn from_one_copy_to_several_or_back_is_told_and_nothing_changes() {
-    for (has, asked) in [(1, 3), (3, 1), (5, 1)] {
-        let made = with_replicas(established(2), has);
-        let seen = shards(&made);
-        let before = running(&made).replicas;
-        let Plan::Run(run) = planned(&with_replicas(made, asked), &seen) else { panic!("held") };
-        let problem = run.problem.expect("told");
-        assert_eq!(problem.reason, reason::REPLICATION_UNSUPPORTED);
-        assert!(problem.message.contains(&format!("set replicas: {has}")), "{problem:?}");
-        assert_eq!(run.replicas, before);
+fn one_copy_becomes_several_by_way_of_its_own_disk_and_several_wait_for_a_primary() {
+    let made = with_replicas(established(2), 1);
+    let Plan::Run(run) = planned(&with_replicas(made.clone(), 3), &shards(&made)) else {
+        panic!("held")
+    };
+    assert_eq!(run.problem, None);
+    for replicas in run.replicas.values() {
+        assert_eq!(
+            (replicas.count, replicas.is_replicated(), replicas.names()),
+            (3, true, vec!["r0".to_owned()])
+        );
     }
+    let made = with_replicas(established(1), 3);
+    let before = running(&made).replicas["c-0"].clone();
+    let Plan::Run(run) = planned(&with_replicas(made.clone(), 1), &shards(&made)) else {
+        panic!("held")
+    };
+    let replicas = &run.replicas["c-0"];
+    assert_eq!((replicas.count, replicas.is_replicated()), (1, true));
+    assert_eq!(replicas.numbers, before.numbers, "nobody is known to lead");
 }
 
 #[test]
-fn disks_that_hold_another_kind_of_copies_say_what_to_set() {
-    for (had, asked) in [(1, 3), (3, 1)] {
+fn disks_of_another_number_of_copies_are_gone_on_with() {
+    for (had, asked, numbers) in [(1, 3, &[0][..]), (3, 1, &[0, 1, 2])] {
         let former = with_replicas(established(1), had);
         let mut again = with_replicas(former.clone(), asked);
         again.status = None;
-        let Plan::Hold(problem) = planned(&again, &disks(&former)) else { panic!("started") };
-        assert_eq!(problem.reason, reason::REPLICATION_UNSUPPORTED);
-        assert!(problem.message.contains(&format!("set replicas: {had}")), "{problem:?}");
+        let Plan::Run(run) = planned(&again, &disks(&former)) else { panic!("held") };
+        assert_eq!((run.problem, &run.replicas["c-0"].numbers[..]), (None, numbers));
+        assert!(run.replicas["c-0"].is_replicated());
     }
 }
 

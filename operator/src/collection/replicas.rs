@@ -3,8 +3,11 @@
 //! Which there are stands in the Shard; should that be lost, the disks tell. Who leads and who votes stands in the register,
 //! which the replicas alone write.
 //!
+//! A shard of one copy is alone until it is to have several. Then it founds a register on its own disk, and only once it leads
+//! are others named, who follow it; see `docs/replication.md`. From there on it has a register, also where one replica is left.
+//!
 //! Invariants: a number is never used for another disk; a replica is taken out only where the primary is known not to be it,
-//! and taken down only once its disk is known not to vote.
+//! and taken down only once its disk is known not to vote; one that was not alone never is again.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +20,10 @@ use crate::kubernetes::meta;
 /// The replicas a shard has, or is to have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replicas {
-    /// How many there are to be: 1, or several that agree through a register.
+    /// How many there are to be.
     pub count: u32,
+    /// Whether they agree through a register; else there is one, and it is alone.
+    pub replicated: bool,
     /// Their numbers, in order. While replicas are replaced by hand there may be others than `count`.
     pub numbers: Vec<u32>,
     /// Number of the next one.
@@ -34,17 +39,22 @@ impl Replicas {
         numbers.sort_unstable();
         numbers.dedup();
         // Shards were made without names while each had one copy.
-        if numbers.is_empty() && spec.replicas <= 1 {
+        if numbers.is_empty() && !spec.is_replicated() {
             numbers.push(0);
         }
         let above = numbers.last().map_or(0, |last| last + 1);
         let next = spec.next_replica.unwrap_or_default().max(above);
-        Self { count: spec.replicas, numbers, next }
+        Self { count: spec.replicas, replicated: spec.is_replicated(), numbers, next }
     }
 
-    /// Whether there are several, which agree through a register.
+    /// A shard of one copy that never had more.
+    pub fn alone() -> Self {
+        Self { count: 1, replicated: false, numbers: vec![0], next: 1 }
+    }
+
+    /// Whether they agree through a register.
     pub fn is_replicated(&self) -> bool {
-        self.count > 1
+        self.replicated
     }
 
     /// Their names.
@@ -72,28 +82,32 @@ fn on_disks(seen: &Seen, shard: &str) -> Option<Replicas> {
     let next = numbers.last()? + 1;
     let replicated =
         staying.iter().any(|claim| meta::annotation(*claim, labels::REPLICATED).is_some());
-    let count = match (replicated, numbers.len()) {
-        (false, _) => 1,
-        (true, ..=3) => 3,
-        (true, _) => 5,
+    let count = match numbers.len() {
+        ..=1 => 1,
+        2..=3 => 3,
+        _ => 5,
     };
-    Some(Replicas { count, numbers, next })
+    Some(Replicas { count, replicated, numbers, next })
 }
 
 /// The replicas a shard is to have, of which `count` are asked for.
 pub fn plan(seen: &Seen, shard: &str, count: u32) -> Replicas {
     let known = known(seen, shard);
-    if count <= 1 {
-        return known.unwrap_or(Replicas { count: 1, numbers: vec![0], next: 1 });
+    let replicated = count > 1 || known.as_ref().is_some_and(Replicas::is_replicated);
+    if !replicated {
+        return known.unwrap_or_else(Replicas::alone);
     }
+    let register = Register::of(seen.shards.get(shard).map(AsRef::as_ref));
     let next = next(seen, shard).max(known.as_ref().map_or(0, |known| known.next));
+    // All that was acknowledged may be on the one disk there is: until whoever is on it leads, no other has a say.
+    let founds = known.as_ref().is_some_and(|known| known.numbers.len() == 1);
+    let grows = !founds || register.primary().is_some();
     let numbers = known.map(|known| known.numbers).unwrap_or_default();
-    let mut planned = Replicas { count, numbers, next };
-    while planned.numbers.len() < count as usize {
+    let mut planned = Replicas { count, replicated, numbers, next };
+    while grows && planned.numbers.len() < count as usize {
         planned.numbers.push(planned.next);
         planned.next += 1;
     }
-    let register = Register::of(seen.shards.get(shard).map(AsRef::as_ref));
     while planned.numbers.len() > count as usize && register.lets_go() {
         let other = |&n: &u32| Some(n) != register.primary();
         // Those on lost nodes first: they would only be replaced.
@@ -170,6 +184,14 @@ impl<'a> Register<'a> {
             labels::replica_number(&on_it.name)
         };
         voters.unwrap_or_default().iter().map(number).collect()
+    }
+
+    /// The one replica that votes, where one does: while others are on their way to, it decides alone.
+    pub fn only_voter(&self) -> Option<u32> {
+        match self.voters()[..] {
+            [only] => only,
+            _ => None,
+        }
     }
 
     /// What a disk is called: the replica on it, or else its id.

@@ -69,9 +69,9 @@ const OUT: (&str, &str) = (labels::LEFT, "true");
 
 #[test]
 fn a_new_shard_gets_as_many_as_are_asked_for() {
-    let one = Replicas { count: 1, numbers: vec![0], next: 1 };
+    let one = Replicas::alone();
     assert_eq!(plan(&Seen::default(), "c-0", 1), one);
-    let three = Replicas { count: 3, numbers: vec![0, 1, 2], next: 3 };
+    let three = Replicas { count: 3, replicated: true, numbers: vec![0, 1, 2], next: 3 };
     assert_eq!(plan(&Seen::default(), "c-0", 3), three);
 }
 
@@ -157,8 +157,48 @@ fn disks_tell_which_replicas_there_were_and_those_on_which_nothing_rests_do_not(
     assert_eq!(plan(&seen, "c-0", 5).numbers, [0, 1, 3, 5, 6]);
     let lone = Seen { claims: [claim(0, &[])].into(), ..Seen::default() };
     assert_eq!(known(&lone, "c-0").map(|known| known.count), Some(1));
+    assert_eq!(known(&lone, "c-0").map(|known| known.is_replicated()), Some(false));
     let left = Seen { claims: [claim(0, &[OF_SEVERAL])].into(), ..Seen::default() };
-    assert_eq!(known(&left, "c-0").map(|known| known.count), Some(3), "the last of several");
+    assert_eq!(known(&left, "c-0").map(|known| known.is_replicated()), Some(true), "the last");
+}
+
+#[test]
+fn a_lone_shard_leads_before_others_are_named_whatever_happens_meanwhile() {
+    let lone = seen(shard(&[0], 1, None));
+    let first = plan(&lone, "c-0", 3);
+    assert_eq!(first, Replicas { count: 3, replicated: true, numbers: vec![0], next: 1 });
+    // Its pod is restarted; it announces its disk; it founds; nobody leads yet.
+    let heard = ShardStatus { replicas: vec![said(0, false)], ..ShardStatus::default() };
+    for status in [None, Some(heard), Some(status(&[0], None, &[0]))] {
+        assert_eq!(plan(&seen(shard(&[0], 3, status)), "c-0", 3), first);
+    }
+    // The Shard is lost, and the disk says what it said before it was marked, or after.
+    for annotations in [&[][..], &[OF_SEVERAL]] {
+        let disks = Seen { claims: [claim(0, annotations)].into(), ..Seen::default() };
+        assert_eq!(plan(&disks, "c-0", 3), first);
+    }
+    let leads = seen(shard(&[0], 3, Some(status(&[0], Some(0), &[0]))));
+    assert_eq!(plan(&leads, "c-0", 3).numbers, [0, 1, 2]);
+    assert_eq!(plan(&leads, "c-0", 5).numbers, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn of_several_the_primary_is_left_and_is_not_alone_again() {
+    let three = |primary| seen(shard(&[0, 1, 2], 3, Some(status(&[0, 1, 2], primary, &[0, 1, 2]))));
+    assert_eq!(
+        plan(&three(None), "c-0", 1).numbers,
+        [0, 1, 2],
+        "nobody knows who is going to lead"
+    );
+    let one = plan(&three(Some(2)), "c-0", 1);
+    assert_eq!(one, Replicas { count: 1, replicated: true, numbers: vec![2], next: 3 });
+    // Also where it was asked back before it ever led.
+    assert!(plan(&seen(shard(&[0], 3, None)), "c-0", 1).is_replicated());
+
+    let mut left = shard(&[2], 1, Some(status(&[2], Some(2), &[2])));
+    left.spec.replicated = true;
+    assert_eq!(plan(&seen(left.clone()), "c-0", 1), one);
+    assert_eq!(plan(&seen(left), "c-0", 3).numbers, [2, 3, 4]);
 }
 
 #[test]
@@ -191,11 +231,12 @@ proptest! {
     /// However often the number asked for changes: as many as asked, no name twice, and the primary among them.
     #[test]
     fn scaling_ends_with_as_many_as_asked_and_new_names(
-        steps in proptest::collection::vec((prop_oneof![Just(3_u32), Just(5)], any::<prop::sample::Index>()), 1..12),
+        steps in proptest::collection::vec((prop_oneof![Just(1_u32), Just(3), Just(5)], any::<prop::sample::Index>()), 1..12),
     ) {
         let mut now = shard(&[0, 1, 2], 3, Some(status(&[0, 1, 2], Some(0), &[0, 1, 2])));
         let mut ever: Vec<u32> = vec![0, 1, 2];
         for (count, primary) in steps {
+            prop_assert!(Replicas::of(&now).is_replicated());
             let before = Replicas::of(&now).numbers;
             let leads = before[primary.index(before.len())];
             now.status = Some(status(&before, Some(leads), &before));
@@ -207,6 +248,7 @@ proptest! {
                 ever.push(*added);
             }
             now.spec.replicas = count;
+            now.spec.replicated = planned.is_replicated() && count == 1;
             now.spec.replica_names = planned.names();
             now.spec.next_replica = Some(planned.next);
         }

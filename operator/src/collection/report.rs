@@ -111,10 +111,11 @@ fn views(routing: &Routing, seen: &Seen) -> Vec<ShardView> {
     let names = routing.table.iter().map(|part| &part.shard);
     let view = |name: &String| {
         // Of one that has neither Shard nor disk nothing serves, however many copies it is to have.
-        let one = || Replicas { count: 1, numbers: vec![0], next: 1 };
-        let replicas = replicas::known(seen, name).unwrap_or_else(one);
+        let replicas = replicas::known(seen, name).unwrap_or_else(Replicas::alone);
         let shard = seen.shards.get(name).map(AsRef::as_ref);
-        view(name, &replicas, Register::of(shard).primary(), &seen.pods)
+        let register = Register::of(shard);
+        let view = view(name, &replicas, register.primary(), &seen.pods);
+        ShardView { only_voter: register.only_voter(), ..view }
     };
     names.map(view).collect()
 }

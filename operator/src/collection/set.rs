@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use kube::api::PropagationPolicy;
+use serde_json::json;
 use shoal_crds::{Shard, labels};
 
 use super::apply::Progress;
@@ -33,6 +34,30 @@ pub(super) async fn ensure_rights(
     writer.make(&rights::account(valid, shard), seen.service_accounts.get(&name).cloned()).await?;
     writer.make(&rights::role(valid, shard), seen.roles.get(&name).cloned()).await?;
     writer.make(&rights::binding(valid, shard), seen.role_bindings.get(&name).cloned()).await
+}
+
+/// Writes on the claim of a replica's disk that it is one of several. That of a shard which was alone did not say so when it was
+/// made; should all else be lost, it must not be taken for a lone shard's again.
+pub(super) async fn mark_replicated(
+    context: &Context,
+    valid: &Valid,
+    shard: &str,
+    number: u32,
+    seen: &Seen,
+) -> Result<(), Error> {
+    let name = claims::claim_name(&labels::replica_name(shard, number));
+    let unmarked = seen.claims.get(&name).filter(|claim| {
+        let is_marked = meta::annotation(claim.as_ref(), labels::REPLICATED).is_some();
+        let stays = claim.metadata.deletion_timestamp.is_none();
+        !is_marked && stays && claims::check(valid, claim).is_ok()
+    });
+    match unmarked {
+        Some(claim) => {
+            let patch = json!({"metadata": {"annotations": {labels::REPLICATED: "true"}}});
+            context.writer.merge(claim.as_ref(), patch).await.map(|_| ())
+        }
+        None => Ok(()),
+    }
 }
 
 /// Sees to a replica's disk, then to its set; the set, if there is one. `wanted` builds it for disks of a size.

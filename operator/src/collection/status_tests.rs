@@ -109,10 +109,10 @@ fn while_the_router_changes_a_collection_serves_and_is_not_yet_as_asked() {
 fn a_refused_change_stalls_and_leaves_ready_as_it_is() {
     let serving = after(&collection("c"), &report(&[true]), 1);
     let mut refused = report(&[true]);
-    refused.problem = Some(Problem::new(reason::REPLICATION_UNSUPPORTED, "set it to 1"));
+    refused.problem = Some(Problem::new(reason::RESHARDING_UNSUPPORTED, "set it to 1"));
     let stalled = after(&serving, &refused, 2);
     let expected =
-        [entry("Ready", "True", "Available"), entry("Stalled", "True", "ReplicationUnsupported")];
+        [entry("Ready", "True", "Available"), entry("Stalled", "True", "ReshardingUnsupported")];
     assert_eq!(summary(&stalled), expected);
     let healed = after(&stalled, &report(&[true]), 3);
     assert_eq!(summary(&healed), [entry("Ready", "True", "Available")]);

@@ -19,6 +19,8 @@ pub struct ShardView {
     pub replicas: Vec<ReplicaView>,
     /// Number of the one that takes writes, if that is known.
     pub primary: Option<u32>,
+    /// Number of the only one that votes, where there is one alone.
+    pub only_voter: Option<u32>,
     /// Whether a pod is still to be replaced by one as the user asks.
     pub outdated: bool,
     /// What it last said about itself.
@@ -55,9 +57,12 @@ impl ShardView {
         self.replicas.iter().filter(|replica| replica.is_ready()).count()
     }
 
-    /// Whether a majority of its replicas is ready: of one copy, that one.
+    /// Whether a majority of its replicas is ready: of one copy, that one, also while others follow it and do not vote yet.
     pub(super) fn is_ready(&self) -> bool {
-        self.ready() > self.replicas.len() / 2
+        match self.replicas.iter().find(|replica| Some(replica.number) == self.only_voter) {
+            Some(only) => only.is_ready(),
+            None => self.ready() > self.replicas.len() / 2,
+        }
     }
 
     pub(super) fn is_whole(&self) -> bool {
@@ -79,7 +84,7 @@ impl ShardView {
         });
         match (self.ready(), self.replicas.len()) {
             (_, ..=1) => trouble,
-            (ready, all) if ready > all / 2 => {
+            (ready, all) if self.is_ready() => {
                 format!("{ready} of {all} replicas serve; {trouble}")
             }
             (ready, all) => {
@@ -99,5 +104,37 @@ impl ShardView {
             ..=1 => "its pod serves".to_owned(),
             all => format!("all {all} replicas serve"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
+
+    use super::*;
+
+    fn view(ready: [bool; 3], only_voter: Option<u32>) -> ShardView {
+        let pod = |ready: bool| {
+            let status = if ready { "True" } else { "False" };
+            let condition =
+                PodCondition { type_: "Ready".into(), status: status.into(), ..Default::default() };
+            let status = PodStatus { conditions: Some(vec![condition]), ..Default::default() };
+            Arc::new(Pod { status: Some(status), ..Default::default() })
+        };
+        let replica = |(number, ready)| ReplicaView { number, pod: Some(pod(ready)) };
+        let replicas = (0..).zip(ready).map(replica).collect();
+        ShardView { name: "c-0".into(), replicas, only_voter, ..ShardView::default() }
+    }
+
+    #[test]
+    fn one_that_votes_alone_serves_alone_while_others_are_on_their_way() {
+        let joining = view([true, false, false], Some(0));
+        assert!(joining.is_ready());
+        assert!(joining.trouble().starts_with("1 of 3 replicas serve; "), "{}", joining.trouble());
+        assert!(!view([false, true, true], Some(0)).is_ready());
+        assert!(!view([true, false, false], None).is_ready(), "two are needed of three that vote");
+        assert!(view([true, true, false], None).is_ready());
     }
 }

@@ -190,7 +190,7 @@ mod tests {
             made.status = Some(VectorCollectionStatus { conditions, ..Default::default() });
             kept(vec![Arc::new(made)]).min_replicas
         };
-        assert_eq!(held(reason::REPLICATION_UNSUPPORTED), 2);
+        assert_eq!(held(reason::RESHARDING_UNSUPPORTED), 2);
         assert_eq!(held(reason::APPLY_FAILED), 9, "it is the router's trouble, not its own");
     }
 }

@@ -2,7 +2,8 @@
 //! primary asks it again and again, and does what it says by R11.
 //!
 //! Invariants: one disk is added or removed at a time; a disk votes only after it caught up; one is removed only when those
-//! that stay are enough and caught up, so that a replacement adds before it removes.
+//! that stay are enough and caught up, so that a replacement adds before it removes. Two voters bear the loss of neither, so from
+//! one on nobody votes before a second one caught up as well.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +48,9 @@ pub(crate) fn plan(wanted: &[String], disks: &BTreeMap<String, DiskId>, known: K
     };
     let new: Vec<DiskId> = target.iter().copied().filter(|&d| !members.contains(d)).collect();
     let change = |voters: Vec<DiskId>| Members::majority(members.generation(), voters).ok();
-    if let Some(&caught_up) = new.iter().find(|&&disk| close(disk)) {
+    let caught_up: Vec<DiskId> = new.iter().copied().filter(|&disk| close(disk)).collect();
+    let to_two = members.voters().len() == 1 && new.len() > 1;
+    if let Some(&caught_up) = caught_up.get(usize::from(to_two)) {
         let voters = members.voters().iter().copied().chain([caught_up]).collect();
         let learners = new.iter().copied().filter(|&disk| disk != caught_up).collect();
         return Plan { learners, change: change(voters) };
@@ -123,6 +126,28 @@ mod tests {
         let sets = carry_out(&names(3), &[3, 4, 5], vec![1, 2, 3, 4, 5], &[]);
         assert_eq!(sets.last(), Some(&vec![3, 4, 5]));
         assert_eq!(sets[1], [1, 3, 4, 5], "the primary leaves last");
+    }
+
+    #[test]
+    fn from_one_voter_on_two_votes_come_right_after_each_other_and_nearly_the_same_back() {
+        let sets = carry_out(&names(3), &[1, 2, 3], vec![1], &[]);
+        assert_eq!(sets.last(), Some(&vec![1, 2, 3]));
+        assert_eq!(sets.len(), 3, "{sets:?}");
+        assert_eq!(carry_out(&names(1), &[2], vec![1, 2, 3], &[]).last(), Some(&vec![2]));
+
+        let disks: BTreeMap<_, _> = names(3).into_iter().zip([1, 2, 3].map(DiskId)).collect();
+        let members = members(&[1]);
+        let plan_with = |matched: &[(u128, Seq)]| {
+            let matched = matched.iter().map(|&(disk, seq)| (DiskId(disk), seq)).collect();
+            let known =
+                Known { own: DiskId(1), members: &members, matched: &matched, commit: 5_000 };
+            plan(&names(3), &disks, known)
+        };
+        let one = plan_with(&[(2, 5_000), (3, 10)]);
+        assert_eq!((one.learners, one.change), (vec![DiskId(2), DiskId(3)], None));
+        assert!(
+            plan_with(&[(2, 5_000), (3, 4_900)]).change.is_some_and(|new| new.voters().len() == 2)
+        );
     }
 
     #[test]

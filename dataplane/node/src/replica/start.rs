@@ -22,7 +22,7 @@ use super::driver::Driver;
 use super::fetch::{self, Destination, FetchError, Fetched, Source};
 use super::handle::{Event, QUEUE, ReplicaHandle, ReplicaStatus};
 use super::receive::{Incoming, Local};
-use super::register::founding::{Founder, found};
+use super::register::founding::{Founder, Holds, found};
 use super::register::{Announced, RegisterError, RegisterStore, Seen, keep_announced};
 use super::transport::Transport;
 use crate::clock;
@@ -74,8 +74,9 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    pub(super) fn founding(&self) -> Founding {
-        Founding { own: self.own.borrow().clone(), replicas: self.replicas.borrow().clone() }
+    /// For a replica whose disk holds, by now, this.
+    pub(super) fn founding(&self, holds: Holds) -> Founding {
+        Founding { own: self.own.borrow().clone(), holds, replicas: self.replicas.borrow().clone() }
     }
 
     /// Where a disk is reached.
@@ -104,6 +105,7 @@ impl Outside {
 /// What it takes to know whether this replica creates the first register.
 pub(super) struct Founding {
     own: Announced,
+    holds: Holds,
     replicas: Vec<String>,
 }
 
@@ -114,10 +116,10 @@ impl Founding {
         register: &dyn RegisterStore,
         seen: Seen,
     ) -> Result<Seen, RegisterError> {
-        let Announced { name, disk, blank, .. } = &self.own;
-        match found(&seen, &self.replicas, Founder { name, disk: *disk, blank: *blank }) {
+        let (name, disk) = (&self.own.name, self.own.disk);
+        match found(&seen, &self.replicas, Founder { name, disk, holds: self.holds }) {
             Ok(first) => {
-                tracing::info!(?first, "the shard is founded");
+                tracing::info!(?first, holds = ?self.holds, "the shard is founded");
                 // Whatever comes of it, what is there is read.
                 let _ = register.swap(None, &first).await;
                 register.read().await
@@ -204,7 +206,12 @@ pub async fn start(config: ReplicaConfig) -> anyhow::Result<Started> {
     let opened = tokio::task::spawn_blocking(opening).await?;
     let (shard, journal, recovered) =
         opened.with_context(|| format!("shard {shard_name} cannot be opened"))?;
-    let (disk, blank) = (convert::disk_id(recovered.disk_id), recovered.is_blank());
+    let disk = convert::disk_id(recovered.disk_id);
+    let holds = match &recovered {
+        recovered if recovered.is_blank() => Holds::Nothing,
+        recovered if recovered.is_alone() => Holds::LoneShard,
+        _ => Holds::Replica,
+    };
     let promised = convert::epoch_from_disk(recovered.promised);
     let restored = convert::restored(recovered)?;
     let me = Identity { disk, incarnation: Incarnation(clock::random_u64()) };
@@ -212,6 +219,7 @@ pub async fn start(config: ReplicaConfig) -> anyhow::Result<Started> {
     let replica =
         Replica::new(me, config.settings.clone(), promised, restored, 0, clock::random_u64());
 
+    let blank = holds == Holds::Nothing;
     let announced = Announced { name: config.name, disk, address: config.address, blank };
     let (own, _) = watch::channel(announced);
     let (events, receiver) = mpsc::channel(QUEUE);
@@ -249,7 +257,7 @@ pub async fn start(config: ReplicaConfig) -> anyhow::Result<Started> {
     let done = move |ticket, sync| synced.blocking_send(Event::Synced(ticket, sync)).is_ok();
     clock::spawn_vital("replica-syncer", move || sync_for_ever(&syncs, done))?;
     let driver =
-        Driver::new(home, outside, receiver, status, replica, journal, syncer, start, blank);
+        Driver::new(home, outside, receiver, status, replica, journal, syncer, start, holds);
     let driver = clock::spawn_vital("replica", move || driver.run())?;
     let handle = ReplicaHandle::new(shard_name, events, statuses);
     let local = Arc::new(Here { disk, handle: handle.clone(), cell: cell.clone() });

@@ -24,7 +24,7 @@ use shoal_crds::watch::renewed;
 use shoal_crds::{Shard, VectorCollection, VectorCollectionSpec, labels};
 
 use super::objects::{
-    Objects, Progress, Reach, Replicas, distance, indexes, owners, progress, spec_of,
+    Objects, Progress, Reach, Replicas, distance, indexes, owners, progress, replicas_by, spec_of,
     spec_of_datatype, spec_of_quantization,
 };
 use super::{Snapshot, Topology, names, tell};
@@ -369,13 +369,10 @@ struct Stores {
 }
 
 impl Stores {
-    /// Names of the replicas of each shard that has several.
+    /// The replicas of each shard.
     fn replicas(&self) -> Replicas {
-        let named = |shard: &Arc<Shard>| {
-            Some((shard.metadata.name.clone()?, shard.spec.replica_names.clone()))
-        };
-        let all = self.shards.state();
-        all.iter().filter_map(named).filter(|(_, names)| !names.is_empty()).collect()
+        let of = |shard: &Arc<Shard>| Some((shard.metadata.name.clone()?, replicas_by(shard)));
+        self.shards.state().iter().filter_map(of).collect()
     }
 }
 

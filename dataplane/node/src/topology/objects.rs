@@ -6,13 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shoal_crds::VectorCollection;
 use shoal_crds::collection::{
     Datatype as DatatypeSpec, Distance, IndexType, PayloadIndexSpec,
     Quantization as QuantizationSpec, Routing, ShardSlots, TextIndex, TextTokenizer, VectorSpec,
 };
 use shoal_crds::reads::PartialAnswers;
-use shoal_crds::{conditions, duration, labels};
+use shoal_crds::{Shard, VectorCollection, conditions, duration, labels};
 use shoal_proto::routing::{RoutingError, RoutingTable};
 use shoal_shard::WantedIndexes;
 use shoal_shard::api::ShardError;
@@ -43,7 +42,7 @@ pub(super) struct Objects {
     served: BTreeMap<String, Served>,
 }
 
-/// Names of the replicas of each Shard object that has several.
+/// Names of the replicas of each Shard object; none of one that is alone.
 pub(super) type Replicas = BTreeMap<String, Vec<String>>;
 
 #[derive(Clone)]
@@ -98,7 +97,9 @@ impl Objects {
             return known;
         };
         // Where the shards' objects were not seen yet, or are gone for a moment, what is served stays.
-        let Some(replicas) = replicas_of(object, &routing, replicas) else { return known };
+        let Some(replicas) = replicas_of(object, &routing, replicas, known.as_ref()) else {
+            return known;
+        };
         if let Some(known) = &known {
             if known.routing.generation > routing.generation {
                 tracing::warn!(
@@ -158,16 +159,35 @@ impl Served {
     }
 }
 
+/// The replicas that a router asks for a shard by its object; none of one that is alone. Until the disk of one that was alone has
+/// a register, what is in its pod may repeat an op which is repeated, so it is asked as one that is alone.
+pub(super) fn replicas_by(shard: &Shard) -> Vec<String> {
+    let names = &shard.spec.replica_names;
+    let has_register = shard.status.as_ref().is_some_and(|status| status.register.is_some());
+    let founds = *names == [labels::replica(0)] && !has_register;
+    match shard.spec.is_replicated() && !founds {
+        true => names.clone(),
+        false => Vec::new(),
+    }
+}
+
 /// The replicas of each of a collection's shards; `None` while those of one are not known.
 fn replicas_of(
     object: &VectorCollection,
     routing: &Routing,
     replicas: &Replicas,
+    known: Option<&Served>,
 ) -> Option<Vec<Vec<String>>> {
     let copies = object.spec.replication.as_ref().and_then(|r| r.replicas).unwrap_or(1);
-    let of = |slots: &ShardSlots| match copies {
-        1 => Some(Vec::new()),
-        _ => replicas.get(&slots.shard).filter(|names| !names.is_empty()).cloned(),
+    let before = |slots: &ShardSlots| {
+        let known = known?;
+        let at = known.routing.table.iter().position(|part| part.shard == slots.shard)?;
+        known.replicas.get(at).cloned()
+    };
+    // What is asked for is not what there is: the Shard tells.
+    let of = |slots: &ShardSlots| match replicas.get(&slots.shard) {
+        None if copies == 1 => Some(before(slots).unwrap_or_default()),
+        told => told.cloned(),
     };
     routing.table.iter().map(of).collect()
 }

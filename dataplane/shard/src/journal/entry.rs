@@ -87,4 +87,13 @@ impl Recovered {
     pub fn is_blank(&self) -> bool {
         self.last().seq == 0 && self.promised == Epoch::default()
     }
+
+    /// Whether the disk is that of a shard without replicas: it holds something, all of it from before there were epochs, and
+    /// it promised nothing. A disk that was ever one of several is none: before anything else each promises an epoch.
+    pub fn is_alone(&self) -> bool {
+        let none = Epoch::default();
+        // Epochs do not go back, so the last entry's is the greatest.
+        let has_no_epoch = self.promised == none && self.last().epoch == none;
+        self.last().seq > 0 && has_no_epoch && self.config.is_none()
+    }
 }

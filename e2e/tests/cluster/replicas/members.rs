@@ -7,8 +7,8 @@ use serde_json::json;
 use shoal_crds::{Shard, VectorCollection, labels};
 use shoal_e2e::cluster::until;
 
-use super::AFTER_A_KILL;
-use super::story::{NAME, Story, pod_of, tell};
+use super::story::{NAME, Story, pod_of, tell, tell_of};
+use super::{AFTER_A_KILL, AFTER_A_RESTART};
 use crate::START;
 
 /// The disk that a replica says it has.
@@ -38,14 +38,45 @@ async fn three_replicas_become_five_and_three_again_while_clients_write_and_read
     tell("scaled", |mut story, _faults| async move {
         scale(&mut story, 5).await?;
         scale(&mut story, 3).await?;
-        until("the disks of the two to be gone", START, || async {
-            let claims = story.namespace.api::<PersistentVolumeClaim>();
-            let left = claims.list(&Default::default()).await?.items.len();
-            ensure!(left == 3, "{left} claims");
-            Ok(Some(()))
-        })
-        .await?;
+        disks_left(&story, 3).await?;
         story.end(AFTER_A_KILL).await
+    })
+    .await
+}
+
+/// Waits until the disks of those that were taken out are gone.
+async fn disks_left(story: &Story, count: usize) -> Result<()> {
+    until(&format!("{count} disks to be left"), START, || async {
+        let claims = story.namespace.api::<PersistentVolumeClaim>();
+        let left = claims.list(&Default::default()).await?.items.len();
+        ensure!(left == count, "{left} claims");
+        Ok(Some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_copy_becomes_three_survives_its_own_loss_and_is_one_again_while_clients_write_and_read()
+-> Result<()> {
+    tell_of("from-one", 1, |mut story, faults| async move {
+        let disk = story.namespace.api::<PersistentVolumeClaim>();
+        let before = disk.get("data-story-0-r0-0").await?.metadata.uid;
+        scale(&mut story, 3).await?;
+        let after = disk.get("data-story-0-r0-0").await?.metadata.uid;
+        ensure!(before == after, "the disk was another");
+        story.acks(100).await?;
+
+        let ((_, pod), epoch) = (story.primary().await?, story.epoch().await?);
+        story.does("the process of the one that was alone is killed");
+        faults.kill_pod(&story.namespace.name, &pod).await?;
+        story.elected_after(epoch).await?;
+        story.whole().await?;
+
+        scale(&mut story, 1).await?;
+        disks_left(&story, 1).await?;
+        story.acks(100).await?;
+        scale(&mut story, 3).await?;
+        story.end(AFTER_A_RESTART).await
     })
     .await
 }

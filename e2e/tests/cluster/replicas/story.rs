@@ -57,9 +57,9 @@ pub(crate) fn replicated(replicas: u32) -> Result<VectorCollection> {
 }
 
 impl Story {
-    /// Clients are under way, and some of their writes are acked.
-    pub(crate) async fn begin(namespace: &Namespace, name: &str) -> Result<Self> {
-        let router = crate::serve(namespace, &replicated(3)?).await?;
+    /// Clients of a shard of so many replicas are under way, and some of their writes are acked.
+    pub(crate) async fn begin(namespace: &Namespace, name: &str, replicas: u32) -> Result<Self> {
+        let router = crate::serve(namespace, &replicated(replicas)?).await?;
         let folder =
             PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/test-logs/histories");
         std::fs::create_dir_all(&folder)?;
@@ -217,8 +217,17 @@ pub(crate) fn pod_of(replica: &str) -> String {
     format!("{}-{replica}-0", labels::shard_name(NAME, 0))
 }
 
-/// Runs one story in a namespace of its own, if faults can be made here.
+/// Runs one story of three replicas in a namespace of its own, if faults can be made here.
 pub(crate) async fn tell<F, Fut>(name: &str, story: F) -> Result<()>
+where
+    F: FnOnce(Story, shoal_e2e::faults::Faults) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    tell_of(name, 3, story).await
+}
+
+/// The same of so many replicas at the beginning.
+pub(crate) async fn tell_of<F, Fut>(name: &str, replicas: u32, story: F) -> Result<()>
 where
     F: FnOnce(Story, shoal_e2e::faults::Faults) -> Fut,
     Fut: Future<Output = Result<()>>,
@@ -226,7 +235,7 @@ where
     let cluster = shoal_e2e::cluster::Cluster::connect().await?;
     let Some(faults) = crate::faults_or_skip(&cluster, name) else { return Ok(()) };
     let told = |namespace: Namespace| async move {
-        let begun = Story::begin(&namespace, name).await?;
+        let begun = Story::begin(&namespace, name, replicas).await?;
         story(begun, faults).await
     };
     match cluster.with_namespace(name, told).await {

@@ -21,7 +21,7 @@ pub mod volume_claim;
 pub struct Replica {
     /// Its number.
     pub number: u32,
-    /// Whether there are others, with which it agrees through a register.
+    /// Whether there are others, or were, with which it agrees through a register.
     pub replicated: bool,
 }
 
@@ -51,11 +51,11 @@ pub fn replica_labels(valid: &Valid, shard: &str, number: u32) -> Labels {
     labels
 }
 
-/// A reference that makes what a shard consists of go with its owner. A lone shard's goes with the Shard. That of several
-/// replicas goes with the collection: the Shard holds their register, and they live through the loss of it.
+/// A reference that makes what a shard consists of go with its owner. A lone shard's goes with the Shard. That of replicas goes
+/// with the collection: the Shard holds their register, and they live through the loss of it.
 pub fn owner_of_parts(shard: &Shard) -> Option<OwnerReference> {
-    let several = shard.spec.replicas > 1;
-    let collection = shard.metadata.owner_references.iter().flatten().find(|_| several);
+    let replicated = shard.spec.is_replicated();
+    let collection = shard.metadata.owner_references.iter().flatten().find(|_| replicated);
     collection.cloned().or_else(|| owner(shard))
 }
 

@@ -25,6 +25,8 @@ pub fn build(
             collection: valid.name.clone(),
             placement: Placement { generation, slots: part.slots.clone() },
             replicas: replicas.count,
+            // Of several it goes without saying.
+            replicated: replicas.is_replicated() && replicas.count <= 1,
             replica_names: replicas.names(),
             next_replica: Some(replicas.next),
             image: image.to_owned(),

@@ -26,6 +26,7 @@ use self::clients::{Clients, Wording};
 use super::handle::{Event, ReplicaStatus, Write};
 use super::lateness::Lateness;
 use super::register::Seen;
+use super::register::founding::{Holds, may_be_founded_on};
 use super::start::{Home, Outside};
 use super::succession::Succession;
 use super::transport::Offer;
@@ -75,6 +76,8 @@ pub(super) struct Driver {
 enum Founded {
     /// The disk is blank, and others may believe it.
     Blank,
+    /// It is that of a lone shard, and nobody was told otherwise; see `founding.rs`.
+    Alone,
     /// They are being told otherwise.
     Telling,
     Told,
@@ -91,7 +94,7 @@ impl Driver {
         journal: shoal_shard::journal::Journal,
         syncer: std::sync::mpsc::Sender<(Ticket, Sync)>,
         start: Instant,
-        blank: bool,
+        holds: Holds,
     ) -> Self {
         let succession = Succession::new(home.quorum_acks);
         let lateness = Lateness::new(home.visibility_sla, start);
@@ -106,7 +109,11 @@ impl Driver {
             start,
             commit: 0,
             held: Vec::new(),
-            founded: if blank { Founded::Blank } else { Founded::Told },
+            founded: match holds {
+                Holds::Nothing => Founded::Blank,
+                Holds::LoneShard => Founded::Alone,
+                Holds::Replica => Founded::Told,
+            },
             seen: Seen::default(),
             fetching: false,
             heard: start,
@@ -153,6 +160,8 @@ impl Driver {
         }
         match event {
             Event::Tick => self.tick(),
+            // Entries of before there were epochs look like those of any other lone shard, so none are taken behind them.
+            Event::Received(_) | Event::Offered(_) if self.founded == Founded::Alone => {}
             Event::Received(message) => self.received(message),
             Event::Offered(offer) => self.offered(offer),
             Event::Fetched { from, epoch, at } => {
@@ -204,7 +213,7 @@ impl Driver {
                 self.outside.transport.offer(to, Offer { from: self.home.disk, epoch });
             }
             Effect::Install => self.install(),
-            Effect::ReadRegister => self.outside.read_register(),
+            Effect::ReadRegister => self.outside.read_register(self.holds()),
             Effect::Swap(version, register) => self.outside.swap(Some(version), register),
             Effect::Create(register) => self.outside.swap(None, register),
             Effect::Commit(seq) => self.commit = self.commit.max(seq),
@@ -232,6 +241,15 @@ impl Driver {
         self.disk.journal().note_commit();
         if let Some(trimmed) = self.disk.newly_trimmed(self.replica.log()) {
             self.step(Input::Trimmed(trimmed));
+        }
+    }
+
+    /// What the disk holds, as far as founding goes.
+    fn holds(&self) -> Holds {
+        match self.founded {
+            Founded::Blank if self.disk.is_idle() => Holds::Nothing,
+            Founded::Alone if self.disk.is_idle() => Holds::LoneShard,
+            _ => Holds::Replica,
         }
     }
 
@@ -304,11 +322,17 @@ impl Driver {
 
     /// Writes what is to be written, and applies what is committed.
     fn work(&mut self) {
-        if self.founded == Founded::Blank && !self.disk.is_idle() {
-            self.founded = Founded::Telling;
-            self.outside.announce_not_blank();
+        match self.founded {
+            _ if self.disk.is_idle() => {}
+            Founded::Blank => {
+                self.founded = Founded::Telling;
+                self.outside.announce_not_blank();
+            }
+            // That it holds something was never a secret.
+            Founded::Alone => self.founded = Founded::Told,
+            Founded::Telling | Founded::Told => {}
         }
-        if self.founded != Founded::Told || self.ended.is_some() {
+        if matches!(self.founded, Founded::Blank | Founded::Telling) || self.ended.is_some() {
             return;
         }
         // What becomes durable may let go of more to be written, on one voter alone.
@@ -351,7 +375,19 @@ impl Driver {
         if self.seen.announced != seen.announced {
             self.outside.reach(seen);
         }
+        let news = self.seen != *seen;
         self.seen = seen.clone();
+        match &seen.stored {
+            _ if self.founded != Founded::Alone => {}
+            // Somebody was heard of: perhaps there is nothing more to wait for.
+            None if news => self.outside.read_register(self.holds()),
+            None => {}
+            Some(stored) => {
+                if let Err(why) = may_be_founded_on(&stored.register, self.home.disk) {
+                    return self.end(why);
+                }
+            }
+        }
         let register = seen.stored.as_ref().map(|stored| &stored.register);
         // One that leads keeps who led before it.
         if let Some((register, primary)) = register.and_then(|r| r.primary().map(|p| (r, p)))
@@ -392,9 +428,9 @@ impl Outside {
         self.transport.addresses(addresses);
     }
 
-    fn read_register(&self) {
+    fn read_register(&self, holds: Holds) {
         let (register, events, founding) =
-            (self.register.clone(), self.events.clone(), self.founding());
+            (self.register.clone(), self.events.clone(), self.founding(holds));
         self.runtime.spawn(async move {
             let event = match register.read().await {
                 Ok(seen) => match founding.found(register.as_ref(), seen).await {

@@ -1,11 +1,13 @@
 //! Whether a shard is to be founded: the register of one that never was. Pure.
 //!
 //! Invariant: it is founded only where every replica it is to have was heard and none of all that were heard holds anything
-//! (R14). Blank disks have nothing to lose, so whatever else went wrong, no write is lost by it.
+//! (R14). Blank disks have nothing to lose, so whatever else went wrong, no write is lost by it. The one exception is the disk
+//! of a shard that was alone until now: if it is the only one that holds anything, it founds the shard on itself and on no
+//! other disk, so that all that was acknowledged has a vote, and nothing else has. The others follow first and vote later.
 
 use shoal_consensus::{DiskId, Members, Register};
 
-use super::Seen;
+use super::{Announced, Seen};
 
 /// The replica that asks.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +16,19 @@ pub struct Founder<'a> {
     pub name: &'a str,
     /// Its disk.
     pub disk: DiskId,
-    /// Whether that holds nothing.
-    pub blank: bool,
+    /// What that holds, as it says itself.
+    pub holds: Holds,
+}
+
+/// What a disk holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Nothing.
+    Nothing,
+    /// A shard that had no other replica, and nothing besides: it never was a member of anything.
+    LoneShard,
+    /// Entries or a promise of one of several replicas.
+    Replica,
 }
 
 /// Why a shard is not founded here and now.
@@ -44,10 +57,12 @@ pub fn found(seen: &Seen, replicas: &[String], own: Founder<'_>) -> Result<Regis
     if seen.stored.is_some() {
         return Err(NotFounded::Exists);
     }
+    let alone = own.holds == Holds::LoneShard;
+    let is_lone = |a: &Announced| alone && a.name == own.name && a.disk == own.disk;
     // Of all, also of those that the shard is not to have: what they hold may be this shard.
-    let mut holding: Vec<String> =
-        seen.announced.iter().filter(|a| !a.blank).map(|a| a.name.clone()).collect();
-    if !own.blank && !holding.iter().any(|name| name == own.name) {
+    let holding = seen.announced.iter().filter(|a| !a.blank).filter(|a| !is_lone(a));
+    let mut holding: Vec<String> = holding.map(|a| a.name.clone()).collect();
+    if own.holds == Holds::Replica && !holding.iter().any(|name| name == own.name) {
         holding.push(own.name.to_owned());
     }
     if !holding.is_empty() {
@@ -70,22 +85,33 @@ pub fn found(seen: &Seen, replicas: &[String], own: Founder<'_>) -> Result<Regis
             return Err(NotFounded::Mistaken(founder.name.clone()));
         }
     }
-    match expected.first() {
-        Some(first) if *first == own.name => {}
+    let members: Vec<DiskId> = match expected.first() {
+        _ if alone && expected.iter().any(|name| *name == own.name) => vec![own.disk],
+        Some(first) if *first == own.name => founders.iter().map(|founder| founder.disk).collect(),
         first => return Err(NotFounded::Another(first.map_or_else(String::new, |n| (*n).clone()))),
-    }
+    };
     // There is at least one, so a majority.
-    Members::majority(1, founders.iter().map(|founder| founder.disk).collect())
-        .map(Register::first)
-        .map_err(|_| NotFounded::Waiting(Vec::new()))
+    Members::majority(1, members).map(Register::first).map_err(|_| NotFounded::Waiting(Vec::new()))
+}
+
+/// Whether a register may be the one that was founded on a disk which still is as its lone shard left it. Before any other step
+/// the disk promises an epoch, so in a register that got further it was set back to what it was before, or never belonged.
+pub fn may_be_founded_on(register: &Register, lone: DiskId) -> Result<(), String> {
+    match register.primary().is_none() && register.members.voters() == [lone] {
+        true => Ok(()),
+        false => Err("its disk holds a shard that was alone, and the register is not one that was founded on it: either the \
+                      disk was set back to an old copy, or it is another shard's; give this replica an empty disk, or take its \
+                      name out of the Shard's spec.replicaNames"
+            .to_owned()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use shoal_consensus::Version;
+    use shoal_consensus::{Epoch, Identity, Incarnation, Phase, Version};
 
-    use super::super::{Announced, Stored};
+    use super::super::Stored;
     use super::*;
 
     fn announced(name: &str, disk: u128, blank: bool) -> Announced {
@@ -97,7 +123,12 @@ mod tests {
     }
 
     fn founder(announced: &Announced) -> Founder<'_> {
-        Founder { name: &announced.name, disk: announced.disk, blank: announced.blank }
+        let holds = if announced.blank { Holds::Nothing } else { Holds::Replica };
+        Founder { name: &announced.name, disk: announced.disk, holds }
+    }
+
+    fn lone(announced: &Announced) -> Founder<'_> {
+        Founder { holds: Holds::LoneShard, ..founder(announced) }
     }
 
     #[test]
@@ -126,12 +157,66 @@ mod tests {
         let removed = announced("r7", 3, false);
         let all = [r0.clone(), announced("r1", 2, true), removed];
         assert_eq!(why(&all, own), NotFounded::NotBlank(names(&["r7"])));
-        let not_blank = Founder { blank: false, ..own };
+        let not_blank = Founder { holds: Holds::Replica, ..own };
         assert_eq!(why(&all[..2], not_blank), NotFounded::NotBlank(names(&["r0"])));
         let cloned = [r0.clone(), announced("r1", 1, true)];
         assert_eq!(why(&cloned, own), NotFounded::Mistaken("r1".to_owned()));
         let replaced = Founder { disk: DiskId(5), ..own };
         assert_eq!(why(&all[..2], replaced), NotFounded::Mistaken("r0".to_owned()));
+    }
+
+    #[test]
+    fn the_disk_of_a_lone_shard_founds_it_alone_and_only_where_nobody_else_holds_anything() {
+        let r1 = announced("r1", 7, false);
+        let seen = |announced: &[Announced], exists: bool| {
+            let members = Members::majority(1, vec![DiskId(1)]).unwrap();
+            let register = Register::first(members);
+            let stored = Stored { version: Version("1".to_owned()), register };
+            Seen { stored: exists.then_some(stored), announced: announced.to_vec() }
+        };
+        let all = [announced("r0", 9, true), r1.clone(), announced("r2", 8, true)];
+        for (announced, replicas) in [
+            (&all[..], names(&["r0", "r1", "r2"])),
+            // The others were named before they ever ran, or are not named yet.
+            (&all[1..2], names(&["r1"])),
+        ] {
+            let register = found(&seen(announced, false), &replicas, lone(&r1)).unwrap();
+            assert_eq!(register.members.voters(), [DiskId(7)]);
+            assert_eq!((register.members.write_quorum(), register.primary()), (1, None));
+        }
+        let three = names(&["r0", "r1", "r2"]);
+        let why = |seen: &Seen, own| found(seen, &three, own).unwrap_err();
+        // Those that are blank do nothing without it.
+        assert_eq!(why(&seen(&all, false), founder(&all[0])), NotFounded::NotBlank(names(&["r1"])));
+        assert_eq!(why(&seen(&all, true), lone(&r1)), NotFounded::Exists, "it was, before a crash");
+        assert_eq!(why(&seen(&all[..2], false), lone(&r1)), NotFounded::Waiting(names(&["r2"])));
+        let mut other = all.clone();
+        other[2].blank = false;
+        assert_eq!(why(&seen(&other, false), lone(&r1)), NotFounded::NotBlank(names(&["r2"])));
+        // An older disk under its own name held something too.
+        let mut older = all.clone();
+        older[1].disk = DiskId(3);
+        assert_eq!(why(&seen(&older, false), lone(&r1)), NotFounded::NotBlank(names(&["r1"])));
+        let apart = found(&seen(&all, false), &names(&["r0", "r2"]), lone(&r1));
+        assert_eq!(apart, Err(NotFounded::Another("r0".to_owned())), "it is not asked for");
+    }
+
+    #[test]
+    fn a_disk_that_was_set_back_to_what_a_lone_shard_left_is_told_from_one_that_is_being_founded() {
+        let register = |disks: &[u128], number, leads: Option<u128>| {
+            let members =
+                Members::majority(1, disks.iter().copied().map(DiskId).collect()).unwrap();
+            let primary = |disk| Identity { disk: DiskId(disk), incarnation: Incarnation(1) };
+            let phase =
+                leads.map_or(Phase::Electing, |disk| Phase::Stable { primary: primary(disk) });
+            Register { epoch: Epoch { number, nonce: 0 }, phase, members }
+        };
+        let may = |register| may_be_founded_on(&register, DiskId(7)).is_ok();
+        assert!(may(register(&[7], 0, None)));
+        assert!(may(register(&[7], 1, None)), "it ended before it promised");
+        assert!(!may(register(&[7], 1, Some(7))), "it had promised");
+        assert!(!may(register(&[7, 8], 2, None)));
+        assert!(!may(register(&[8], 0, None)));
     }
 
     prop_compose! {
@@ -144,19 +229,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_register_is_only_made_by_one_of_disks_that_are_all_there_and_all_blank(
+        fn a_register_is_made_by_one_of_disks_that_are_all_there_and_blank_but_for_one_that_was_alone(
             all in heard(),
             replicas in prop::collection::vec("r[0-4]", 0..5),
             exists in prop::bool::weighted(0.1),
+            // One of those that hold something may be a lone shard's.
+            lone_name in "r[0-4]",
         ) {
             let members = Members::majority(1, vec![DiskId(1)]).unwrap();
             let stored = Stored { version: Version("1".to_owned()), register: Register::first(members) };
             let seen = Seen { stored: exists.then_some(stored), announced: all.clone() };
+            let is_lone = |a: &Announced| !a.blank && a.name == lone_name;
+            let own = |a| if is_lone(a) { lone(a) } else { founder(a) };
             let made: Vec<_> =
-                all.iter().filter_map(|own| found(&seen, &replicas, founder(own)).ok().map(|r| (own, r))).collect();
+                all.iter().filter_map(|a| found(&seen, &replicas, own(a)).ok().map(|r| (a, r))).collect();
             prop_assert!(made.len() <= 1);
             let expected = |name: &String| all.iter().find(|a| a.name == *name);
-            let blank = all.iter().all(|a| a.blank);
+            let holding: Vec<_> = all.iter().filter(|a| !a.blank).collect();
             let there = !replicas.is_empty() && replicas.iter().all(|name| expected(name).is_some());
             let mut disks: Vec<_> = replicas.iter().collect();
             disks.sort_unstable();
@@ -165,11 +254,21 @@ mod tests {
             let mut disks: Vec<_> = disks.into_iter().filter_map(expected).map(|a| a.disk).collect();
             disks.sort_unstable();
             disks.dedup();
-            let may = !exists && blank && there && disks.len() == count;
+            let founder = match holding[..] {
+                [] => replicas.iter().min(),
+                [one] if is_lone(one) => Some(&one.name).filter(|name| replicas.contains(name)),
+                _ => None,
+            };
+            // A disk that two say to have is nobody's.
+            let clash = founder.and_then(expected).is_some_and(|f| {
+                all.iter().any(|a| a.name != f.name && a.disk == f.disk && replicas.contains(&a.name))
+            });
+            let may = !exists && founder.is_some() && there && disks.len() == count && !clash;
             prop_assert_eq!(!made.is_empty(), may, "{:?}", seen);
             for (own, register) in made {
-                prop_assert_eq!(Some(&own.name), replicas.iter().min());
-                prop_assert_eq!(register.members.voters(), &disks[..]);
+                prop_assert_eq!(Some(&own.name), founder);
+                let voters = if is_lone(own) { vec![own.disk] } else { disks.clone() };
+                prop_assert_eq!(register.members.voters(), &voters[..]);
             }
         }
     }

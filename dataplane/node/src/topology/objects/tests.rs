@@ -3,7 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use shoal_crds::collection::{Replication, VectorSpec};
-use shoal_crds::{VectorCollectionSpec, VectorCollectionStatus};
+use shoal_crds::shard::{RegisterMembers, RegisterPhase, ShardRegister};
+use shoal_crds::{ShardSpec, ShardStatus, VectorCollectionSpec, VectorCollectionStatus};
 
 use super::*;
 
@@ -198,4 +199,52 @@ async fn the_replicas_of_a_shard_are_those_that_its_object_names_and_are_waited_
     assert_eq!(addresses(&replaced), [host(0), host(1), host(3)]);
     let gone = objects.update(&own, &Replicas::new())["a"].clone();
     assert_eq!(addresses(&gone), addresses(&replaced), "what is served stays");
+}
+
+#[tokio::test]
+async fn a_shard_is_asked_as_its_object_says_also_while_it_becomes_one_of_several_and_back() {
+    let mut objects = Objects::new(reach());
+    let asking = |copies: u32| {
+        let mut own = object("a", "a", 0, Some(routing(1, &[("a-0", "0-16383")])));
+        own.spec.replication = Some(Replication { replicas: Some(copies), ..Default::default() });
+        [Arc::new(own)]
+    };
+    let told = |copies: u32, replicated: bool, names: &[&str], has_register: bool| {
+        let replica_names = names.iter().map(|name| (*name).to_owned()).collect();
+        let spec = ShardSpec { replicas: copies, replicated, replica_names, ..Default::default() };
+        let mut shard = Shard::new("a-0", spec);
+        let members = RegisterMembers { generation: "1".into(), voters: vec![], write_quorum: 1 };
+        let register = ShardRegister {
+            epoch: "0".into(),
+            nonce: "0000000000000000".into(),
+            phase: RegisterPhase::Electing,
+            primary: None,
+            members,
+        };
+        let register = has_register.then_some(register);
+        shard.status = Some(ShardStatus { register, ..Default::default() });
+        Replicas::from([("a-0".to_owned(), replicas_by(&shard))])
+    };
+    let host = |n: u32| format!("{}:6335", labels::replica_host("a", "a-0", n, "ns"));
+    let is_alone = |collection: &Collection| matches!(&collection.shards[0], ShardClient::Remote(r) if r.address() == host(0));
+    for (copies, told) in [
+        (1, told(1, false, &["r0"], false)),
+        (3, told(1, false, &["r0"], false)),
+        // Its pod may still be as it was.
+        (3, told(3, false, &["r0"], false)),
+    ] {
+        assert!(is_alone(&objects.update(&asking(copies), &told)["a"]));
+    }
+    for (copies, told, numbers) in [
+        (3, told(3, false, &["r0"], true), &[0][..]),
+        (3, told(3, false, &["r0", "r1", "r2"], true), &[0, 1, 2]),
+        (1, told(3, false, &["r0", "r1", "r2"], true), &[0, 1, 2]),
+        (1, told(1, true, &["r2"], true), &[2]),
+        (1, told(1, true, &["r2"], false), &[2]),
+        (1, Replicas::new(), &[2]),
+    ] {
+        let hosts: Vec<String> = numbers.iter().copied().map(host).collect();
+        assert_eq!(addresses(&objects.update(&asking(copies), &told)["a"]), hosts);
+    }
+    assert!(is_alone(&Objects::new(reach()).update(&asking(1), &Replicas::new())["a"]));
 }
