@@ -10,6 +10,7 @@
 mod cut;
 mod entry;
 mod files;
+mod mending;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -31,8 +32,6 @@ use crate::env;
 use crate::fail::{FailPoint, Mistake, makes, reached};
 use crate::limits::{COMMIT_NOTE, GROUP_BYTES, MAX_FROZEN};
 use crate::log_state::LogState;
-use crate::mend::{Fixes, Mended};
-use crate::moment::Moment;
 use crate::shared::Shared;
 use crate::sync_times::SyncClock;
 use crate::view::View;
@@ -365,32 +364,6 @@ impl Journal {
             self.rotate();
         }
         Ok(applied)
-    }
-
-    /// What is applied, to be looked at for a while.
-    pub fn moment(&self) -> Moment {
-        Moment::of(&self.shared)
-    }
-
-    /// Makes the points of some buckets those of another replica, and shows them to readers. Fails if other ops were applied
-    /// than when they were compared, or flushes have to come first; nothing is changed then.
-    pub fn mend(&mut self, fixes: Fixes) -> Result<Mended, ShardError> {
-        let shared = self.shared.clone();
-        let (at, applied) = (fixes.seq(), self.applied());
-        if at != applied {
-            let detail = format!("points of seq {at} cannot be mended at seq {applied}");
-            return Err(shared.unavailable(&detail));
-        }
-        if !self.has_room()? {
-            return Err(shared.unavailable("flushes have to come first"));
-        }
-        let mut state = env::lock(&shared.state);
-        let mended = state.view.mend(fixes);
-        shared.publish(&state);
-        shared.changed.notify_all();
-        drop(state);
-        self.rotate();
-        Ok(mended)
     }
 
     /// Begins another file, after all of this one is synced.
