@@ -86,6 +86,7 @@ async fn replica(root: &Path) -> (Started, LocalShard) {
         via: BTreeMap::new(),
         settings: Settings::default(),
         visibility_sla: Duration::from_secs(2),
+        compare_every: Duration::ZERO,
         dir: root.join("disk"),
         identity: identity(),
         tunings: tuning().into(),

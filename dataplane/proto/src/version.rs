@@ -105,7 +105,8 @@ stamped!(
     pb::SetIndexesRequest,
     pb::ReplicaRequest,
     pb::ReplicaMessage,
-    pb::SnapshotRequest
+    pb::SnapshotRequest,
+    pb::DigestRequest
 );
 
 #[cfg(test)]

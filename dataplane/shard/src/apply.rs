@@ -82,10 +82,7 @@ impl View {
 
     /// Makes this the newest version of a point, whether it lives or not.
     fn put_whole(&mut self, id: PointId, put: Put) {
-        let lived = match self.in_memory(id) {
-            Some(lived) => lived,
-            None => self.bury_in_segments(id),
-        };
+        let lived = self.bury(id);
         match self.replaying {
             true => self.mutable.put_scattered(id, Arc::new(put)),
             false => self.mutable.put(id, Arc::new(put), &self.shapes),
@@ -180,16 +177,20 @@ impl View {
             Err(refused) => return Ok(Some(refused)),
         };
         for id in ids {
-            let lived = match self.in_memory(id) {
-                Some(lived) => lived,
-                None => self.bury_in_segments(id),
-            };
-            if lived {
+            if self.bury(id) {
                 self.mutable.set(id, Entry::Tombstone { seq });
                 self.points -= 1;
             }
         }
         Ok(None)
+    }
+
+    /// Has the newest layer decide about an id from now on; whether its point lived.
+    pub(crate) fn bury(&mut self, id: PointId) -> bool {
+        match self.in_memory(id) {
+            Some(lived) => lived,
+            None => self.bury_in_segments(id),
+        }
     }
 
     /// Whether a layer in memory decides about an id, and if so whether the point lives.

@@ -65,13 +65,45 @@ impl Digest {
     }
 }
 
+/// Some of the buckets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketSet(Vec<bool>);
+
+impl BucketSet {
+    /// Those of these numbers; others than there are do not count.
+    pub fn of(numbers: impl IntoIterator<Item = usize>) -> Self {
+        let mut set = vec![false; DIGEST_BUCKETS];
+        for number in numbers {
+            if let Some(member) = set.get_mut(number) {
+                *member = true;
+            }
+        }
+        Self(set)
+    }
+
+    /// Whether a point is counted in one of them.
+    pub fn contains(&self, id: PointId) -> bool {
+        self.0.get(Digest::bucket_of(id)).is_some_and(|member| *member)
+    }
+}
+
 /// The digest of a view. Looks at id and seq of every point.
 pub(crate) fn digest(view: &View, cancel: &Cancel) -> Result<Digest, Cancelled> {
     let buckets = vec![Bucket::default(); DIGEST_BUCKETS];
     let mut digest = Digest { seq: view.applied_seq, buckets };
+    each(view, cancel, |located| digest.add(located.id, located.seq()))?;
+    Ok(digest)
+}
+
+/// Calls `visit` with every live point.
+pub(crate) fn each(
+    view: &View,
+    cancel: &Cancel,
+    mut visit: impl FnMut(Located<'_>),
+) -> Result<(), Cancelled> {
     let mut add = |located: Located<'_>| {
         cancel.check()?;
-        digest.add(located.id, located.seq());
+        visit(located);
         Ok(())
     };
     view.memory().try_for_each(|layer| view.each_in_layer(layer, &mut add))?;
@@ -81,7 +113,7 @@ pub(crate) fn digest(view: &View, cancel: &Cancel) -> Result<Digest, Cancelled> 
             living.map(|ordinal| view.in_segment(placed, placed.segment.spot(ordinal)));
         points.try_for_each(&mut add)?;
     }
-    Ok(digest)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! so that a shard that is searched all the time still takes writes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use roaring::RoaringBitmap;
@@ -91,7 +92,8 @@ pub(crate) fn flush(
     number: &mut Option<u64>,
 ) -> Result<(), OpenError> {
     let seqs = shared.progress.read();
-    debug_assert!(seqs.flushed < frozen.last_seq && frozen.last_seq <= seqs.durable);
+    // Where nothing was applied since the last flush, what was mended ends where that did.
+    debug_assert!(seqs.flushed <= frozen.last_seq && frozen.last_seq <= seqs.durable);
     if makes(Mistake::ManifestFirst) && frozen.len() > 0 {
         let number = *number.get_or_insert_with(|| shared.new_segment_number());
         write_manifest(shared, frozen, Some(number))?;
@@ -107,6 +109,9 @@ pub(crate) fn flush(
         swap(shared, manifest, segment);
     }
     shared.progress.flushed(frozen.last_seq);
+    if let Some(durable) = &frozen.mended {
+        durable.store(true, Ordering::Release);
+    }
     reached(FailPoint::FlushShown, &shared.dir);
     let log = shared.dir.join(crate::open::WAL_DIR);
     let until = match makes(Mistake::TrimApplied) {

@@ -32,6 +32,8 @@ pub mod journal;
 pub mod limits;
 mod log_state;
 mod manifest;
+pub mod mend;
+pub mod moment;
 mod mutable;
 mod open;
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The mutable segment: what the log holds beyond the segments, in memory.
 //!
 //! A persistent map, so that a reader's copy is taken in constant time and never changes. It holds one entry an id, the
-//! newest. Invariants: `first_seq <= seq of every entry <= last_seq`; an edit stands here only when the vector lies in
+//! newest. Invariants: no entry's seq is above `last_seq`; an edit stands here only when the vector lies in
 //! an older layer.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use imbl::{OrdMap, OrdSet};
 use shoal_vector::{PointId, SparseVector};
@@ -48,13 +49,6 @@ pub(crate) enum Entry {
 }
 
 impl Entry {
-    pub(crate) fn seq(&self) -> u64 {
-        match self {
-            Entry::Put(put) => put.seq,
-            Entry::Edit { seq, .. } | Entry::Tombstone { seq } => *seq,
-        }
-    }
-
     /// Whether what older layers hold of the id no longer counts.
     pub(crate) fn hides_older(&self) -> bool {
         !matches!(self, Entry::Edit { .. })
@@ -116,6 +110,8 @@ pub(crate) struct MutableSegment {
     pub(crate) points_after: u64,
     /// What the log says as of `last_seq`, likewise.
     pub(crate) log: LogState,
+    /// Set once it is in the manifest, where a mending waits for that.
+    pub(crate) mended: Option<Arc<AtomicBool>>,
 }
 
 impl MutableSegment {
@@ -123,9 +119,8 @@ impl MutableSegment {
         self.entries.get(id)
     }
 
-    /// Sets the newest of an id, in place of what was known here.
+    /// Sets what counts of an id from now on, in place of what was known here. Its seq is the newer one, unless it mends.
     pub(crate) fn set(&mut self, id: PointId, entry: Entry) {
-        debug_assert!(self.get(&id).is_none_or(|old| old.seq() <= entry.seq()));
         self.bytes += entry.bytes();
         match &entry {
             Entry::Put(put) => {

@@ -123,6 +123,16 @@ fn check_count(what: &str, count: usize) -> Valid {
     }
 }
 
+/// Checks the vectors of a point as another replica stores it. Its payload may have grown beyond what one op may hold.
+pub(crate) fn check_stored(
+    point: &shoal_vector::PointWithSparse,
+    configs: &[VectorConfig],
+    sparse: &[SparseVectorConfig],
+) -> Valid {
+    check_sparse(point.point.id, &point.sparse, sparse)?;
+    check_vectors(point.point.id, &point.point.vectors, configs)
+}
+
 fn check_point(point: &Point, configs: &[VectorConfig]) -> Valid {
     check_vectors(point.id, &point.vectors, configs)?;
     check_payload(&point.payload, &format!("payload of point {}", point.id))

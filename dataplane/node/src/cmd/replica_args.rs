@@ -42,6 +42,9 @@ pub struct ReplicaArgs {
     /// Within what time it is to show what was acknowledged, such as 2s. Metrics count for how long it did not.
     #[arg(long, env = "SHOAL_VISIBILITY_SLA", default_value = "2s", value_parser = duration)]
     pub visibility_sla: Duration,
+    /// For tests: how often a primary compares the replicas, roughly; 0s for never.
+    #[arg(long, hide = true, default_value = "600s", value_parser = duration)]
+    pub compare_every: Duration,
     /// For tests: reach a replica elsewhere than it says, such as r1=127.0.0.1:7001.
     #[arg(long, hide = true, value_parser = pair)]
     pub peer_address: Vec<(String, String)>,
@@ -64,6 +67,8 @@ pub struct Among {
     pub settings: Settings,
     /// Within what time it is to show what was acknowledged.
     pub visibility_sla: Duration,
+    /// How often a primary compares the replicas, roughly; never if it is zero.
+    pub compare_every: Duration,
 }
 
 impl ReplicaArgs {
@@ -87,8 +92,16 @@ impl ReplicaArgs {
         let settings = Settings { timing, acks, ..Settings::default() };
         let replicas = self.replicas.clone();
         let via = self.peer_address.iter().cloned().collect();
-        let visibility_sla = self.visibility_sla;
-        Ok(Some(Among { name, replicas, register, address, via, settings, visibility_sla }))
+        Ok(Some(Among {
+            name,
+            replicas,
+            register,
+            address,
+            via,
+            settings,
+            visibility_sla: self.visibility_sla,
+            compare_every: self.compare_every,
+        }))
     }
 }
 

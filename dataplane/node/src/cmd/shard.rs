@@ -257,6 +257,7 @@ async fn config(
         via: among.via,
         settings: among.settings,
         visibility_sla: among.visibility_sla,
+        compare_every: among.compare_every,
         dir: args.data,
         identity,
         tunings,

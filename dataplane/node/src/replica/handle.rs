@@ -7,8 +7,11 @@ use bytes::Bytes;
 use shoal_consensus::{CasOutcome, DiskId, Epoch, Message, Position, Register, Role, Seq, Ticket};
 use shoal_shard::api::{OpOrigin, ShardError, WriteAck};
 use shoal_shard::journal::Synced;
+use shoal_shard::mend::{Fixes, Mended};
+use shoal_shard::moment::Moment;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
+use super::driver::{Capture, Captured, Mend, NotCaptured, Peers};
 use super::register::Seen;
 use super::succession::Failover;
 use super::transport::Offer;
@@ -53,7 +56,13 @@ pub(crate) enum Event {
     Write(Write),
     /// A read that must see all that was acknowledged.
     Read(oneshot::Sender<Result<Seq, ShardError>>),
-    /// Another is to lead, for the process is about to stop.
+    /// Somebody wants the shard as it is at a seq.
+    Capture(Capture),
+    /// Points are to be mended where it holds still.
+    Mend(Mend),
+    /// Somebody wants to know the other replicas.
+    Peers(oneshot::Sender<Option<Peers>>),
+    /// Another is to lead: the process is about to stop, or this replica is not like the others.
     StepAside,
     /// The end.
     Stop,
@@ -207,6 +216,31 @@ impl ReplicaHandle {
             }
         };
         let _ = tokio::time::timeout(patience, aside).await;
+    }
+
+    /// The shard once it is at a seq; it goes on at once, or with `hold` once what is returned is dropped.
+    pub(crate) async fn capture(
+        &self,
+        at: Seq,
+        hold: bool,
+    ) -> Result<Result<Captured, NotCaptured>, ShardError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Event::Capture(Capture { at, hold, reply })).await?;
+        answer.await.map_err(|_| self.stopped())
+    }
+
+    /// Mends points of a shard that is made to hold still, which then goes on. What was mended, and the shard after it.
+    pub(crate) async fn mend(&self, fixes: Fixes) -> Result<(Mended, Moment), ShardError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Event::Mend(Mend { fixes, reply })).await?;
+        answer.await.map_err(|_| self.stopped())?
+    }
+
+    /// The other replicas, if this one leads and they are not being changed.
+    pub(crate) async fn peers(&self) -> Result<Option<Peers>, ShardError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Event::Peers(reply)).await?;
+        answer.await.map_err(|_| self.stopped())
     }
 
     /// Tells the driver; waits while too much waits for it.

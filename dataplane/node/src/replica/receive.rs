@@ -1,4 +1,4 @@
-//! What other replicas send to this one: messages, and requests for a snapshot.
+//! What other replicas send to this one: messages, and requests for a snapshot, for its digest, or to be mended.
 //!
 //! Invariant: nothing reaches the replica that did not show the token, was meant for another shard or another disk, or does
 //! not decode. Messages of one stream reach it in the order in which they were sent.
@@ -14,6 +14,8 @@ use shoal_shard::snapshot::Snapshot;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::digests::{self, Mending, Replies};
+use super::handle::ReplicaHandle;
 use super::snapshots::{Blocks, Snapshots};
 use super::transport::Offer;
 use super::wire::{self, WireError};
@@ -46,6 +48,9 @@ pub trait Local: Send + Sync {
 
     /// A snapshot of what is committed. May block.
     fn snapshot(&self) -> Result<Snapshot, ShardError>;
+
+    /// Its driver; `None` for one that holds no points.
+    fn driver(&self) -> Option<&ReplicaHandle>;
 }
 
 /// Where the replica will be once its disk is open.
@@ -87,6 +92,15 @@ impl ReplicaServer {
     fn admit(&self, target: Option<&pb::Target>) -> Result<&Arc<dyn Local>, Status> {
         self.addressee.check(target).map_err(|status| *status)?;
         self.slot.get().ok_or_else(|| not_ready("it is starting; retry"))
+    }
+
+    /// The driver of the disk that a request is for.
+    fn addressed(&self, target: Option<&pb::Target>, to: &[u8]) -> Result<ReplicaHandle, Status> {
+        let local = self.admit(target)?;
+        let disk = wire::decode_disk(to);
+        let disk = disk.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let driver = local.driver().filter(|_| disk == local.disk());
+        driver.cloned().ok_or_else(|| Status::failed_precondition("the disk was replaced"))
     }
 
     /// Hands a message on, if it is for this disk.
@@ -148,5 +162,30 @@ impl ReplicaService for ReplicaServer {
             false => Some((super::snapshots::decode_id(&request.snapshot)?, request.files)),
         };
         self.snapshots.serve(local, held, self.stop.clone()).await.map(Response::new)
+    }
+
+    async fn digest(
+        &self,
+        request: Request<pb::DigestRequest>,
+    ) -> Result<Response<pb::DigestReply>, Status> {
+        let pb::DigestRequest { target, to, seq } = request.into_inner();
+        let driver = self.addressed(target.as_ref(), &to)?;
+        digests::digest(&driver, seq).await.map(Response::new)
+    }
+
+    type MendStream = Replies;
+
+    async fn mend(
+        &self,
+        requests: Request<Streaming<pb::MendRequest>>,
+    ) -> Result<Response<Replies>, Status> {
+        let mut requests = requests.into_inner();
+        let first = requests.message().await?.and_then(|request| request.what);
+        let Some(pb::mend_request::What::Start(start)) = first else {
+            return Err(Status::invalid_argument("it does not begin with its start"));
+        };
+        let handle = self.addressed(start.target.as_ref(), &start.to)?;
+        let mending = Mending { handle, telemetry: self.telemetry.clone() };
+        Ok(Response::new(mending.begin(start.seq, requests, self.stop.clone())))
     }
 }

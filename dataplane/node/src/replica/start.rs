@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
+use super::digests::Watch;
 use super::driver::Driver;
 use super::fetch::{self, Destination, FetchError, Fetched, Source};
 use super::handle::{Event, QUEUE, ReplicaHandle, ReplicaStatus};
@@ -148,6 +149,8 @@ pub struct ReplicaConfig {
     pub settings: Settings,
     /// Within what time it is to show what was acknowledged.
     pub visibility_sla: Duration,
+    /// How often a primary compares the replicas, roughly; never if it is zero.
+    pub compare_every: Duration,
     /// Its folder.
     pub dir: PathBuf,
     /// Whose shard it is.
@@ -228,15 +231,19 @@ pub async fn start(config: ReplicaConfig) -> anyhow::Result<Started> {
         Addressee { collection: config.identity.collection.clone(), shard: shard_name.clone() };
     let cell = Arc::new(ShardCell::new(shard_name.clone(), shard));
     let outside = Outside {
-        transport: Transport::new(addressee.clone(), config.token.clone(), config.telemetry),
+        transport: Transport::new(
+            addressee.clone(),
+            config.token.clone(),
+            config.telemetry.clone(),
+        ),
         register: config.register.clone(),
         runtime: Handle::current(),
         events: events.clone(),
         own: own.clone(),
         via: config.via,
         replicas: config.replicas,
-        addressee,
-        token: config.token,
+        addressee: addressee.clone(),
+        token: config.token.clone(),
     };
     let home = Home {
         shard: shard_name.clone(),
@@ -260,6 +267,10 @@ pub async fn start(config: ReplicaConfig) -> anyhow::Result<Started> {
         Driver::new(home, outside, receiver, status, replica, journal, syncer, start, holds);
     let driver = clock::spawn_vital("replica", move || driver.run())?;
     let handle = ReplicaHandle::new(shard_name, events, statuses);
+    if !config.compare_every.is_zero() {
+        let (token, telemetry, every) = (config.token, config.telemetry, config.compare_every);
+        tokio::spawn(Watch::new(handle.clone(), addressee, token, telemetry, every).run());
+    }
     let local = Arc::new(Here { disk, handle: handle.clone(), cell: cell.clone() });
     Ok(Started { handle, cell, local, driver })
 }
@@ -329,5 +340,9 @@ impl Local for Here {
 
     fn snapshot(&self) -> Result<Snapshot, ShardError> {
         self.cell.get()?.snapshot()
+    }
+
+    fn driver(&self) -> Option<&ReplicaHandle> {
+        Some(&self.handle)
     }
 }

@@ -23,7 +23,7 @@ use crate::clock;
 use crate::local_shard::LocalShard;
 use crate::replica::ReplicaStatus;
 pub use http::HttpMetrics;
-pub use replica::{Dropped, ReplicaMetrics};
+pub use replica::{Compared, Dropped, ReplicaMetrics};
 pub use rpc::RpcMetrics;
 
 /// Every metric of this process.

@@ -135,6 +135,16 @@ impl Cluster {
         self.replicas.iter_mut().filter_map(Replica::ended).collect()
     }
 
+    /// What primaries found to differ among the replicas' points, by their logs.
+    pub(crate) fn differed(&self) -> Vec<String> {
+        let of = |replica: &Replica| std::fs::read_to_string(replica.log()).unwrap_or_default();
+        let logs = self.replicas.iter().map(of).collect::<String>();
+        let differ = |line: &&str| {
+            line.contains("other points than the") || line.contains("hold different points")
+        };
+        logs.lines().filter(differ).map(str::to_owned).collect()
+    }
+
     /// Ends the processes and removes their disks; their logs and the history stay.
     pub(crate) fn clean(mut self) {
         for replica in &mut self.replicas {

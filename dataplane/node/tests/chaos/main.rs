@@ -95,6 +95,7 @@ impl Run {
     async fn finish(mut self) -> (u64, Vec<String>) {
         self.workers.stop().await;
         self.wrong.extend(self.cluster.settle().await);
+        self.wrong.extend(self.cluster.differed());
         let (records, cut_off) = self.cluster.clients.history.finish();
         let verdict = check::check(&records, &cut_off);
         let lost = verdict.lost;

@@ -84,6 +84,8 @@ impl Replica {
             flag("register", &peers.register.to_string_lossy());
             flag("advertise", &self.address.to_string());
             flag("failover-budget", peers.budget);
+            // So that it meets the faults.
+            flag("compare-every", "2s");
             for (name, address) in &peers.reached_at {
                 flag("peer-address", &format!("{name}={address}"));
             }

@@ -32,7 +32,7 @@ pub(super) fn merge(inputs: &[Input], below: &[Input]) -> Result<SegmentContent,
     }
     let mut content = SegmentContent::default();
     let mut cache = PayloadCache::default();
-    for input in inputs {
+    for (place_of_input, input) in inputs.iter().enumerate() {
         let segment = &input.segment;
         content.last_seq = content.last_seq.max(segment.last_seq());
         for place in 0..segment.len() {
@@ -41,7 +41,8 @@ pub(super) fn merge(inputs: &[Input], below: &[Input]) -> Result<SegmentContent,
                 continue;
             }
             let (id, seq) = (segment.id(spot.ordinal), segment.seq(spot.ordinal));
-            let newer = edits.remove(&id).filter(|(edited, ..)| *edited > seq);
+            // By where it lies and not by seq: what was mended is above later edits of what it took the place of.
+            let newer = edits.remove(&id).filter(|(_, number, _)| *number > place_of_input);
             let (seq, payload) = match newer {
                 Some((edited, number, item)) => {
                     (edited, inputs[number].segment.payload(&mut cache, item)?)

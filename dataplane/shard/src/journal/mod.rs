@@ -10,6 +10,7 @@
 mod cut;
 mod entry;
 mod files;
+mod mending;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -63,6 +63,7 @@ impl Driver {
                 return Ok(());
             }
         };
+        self.captures.clear();
         if let Some(shard) = self.home.slot.take("it takes over a snapshot; retry") {
             Shard::clone(&shard).close();
         }

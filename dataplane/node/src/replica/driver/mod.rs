@@ -6,6 +6,7 @@
 //!
 //! Invariant: it never waits for the network or the register; only its own disk holds it up.
 
+mod capture;
 mod clients;
 mod install;
 mod members;
@@ -22,7 +23,10 @@ use shoal_shard::api::ShardError;
 use shoal_shard::journal::{JournalError, Sync};
 use tokio::sync::{mpsc, watch};
 
+use self::capture::Captures;
+pub(crate) use self::capture::{Capture, Captured, Mend, NotCaptured};
 use self::clients::{Clients, Wording};
+pub(crate) use self::members::{Peer, Peers};
 use super::handle::{Event, ReplicaStatus, Write};
 use super::lateness::Lateness;
 use super::register::Seen;
@@ -51,6 +55,7 @@ pub(super) struct Driver {
     replica: Replica,
     disk: Disk,
     clients: Clients,
+    captures: Captures,
     start: Instant,
     commit: Seq,
     /// Ops that wait for room.
@@ -106,6 +111,7 @@ impl Driver {
             replica,
             disk: Disk::new(journal, syncer),
             clients: Clients::default(),
+            captures: Captures::default(),
             start,
             commit: 0,
             held: Vec::new(),
@@ -191,6 +197,9 @@ impl Driver {
                 let id = self.clients.reading(reply);
                 self.step(Input::Read(id));
             }
+            Event::Capture(capture) => self.capture(capture),
+            Event::Mend(mend) => self.mend(mend),
+            Event::Peers(reply) => drop(reply.send(self.peers())),
             Event::StepAside => self.step_aside(),
             Event::Stop => {}
         }
@@ -347,13 +356,7 @@ impl Driver {
         if was_full && self.replica.status().leads.is_some() {
             self.step_aside();
         }
-        match self.disk.journal().apply(self.commit) {
-            Ok(applied) => {
-                let seq = self.disk.journal().applied();
-                self.clients.applied(seq, applied.refused);
-            }
-            Err(error) => self.fail(error),
-        }
+        self.apply();
     }
 
     fn fail(&mut self, error: JournalError) {

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::drain;
 use crate::listen;
+use crate::replica::ReplicaHandle;
 use crate::replica::receive::{Incoming, Local, LocalSlot, ReplicaServer};
 use crate::replica::snapshots::Snapshots;
 use crate::telemetry::Telemetry;
@@ -83,6 +84,10 @@ impl Local for Primary {
     fn snapshot(&self) -> Result<Snapshot, ShardError> {
         self.taken.fetch_add(1, Ordering::Relaxed);
         self.shard.snapshot()
+    }
+
+    fn driver(&self) -> Option<&ReplicaHandle> {
+        None
     }
 }
 

@@ -62,6 +62,10 @@ impl Local for Taker {
     fn snapshot(&self) -> Result<Snapshot, ShardError> {
         unreachable!("it leads nothing")
     }
+
+    fn driver(&self) -> Option<&crate::replica::ReplicaHandle> {
+        None
+    }
 }
 
 struct Receiver {
