@@ -44,7 +44,7 @@ impl Disk {
     /// Prepares a command, which is to be spawned before anything else is done with what this returns.
     pub(crate) fn prepare(command: &mut Command) -> Prepared {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        // Between fork and exec: system calls alone, and nothing that allocates.
+        // SAFETY: between fork and exec it makes system calls alone, and allocates nothing.
         unsafe { command.pre_exec(move || hand_over(theirs.as_fd())) };
         Prepared(ours)
     }
@@ -84,6 +84,7 @@ fn hand_over(parent: BorrowedFd<'_>) -> io::Result<()> {
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    // SAFETY: the program outlives the call, and is as long as it says.
     let listener = unsafe {
         if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
             return Err(io::Error::last_os_error());
@@ -93,7 +94,7 @@ fn hand_over(parent: BorrowedFd<'_>) -> io::Result<()> {
     if listener < 0 {
         return Err(io::Error::last_os_error());
     }
-    // Closed by exec.
+    // SAFETY: the kernel has just opened it; exec closes it.
     let fds = [unsafe { BorrowedFd::borrow_raw(listener as i32) }];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut message = SendAncillaryBuffer::new(&mut space);
@@ -121,9 +122,10 @@ fn next(listener: &OwnedFd, syncs: &Mutex<Syncs>) -> bool {
     if poll(&mut ready, None).is_ok() && ready[0].revents().contains(PollFlags::HUP) {
         return false;
     }
-    // The kernel wants it to be zero.
+    // SAFETY: numbers alone, for which zero is a value; the kernel wants that one.
     let mut asked: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     let at = listener.as_raw_fd();
+    // SAFETY: it is as large as the kernel takes it to be, by the number of the call.
     if unsafe { libc::ioctl(at, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut asked) } != 0 {
         // Who asked was killed meanwhile.
         return true;
@@ -135,6 +137,7 @@ fn next(listener: &OwnedFd, syncs: &Mutex<Syncs>) -> bool {
     {
         std::thread::sleep(Duration::from_millis(1));
     }
+    // SAFETY: as above.
     let mut answer: libc::seccomp_notif_resp = unsafe { std::mem::zeroed() };
     answer.id = asked.id;
     match now {
@@ -144,6 +147,7 @@ fn next(listener: &OwnedFd, syncs: &Mutex<Syncs>) -> bool {
         }
     }
     // Fails where who asked was killed meanwhile.
+    // SAFETY: as above.
     unsafe { libc::ioctl(at, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
     true
 }
