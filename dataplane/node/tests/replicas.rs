@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::three::{LONG, NAMES, Replica, Three};
 use common::until_ready;
@@ -123,4 +123,21 @@ async fn the_last_replica_is_read_and_says_how_stale_it_is() {
         before = read.staleness;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_lost_the_others_is_as_stale_as_that_is_ago() {
+    let mut three = Three::start().await;
+    three.put(1).await;
+    let primary = three.primary().await;
+    // It has been there for a while, and heard nobody else lead.
+    let began = Instant::now();
+    assert_eq!(three.count(Consistency::Strong).await, 1);
+    let stays = three.replicas.remove(primary);
+    three.replicas.drain(..).for_each(|other| other.process.kill());
+    while stays.leads().await {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let read = three.set.count(None, LONG.into()).await.unwrap();
+    assert!(!read.staleness.is_zero() && read.staleness <= began.elapsed(), "{read:?}");
 }

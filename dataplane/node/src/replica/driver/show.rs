@@ -29,7 +29,9 @@ impl Driver {
         let applied = self.disk.journal().applied();
         self.succeed(&status);
         if applied >= status.commit {
-            self.fresh = if status.leads.is_some() { clock::now() } else { self.heard };
+            let fresh = if status.leads.is_some() { clock::now() } else { self.heard };
+            // One that led heard of nobody meanwhile.
+            self.fresh = self.fresh.max(fresh);
         }
         self.lateness.look(clock::now(), self.fresh);
         let shown = ReplicaStatus {
