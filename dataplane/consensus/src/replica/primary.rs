@@ -334,11 +334,10 @@ impl Replica {
         if now.saturating_sub(quorum) > timing.step_down {
             return self.follow(None, random);
         }
-        if self.is_stuck(timing.step_down) {
-            return self.follow(None, random);
-        }
-        if self.is_stuck(timing.election) {
-            self.give_way();
+        match self.stuck_for() {
+            stuck if stuck > timing.step_down => return self.follow(None, random),
+            stuck if stuck > timing.election => self.give_way(),
+            _ => {}
         }
         let Some(primary) = self.leading() else { return };
         let suspects = primary.suspects;
@@ -350,17 +349,17 @@ impl Replica {
         }
     }
 
-    /// Whether others have had for so long what its own disk has not: it shows and answers only what that has too, so a disk
-    /// that hangs holds up everybody.
-    fn is_stuck(&mut self, patience: Millis) -> bool {
+    /// For how long others have had what its own disk has not: it shows and answers only what that has too, so a disk that
+    /// hangs holds up everybody.
+    fn stuck_for(&mut self) -> Millis {
         let (now, durable, commit) = (self.now, self.durable, self.commit);
-        let Some(primary) = self.leading() else { return false };
+        let Some(primary) = self.leading() else { return 0 };
         primary.stuck = match primary.stuck {
             _ if commit <= durable => None,
             Some((at, since)) if at == durable => Some((at, since)),
             _ => Some((durable, now)),
         };
-        primary.stuck.is_some_and(|(_, since)| now.saturating_sub(since) > patience)
+        primary.stuck.map_or(0, |(_, since)| now.saturating_sub(since))
     }
 
     /// Has whoever has most take over, if nobody was asked yet.

@@ -154,6 +154,12 @@ pub struct Lacks {
 }
 
 impl Lacks {
+    /// What an answer lacks that misses these shards, and of the others is as stale as this.
+    pub(super) fn of(mut missing: Vec<String>, staleness: Duration, options: &ReadOptions) -> Self {
+        missing.sort_unstable();
+        Self { missing, staleness, too_stale: staleness > options.allowed() }
+    }
+
     /// What two answers together lack.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {

@@ -193,8 +193,7 @@ impl Router {
             // Nothing to copy for others, and nothing to merge.
             let read = only.search(r, options, in_place).await?;
             timer.done(false);
-            let too_stale = read.staleness > options.allowed();
-            let lacks = Lacks { staleness: read.staleness, too_stale, ..Lacks::default() };
+            let lacks = Lacks::of(Vec::new(), read.staleness, &options);
             return Ok(Answer { value: read.value, lacks });
         }
         let calls =

@@ -68,16 +68,10 @@ impl<T> Gathered<Read<T>> {
     }
 }
 
-fn together<T>(
-    reads: Vec<Read<T>>,
-    mut missing: Vec<String>,
-    options: &ReadOptions,
-) -> Answer<Vec<T>> {
+fn together<T>(reads: Vec<Read<T>>, missing: Vec<String>, options: &ReadOptions) -> Answer<Vec<T>> {
     let staleness = reads.iter().map(|read| read.staleness).max().unwrap_or_default();
-    missing.sort_unstable();
-    let too_stale = staleness > options.allowed();
     let value = reads.into_iter().map(|read| read.value).collect();
-    Answer { value, lacks: Lacks { missing, staleness, too_stale } }
+    Answer { value, lacks: Lacks::of(missing, staleness, options) }
 }
 
 fn worst(failures: &[(String, CallError)]) -> Option<RouteError> {
