@@ -72,8 +72,8 @@ pub(super) struct Driver {
     fresh: Instant,
     lateness: Lateness,
     succession: Succession,
-    /// Who led last, as the register said.
-    registered: Option<(u64, DiskId)>,
+    /// Who led last and who before, as the register said, with the numbers of their epochs.
+    registered: [Option<(u64, DiskId)>; 2],
     /// See [`ReplicaStatus::last_epoch`].
     last_epoch: u64,
     /// Ops that were cut off the logs that snapshots took the place of.
@@ -130,7 +130,7 @@ impl Driver {
             fresh: start,
             lateness,
             succession,
-            registered: None,
+            registered: [None; 2],
             last_epoch: 0,
             cut_before: 0,
             ended: None,
@@ -398,11 +398,15 @@ impl Driver {
             }
         }
         let register = seen.stored.as_ref().map(|stored| &stored.register);
-        // One that leads keeps who led before it.
-        if let Some((register, primary)) = register.and_then(|r| r.primary().map(|p| (r, p)))
-            && self.replica.status().leads.is_none_or(|epoch| epoch != register.epoch)
-        {
-            self.registered = Some((register.epoch.number, primary.disk));
+        // A watch may tell of an epoch before who leads it knows that it does: then it is who led before that counts.
+        if let Some((register, primary)) = register.and_then(|r| r.primary().map(|p| (r, p))) {
+            let (newest, number) = (self.registered[0], register.epoch.number);
+            let before = if newest.is_some_and(|(known, _)| known == number) {
+                self.registered[1]
+            } else {
+                newest
+            };
+            self.registered = [Some((number, primary.disk)), before];
         }
     }
 

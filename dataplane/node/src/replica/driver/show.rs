@@ -23,7 +23,7 @@ impl Driver {
             leads: status.leads,
             committed: committed.is_some(),
             former,
-            registered: self.registered.filter(|(number, _)| before(*number)),
+            registered: self.registered.into_iter().flatten().find(|(number, _)| before(*number)),
         };
         self.succession.observe(now(), observed);
     }
