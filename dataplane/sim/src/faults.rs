@@ -87,7 +87,10 @@ impl World {
         let fault = draw(self.plan.storm, &mut self.random);
         match fault.aimed(self.plan.aim, &mut self.random) {
             Fault::Crash(back) => return self.stop(node, back),
-            Fault::Pause(ms) => self.nodes[node].paused = self.now + ms,
+            Fault::Pause(ms) => {
+                self.nodes[node].paused = self.now + ms;
+                self.is_unwell(node, ms);
+            }
             Fault::Hang(ms) => self.nodes[node].hung = self.now + ms,
             Fault::Jump(ms) => self.nodes[node].clock += ms,
             Fault::Cut { to, from, ms } => {
