@@ -155,6 +155,26 @@ impl World {
         self.step(node, run, Input::Received(message))
     }
 
+    /// Two processes end, and each starts again on the other's disk.
+    pub(crate) fn swap_disks(&mut self, one: usize, other: usize) -> Result<(), Broken> {
+        if one == other || self.plan.aim == Aim::OneReaches {
+            return Ok(());
+        }
+        for node in [one, other] {
+            let back = self.between(20, 300);
+            self.stop(node, back)?;
+        }
+        let (least, most) = (one.min(other), one.max(other));
+        let (before, from) = self.nodes.split_at_mut(most);
+        let (a, b) = (&mut before[least], &mut from[0]);
+        std::mem::swap(&mut a.disk, &mut b.disk);
+        std::mem::swap(&mut a.whole, &mut b.whole);
+        // No run of a disk has the number of another.
+        let run = a.run.max(b.run);
+        (a.run, b.run) = (run, run);
+        Ok(())
+    }
+
     pub(crate) fn lose(&mut self, node: usize) -> Result<(), Broken> {
         let disk = self.nodes[node].disk.id;
         if !self.store.read().is_some_and(|(_, register)| register.members.contains(disk)) {

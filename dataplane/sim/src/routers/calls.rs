@@ -26,7 +26,7 @@ impl World {
             RouterEvent::Slow { call } => self.is_slow(call),
             RouterEvent::Deadline { call } => return self.fails(call),
             RouterEvent::Watch { router } => self.router_watches(router),
-            RouterEvent::Fault => self.router_fault(),
+            RouterEvent::Fault => return self.router_fault(),
         }
         Ok(())
     }

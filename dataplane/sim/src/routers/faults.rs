@@ -1,9 +1,10 @@
-//! What goes wrong between routers and replicas.
+//! What goes wrong between routers and replicas, and which replica is on which disk.
 
 use rand::Rng;
 use shoal_consensus::client::Known;
 
 use super::{ROUTERS, RouterEvent};
+use crate::check::Broken;
 use crate::world::World;
 
 /// Greatest delay in ms on a line that is well.
@@ -34,10 +35,10 @@ impl World {
         *until = (*until).max(self.now + ms);
     }
 
-    /// The next fault: lines are cut, or a router starts again and knows nothing.
-    pub(super) fn router_fault(&mut self) {
+    /// The next fault: lines are cut, a router starts again and knows nothing, or two replicas have each other's disks.
+    pub(super) fn router_fault(&mut self) -> Result<(), Broken> {
         if self.calm {
-            return;
+            return Ok(());
         }
         let next = if self.plan.storm { self.between(50, 800) } else { self.between(500, 5_000) };
         self.router_after(next, RouterEvent::Fault);
@@ -48,7 +49,12 @@ impl World {
             for call in calls.map(|(&call, _)| call).collect::<Vec<_>>() {
                 self.routers.ends(call);
             }
-            return;
+            return Ok(());
+        }
+        if self.random.random_bool(0.05) {
+            let one = self.random.random_range(0..self.nodes.len());
+            let other = self.random.random_range(0..self.nodes.len());
+            return self.swap_disks(one, other);
         }
         let ms = self.between(20, if self.plan.storm { 800 } else { 6_000 });
         for node in 0..self.nodes.len() {
@@ -57,5 +63,6 @@ impl World {
                 self.line_is_unwell(router, node, ms);
             }
         }
+        Ok(())
     }
 }
