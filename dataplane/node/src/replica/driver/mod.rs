@@ -21,13 +21,13 @@ use shoal_consensus::{
 use shoal_replica::{Disk, ReadBackError};
 use shoal_shard::api::ShardError;
 use shoal_shard::journal::{JournalError, Sync};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use self::capture::Captures;
 pub(crate) use self::capture::{Capture, Captured, Mend, NotCaptured};
 use self::clients::{Clients, Wording};
 pub(crate) use self::members::{Peer, Peers};
-use super::handle::{Event, ReplicaStatus, Write};
+use super::handle::{Board, Event, Write};
 use super::lateness::Lateness;
 use super::register::Seen;
 use super::register::founding::{Holds, may_be_founded_on};
@@ -51,7 +51,7 @@ pub(super) struct Driver {
     home: Home,
     outside: Outside,
     events: mpsc::Receiver<Event>,
-    status: watch::Sender<ReplicaStatus>,
+    board: Board,
     replica: Replica,
     disk: Disk,
     clients: Clients,
@@ -68,7 +68,7 @@ pub(super) struct Driver {
     fetching: bool,
     /// When a primary was heard of last.
     heard: Instant,
-    /// See [`ReplicaStatus::fresh`].
+    /// See [`ReplicaStatus::fresh`](super::handle::ReplicaStatus).
     fresh: Instant,
     lateness: Lateness,
     succession: Succession,
@@ -94,7 +94,7 @@ impl Driver {
         home: Home,
         outside: Outside,
         events: mpsc::Receiver<Event>,
-        status: watch::Sender<ReplicaStatus>,
+        board: Board,
         replica: Replica,
         journal: shoal_shard::journal::Journal,
         syncer: std::sync::mpsc::Sender<(Ticket, Sync)>,
@@ -107,7 +107,7 @@ impl Driver {
             home,
             outside,
             events,
-            status,
+            board,
             replica,
             disk: Disk::new(journal, syncer),
             clients: Clients::default(),

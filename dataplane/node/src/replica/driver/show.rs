@@ -49,20 +49,11 @@ impl Driver {
             failover: self.succession.last().cloned(),
             ended: self.ended.clone(),
         };
-        self.status.send_if_modified(|before| {
-            let changed = *before != shown;
-            if before.role != shown.role || before.leads != shown.leads {
-                tracing::info!(
-                    shard = self.home.shard,
-                    role = ?shown.role,
-                    epoch = shown.leads.map(|epoch| epoch.number),
-                    commit = shown.commit,
-                    "what this replica is"
-                );
-            }
-            *before = shown;
-            changed
-        });
+        let (role, leads, commit) = (shown.role, shown.leads, shown.commit);
+        if self.board.show(shown) {
+            let (shard, epoch) = (&self.home.shard, leads.map(|epoch| epoch.number));
+            tracing::info!(shard, ?role, epoch, commit, "what this replica is");
+        }
     }
 }
 
