@@ -265,7 +265,9 @@ pub struct LastFailover {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub duration_ms: Option<i64>,
-    /// Acknowledged ops that were lost: 0 with `acks: Quorum`. Absent where it is not known, as with `acks: Primary`.
+    /// Acknowledged ops that were lost: 0 with `acks: Quorum`. With `acks: Primary` the former primary tells, once it is back and
+    /// follows, how many ops that no other replica took were cut off its log; absent until then, and for ever if its disk is lost.
+    /// That is an upper bound: some of them may never have been answered. They are kept on that disk, in files `wal/*.aside`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub lost_ops: Option<i64>,

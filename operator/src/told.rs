@@ -77,6 +77,9 @@ pub struct FailoverTold {
     pub promoted_ms: u64,
     pub duration_ms: Option<u64>,
     pub planned: bool,
+    /// Number and nonce.
+    pub former: Option<(u64, u64)>,
+    /// What the winner knows, or else what who led before says of its log.
     pub lost_ops: Option<u64>,
 }
 
@@ -119,7 +122,30 @@ pub fn digest(
     let replicas: BTreeMap<u32, ReplicaTold> = replicas.collect();
     let short = primary.is_none() && answers.keys().filter_map(said).any(|said| said.short);
     let failover = primary.and_then(|(_, said)| failover(said)).or_else(|| before.failover.clone());
+    let failover = failover.map(|failover| {
+        let known = before.failover.iter().filter(|known| known.epoch == failover.epoch);
+        let lost_ops = failover
+            .lost_ops
+            .or_else(|| lost(&failover, answers.keys().filter_map(said)))
+            .or_else(|| known.filter_map(|known| known.lost_ops).next());
+        FailoverTold { lost_ops, ..failover }
+    });
     ShardTold { replicas, short, failover }
+}
+
+/// Ops of the former primary that a failover left out of the history, as that one says itself: those that were cut off its log,
+/// which it knows once it took an entry of the new one's epoch or a later one. What was cut of other epochs was lost by other
+/// failovers.
+fn lost<'a>(
+    failover: &FailoverTold,
+    mut said: impl Iterator<Item = &'a pb::ReplicaReply>,
+) -> Option<u64> {
+    let former = failover.former?;
+    let from = said.find(|said| disk_name(&said.disk).as_ref() == Some(&failover.from))?;
+    let of_former =
+        |cut: &&pb::CutOps| cut.epoch.as_ref().map(|at| (at.number, at.nonce)) == Some(former);
+    (from.last_epoch >= failover.epoch)
+        .then(|| from.cut.iter().filter(of_former).map(|cut| cut.ops).sum())
 }
 
 fn replica(
@@ -164,6 +190,7 @@ fn failover(primary: &pb::ReplicaReply) -> Option<FailoverTold> {
         promoted_ms: told.promoted_ms,
         duration_ms: told.duration_ms,
         planned: told.planned,
+        former: told.former.as_ref().map(|former| (former.number, former.nonce)),
         lost_ops: told.lost_ops,
     })
 }

@@ -127,3 +127,60 @@ fn a_failover_is_remembered_while_nobody_leads_and_odd_ids_are_not_believed() {
     first.failover.as_mut().expect("told").from = vec![1, 2, 3].into();
     assert_eq!(digest(&said, &disks(), &ShardTold::default(), IN_TURN).failover, None);
 }
+
+/// r0 leads epoch 7 in the place of r1, which led epoch 5, and r1 says that its last entry is of an epoch and what was cut.
+fn failed_over(last_epoch: u64, cut: &[(u64, u64)]) -> BTreeMap<u32, Answer> {
+    let mut said = answers([0, 0]);
+    let Some(Answer::Said(first)) = said.get_mut(&0) else { panic!("said") };
+    first.failover = Some(pb::Failover {
+        epoch: Some(pb::Epoch { number: 7, nonce: 70 }),
+        from: bytes(1).into(),
+        former: Some(pb::Epoch { number: 5, nonce: 50 }),
+        ..Default::default()
+    });
+    let Some(Answer::Said(second)) = said.get_mut(&1) else { panic!("said") };
+    second.last_epoch = last_epoch;
+    let cut = cut.iter().map(|&(number, ops)| pb::CutOps {
+        epoch: Some(pb::Epoch { number, nonce: number * 10 }),
+        ops,
+        by: 7,
+    });
+    second.cut = cut.collect();
+    said
+}
+
+fn lost(said: &BTreeMap<u32, Answer>, before: &ShardTold) -> (Option<u64>, ShardTold) {
+    let told = digest(said, &disks(), before, IN_TURN);
+    (told.failover.as_ref().expect("told").lost_ops, told)
+}
+
+#[test]
+fn what_a_failover_lost_is_known_once_the_former_primary_follows_and_stays_known() {
+    let unknown = ShardTold::default();
+    assert_eq!(lost(&failed_over(5, &[(5, 9)]), &unknown).0, None, "more may be cut");
+    assert_eq!(lost(&failed_over(0, &[]), &unknown).0, None, "it is of an older version");
+    assert_eq!(lost(&failed_over(7, &[]), &unknown).0, Some(0));
+    let (ops, told) = lost(&failed_over(8, &[(5, 9)]), &unknown);
+    assert_eq!(ops, Some(9));
+    let mut away = failed_over(0, &[]);
+    away.remove(&1);
+    assert_eq!(lost(&away, &unknown).0, None);
+    assert_eq!(lost(&away, &told).0, Some(9));
+    let mut next = away.clone();
+    let Some(Answer::Said(first)) = next.get_mut(&0) else { panic!("said") };
+    first.failover.as_mut().and_then(|told| told.epoch.as_mut()).expect("told").number = 8;
+    assert_eq!(lost(&next, &told).0, None, "that is another failover");
+}
+
+#[test]
+fn what_was_cut_of_another_epoch_or_on_another_replica_is_not_counted_for_a_failover() {
+    let unknown = ShardTold::default();
+    assert_eq!(lost(&failed_over(7, &[(3, 4), (5, 9), (6, 2)]), &unknown).0, Some(9));
+    assert_eq!(lost(&failed_over(7, &[(3, 4)]), &unknown).0, Some(0));
+    let mut said = failed_over(7, &[]);
+    said.remove(&1);
+    let Some(Answer::Said(third)) = said.get_mut(&2) else { panic!("said") };
+    third.last_epoch = 7;
+    third.cut = vec![pb::CutOps { epoch: Some(pb::Epoch { number: 5, nonce: 50 }), ops: 9, by: 7 }];
+    assert_eq!(lost(&said, &unknown).0, None, "a follower had only some of it");
+}

@@ -103,6 +103,65 @@ async fn a_primary_that_is_asked_to_stop_has_another_lead_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn with_acks_primary_the_old_one_tells_how_many_ops_are_lost_once_it_follows() {
+    // Long enough for a primary that lost the others to answer meanwhile.
+    let mut three = Three::start_with(&["--acks", "primary", "--failover-budget", "10s"]).await;
+    for id in 1..=3 {
+        three.put(id).await;
+    }
+    let primary = three.primary().await;
+    let old = three.replicas.remove(primary);
+    let first = old.told().await;
+    // The others end, so that nothing waits for them in the buffers of a connection.
+    let others: Vec<Replica> = three.replicas.drain(..).collect();
+    let mut others = others.into_iter().map(|other| {
+        other.process.signal(Signal::KILL);
+        other
+    });
+    let others = [others.next().unwrap(), others.next().unwrap()];
+    const LOST: u64 = 8;
+    for id in 101..101 + LOST {
+        assert!(!three.write(id, false).await.visible);
+    }
+    assert!(old.leads().await);
+    old.process.signal(Signal::KILL);
+    let root = three.root.path().to_owned();
+    for other in others {
+        three.replicas.push(other.restart(&root));
+    }
+    for other in &mut three.replicas {
+        until_ready(&mut other.process, other.admin).await;
+    }
+    let leads = three.primary().await;
+    three.put(4).await;
+    let unknown = three.replicas[leads].told().await.failover.expect("it came to lead");
+    assert_eq!((&unknown.from, unknown.lost_ops), (&first.disk, None));
+    let (epoch, former) = (unknown.epoch.unwrap(), unknown.former.unwrap());
+    assert!(former.number < epoch.number, "{former:?} {epoch:?}");
+
+    let mut old = old.restart(&root);
+    until_ready(&mut old.process, old.admin).await;
+    let told = loop {
+        match old.told().await {
+            told if told.last_epoch >= epoch.number => break told,
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let cut = vec![pb::CutOps { epoch: Some(former), ops: LOST, by: epoch.number }];
+    assert_eq!(told.cut, cut);
+    let counted = format!(r#"shoal_replica_cut_ops_total{{collection="c",shard="c-0"}} {LOST}"#);
+    assert!(old.metrics().await.contains(&counted), "{}", old.metrics().await);
+    // It is told by what lies on the disk.
+    old.process.signal(Signal::KILL);
+    let mut old = old.restart(&root);
+    until_ready(&mut old.process, old.admin).await;
+    assert_eq!(old.told().await.cut, cut);
+    // They are in nobody's history.
+    three.put(5).await;
+    assert_eq!(three.count(Consistency::Strong).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_replica_is_read_and_says_how_stale_it_is() {
     let mut three = Three::start().await;
     three.put(1).await;

@@ -3,7 +3,7 @@
 //! Nothing that counts is changed before everything was read and found whole. The store of payloads is opened beside
 //! this and is not waited for.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -106,6 +106,12 @@ pub(crate) fn open(
     let mut replay = Replay::new(&mut view, &limits, commits, journal::read_commit(dir, disk_id));
     let wal = replay.run(&dir.join(WAL_DIR), disk_id)?;
     let (waiting, entries) = (replay.waiting, replay.entries);
+    let aside = {
+        let known = view.log.recent.iter().map(|op| (op.client_id, op.op_id));
+        let known: HashSet<(u64, u64)> = known.collect();
+        let knows = |record: &Record<'_>| known.contains(&(record.client_id, record.op_id));
+        journal::Aside::load(&dir.join(WAL_DIR), disk_id, knows)
+    };
     debug_assert_eq!(wal.last_seq(), view.applied_seq + waiting.len() as u64);
     view.replayed();
     let recovered = recovered(disk_id, promised, &manifest, entries);
@@ -121,7 +127,7 @@ pub(crate) fn open(
     let shared = Shared::new(
         dir, disk_id, identity, tuning, limits, view, last, manifest, store, wanted, lock,
     );
-    Ok((Journal::new(Arc::new(shared), wal, waiting), recovered))
+    Ok((Journal::new(Arc::new(shared), wal, waiting, promised, aside), recovered))
 }
 
 fn recovered(

@@ -3,7 +3,7 @@
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use serde_json::json;
-use shoal_crds::shard::{FailoverReason, LogState, ReplicaRole};
+use shoal_crds::shard::{FailoverReason, LastFailover, LogState, ReplicaRole};
 use shoal_crds::{Shard, VectorCollection};
 use shoal_proto::pb;
 
@@ -62,7 +62,8 @@ async fn a_failover_is_told_by_whoever_leads_now_in_the_status_and_as_an_event()
             promoted_ms: 1_700_000_001_250,
             duration_ms: Some(2_900),
             planned: false,
-            lost_ops: Some(0),
+            former: Some(pb::Epoch { number: 1, nonce: 7 }),
+            lost_ops: None,
         });
     });
     agree_in(&world, "2", &[0, 1, 2], 1).await;
@@ -70,7 +71,7 @@ async fn a_failover_is_told_by_whoever_leads_now_in_the_status_and_as_an_event()
     let told: Shard = world.until("c-0", "tells of it", tells).await;
     let last = told.status.and_then(|status| status.last_failover).expect("told");
     assert_eq!((last.epoch.as_str(), last.from.as_str(), last.to.as_str()), ("2", "r0", "r1"));
-    assert_eq!((last.duration_ms, last.lost_ops), (Some(2_900), Some(0)));
+    assert_eq!((last.duration_ms, last.lost_ops), (Some(2_900), None));
     assert_eq!(last.reason, FailoverReason::PrimaryLost);
     assert_eq!(last.promoted.0.as_second(), 1_700_000_001);
     let same = |c: &VectorCollection| {
@@ -81,6 +82,22 @@ async fn a_failover_is_told_by_whoever_leads_now_in_the_status_and_as_an_event()
     let words = "replica r1 leads epoch 2 in the place of r0, 2900 ms";
     told_once(&world, "Shard", "c-0", "Failover", words).await;
     told_once(&world, "VectorCollection", "c", "Failover", words).await;
+
+    // r0 is back, and what only it had is cut off its log.
+    fakes.change(0, |said| {
+        said.last_epoch = 2;
+        let epoch = Some(pb::Epoch { number: 1, nonce: 7 });
+        said.cut = vec![pb::CutOps { epoch, ops: 12, by: 2 }];
+    });
+    let lost = |last: &LastFailover| last.epoch == "2" && last.lost_ops == Some(12);
+    let tells = |s: &Shard| s.status.iter().flat_map(|s| &s.last_failover).any(lost);
+    world.until("c-0", "tells what was lost", tells).await;
+    let same = |c: &VectorCollection| c.status.iter().flat_map(|s| &s.last_failover).any(lost);
+    world.until("c", "tells the same", same).await;
+    for (kind, name) in [("Shard", "c-0"), ("VectorCollection", "c")] {
+        told_once(&world, kind, name, "AcknowledgedOpsLost", "12 ops that replica r0").await;
+        told_once(&world, kind, name, "Failover", words).await;
+    }
 }
 
 #[tokio::test]

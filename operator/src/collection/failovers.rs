@@ -1,6 +1,6 @@
 //! The last time that another replica came to lead a shard, from what the replicas said. Pure.
 //!
-//! Invariant: an epoch is told once, and none takes the place of a later one.
+//! Invariant: an epoch is told once, and none takes the place of a later one. Only what it lost may become known later.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -14,9 +14,13 @@ use crate::told::FailoverTold;
 pub(super) fn last(shard: &Shard, told: Option<&FailoverTold>) -> Option<LastFailover> {
     let before = shard.status.as_ref().and_then(|status| status.last_failover.clone());
     let known: Option<u64> = before.as_ref().and_then(|before| before.epoch.parse().ok());
-    let Some(told) = told.filter(|told| known.is_none_or(|known| told.epoch > known)) else {
+    let Some(told) = told.filter(|told| known.is_none_or(|known| told.epoch >= known)) else {
         return before;
     };
+    if let Some(before) = before.as_ref().filter(|_| known == Some(told.epoch)) {
+        let lost_ops = before.lost_ops.or(told.lost_ops.map(number));
+        return Some(LastFailover { lost_ops, ..before.clone() });
+    }
     let register = Register::of(Some(shard));
     let time = |unix_ms: u64| {
         let seconds = i64::try_from(unix_ms / 1_000).ok()?;
@@ -25,7 +29,6 @@ pub(super) fn last(shard: &Shard, told: Option<&FailoverTold>) -> Option<LastFai
     let (Some(detected), Some(promoted)) = (time(told.detected_ms), time(told.promoted_ms)) else {
         return before;
     };
-    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     Some(LastFailover {
         shard: None,
         epoch: told.epoch.to_string(),
@@ -40,6 +43,10 @@ pub(super) fn last(shard: &Shard, told: Option<&FailoverTold>) -> Option<LastFai
         duration_ms: told.duration_ms.map(number),
         lost_ops: told.lost_ops.map(number),
     })
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// The newest of several shards' last failovers.
@@ -71,6 +78,7 @@ mod tests {
             promoted_ms: 1_002_100,
             duration_ms: Some(1_900),
             planned: false,
+            former: Some((3, 9)),
             lost_ops: Some(0),
         }
     }
@@ -108,6 +116,21 @@ mod tests {
         assert_eq!(next.epoch, "5");
         let nonsense = FailoverTold { promoted_ms: u64::MAX, ..told(6) };
         assert_eq!(last(&shard(Some(next.clone())), Some(&nonsense)), Some(next));
+    }
+
+    #[test]
+    fn what_a_failover_lost_may_become_known_later_and_does_not_change_then() {
+        let told = |epoch, lost_ops| FailoverTold { lost_ops, ..told(epoch) };
+        let before = last(&shard(None), Some(&told(4, None)));
+        assert_eq!(before.as_ref().and_then(|last| last.lost_ops), None);
+        let now = FailoverTold { promoted_ms: 9_000_000, ..told(4, Some(12)) };
+        let after = last(&shard(before.clone()), Some(&now));
+        let expected = before.clone().map(|last| LastFailover { lost_ops: Some(12), ..last });
+        assert_eq!(after, expected);
+        for same in [told(4, None), told(4, Some(3)), told(3, Some(5))] {
+            assert_eq!(last(&shard(after.clone()), Some(&same)), after);
+        }
+        assert_eq!(last(&shard(before.clone()), Some(&told(3, Some(5)))), before);
     }
 
     #[test]

@@ -28,10 +28,10 @@ fn bad(reason: &'static str, note: String) -> News {
 /// What changed in a Shard's status.
 pub(super) fn of_shard(before: &ShardStatus, after: &ShardStatus) -> Vec<News> {
     let mut news = Vec::new();
-    if let Some(last) =
-        after.last_failover.as_ref().filter(|_| before.last_failover != after.last_failover)
-    {
-        news.push(failover(last));
+    if let Some(last) = &after.last_failover {
+        let known = before.last_failover.as_ref().filter(|known| known.epoch == last.epoch);
+        news.extend(known.is_none().then(|| failover(last)));
+        news.extend(lost(known.and_then(|known| known.lost_ops), last));
     }
     news.extend(quorum(before, after));
     if let [first] = &after.replica_states[..]
@@ -80,6 +80,19 @@ fn failover(last: &LastFailover) -> News {
             format!("replica {to} leads epoch {epoch} in the place of {from}{took}"),
         ),
     }
+}
+
+/// That acknowledged ops are gone, once it is known.
+fn lost(known: Option<i64>, last: &LastFailover) -> Option<News> {
+    let ops = last.lost_ops.filter(|&ops| ops > 0 && known != Some(ops))?;
+    let (from, to, epoch) = (&last.from, &last.to, &last.epoch);
+    Some(bad(
+        "AcknowledgedOpsLost",
+        format!(
+            "up to {ops} ops that replica {from} acknowledged alone, as acks: Primary has it, are not in the history any more since \
+             {to} leads epoch {epoch}; they are kept on the disk of {from}, in files wal/*.aside"
+        ),
+    ))
 }
 
 fn quorum(before: &ShardStatus, after: &ShardStatus) -> Option<News> {

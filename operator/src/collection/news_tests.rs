@@ -87,10 +87,26 @@ fn a_failover_says_from_whom_to_whom_in_which_epoch_and_how_long_it_took() {
         "replica r2 leads epoch 4 in the place of r0, 1700 ms after the last sign of life of r0";
     assert_eq!(news[0].note, note);
     let planned = failed_over(FailoverReason::Switchover, None);
-    let news = of_shard(&lost, &planned);
+    let news = of_shard(&ShardStatus::default(), &planned);
     assert_eq!((news[0].reason, news[0].warning), ("Switchover", false));
     assert_eq!(news[0].note, "replica r0 handed over to r2, which leads epoch 4");
     assert!(of_shard(&planned, &planned).is_empty());
+}
+
+#[test]
+fn lost_ops_are_told_once_they_are_known_and_the_failover_is_not_told_again() {
+    let with = |lost_ops| {
+        let mut status = failed_over(FailoverReason::PrimaryLost, None);
+        status.last_failover.as_mut().expect("there").lost_ops = lost_ops;
+        status
+    };
+    assert_eq!(reasons(&with(None), &with(Some(12))), [("AcknowledgedOpsLost", true)]);
+    let note = &of_shard(&with(None), &with(Some(12)))[0].note;
+    assert!(note.contains("12 ops") && note.contains("disk of r0"), "{note}");
+    assert_eq!(reasons(&with(None), &with(Some(0))), []);
+    assert_eq!(reasons(&with(Some(12)), &with(Some(12))), []);
+    let at_once = [("Failover", true), ("AcknowledgedOpsLost", true)];
+    assert_eq!(reasons(&ShardStatus::default(), &with(Some(12))), at_once);
 }
 
 fn reconciling(reason: &str, message: &str) -> Condition {

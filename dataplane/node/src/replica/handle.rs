@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use shoal_consensus::{CasOutcome, DiskId, Epoch, Message, Position, Register, Role, Seq, Ticket};
 use shoal_shard::api::{OpOrigin, ShardError, WriteAck};
-use shoal_shard::journal::Synced;
+use shoal_shard::journal::{CutOps, Synced};
 use shoal_shard::mend::{Fixes, Mended};
 use shoal_shard::moment::Moment;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -104,6 +104,12 @@ pub struct ReplicaStatus {
     pub fetching: bool,
     /// On a primary: how it came to lead, if another or an earlier run of it led before.
     pub failover: Option<Failover>,
+    /// Number of the epoch of the last entry in its log.
+    pub last_epoch: u64,
+    /// Ops that were cut off its log and are kept aside, by epoch.
+    pub cut: Arc<[CutOps]>,
+    /// How many were cut since it was started.
+    pub cut_ops: u64,
     /// Why it serves nothing any more.
     pub ended: Option<String>,
 }
@@ -123,6 +129,9 @@ impl ReplicaStatus {
             late: Duration::ZERO,
             fetching: false,
             failover: None,
+            last_epoch: 0,
+            cut: Arc::default(),
+            cut_ops: 0,
             ended: None,
         }
     }

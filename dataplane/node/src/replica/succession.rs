@@ -23,7 +23,9 @@ pub struct Failover {
     pub duration: Option<Duration>,
     /// Whether it was asked to succeed.
     pub planned: bool,
-    /// Acknowledged ops that are gone; `None` if that is not known.
+    /// The last epoch before this one of which there is an entry in the history; `None` if that is not known.
+    pub former: Option<Epoch>,
+    /// Acknowledged ops that are gone; `None` if only who led before can tell, from what is cut off its log.
     pub lost_ops: Option<u64>,
 }
 
@@ -43,8 +45,10 @@ pub(super) struct Observed {
     pub(super) leads: Option<Epoch>,
     /// Whether an entry of that epoch is committed.
     pub(super) committed: bool,
-    /// Who led last, as the register said before.
-    pub(super) registered: Option<DiskId>,
+    /// The epoch of the entry before the first of that epoch.
+    pub(super) former: Option<Epoch>,
+    /// Who led last and the number of the epoch, as the register said before.
+    pub(super) registered: Option<(u64, DiskId)>,
 }
 
 /// Follows who leads.
@@ -92,6 +96,11 @@ impl Succession {
         self.last.as_ref()
     }
 
+    /// Whether it is not known yet that an entry of an epoch is committed.
+    pub(super) fn is_news(&self, epoch: Epoch) -> bool {
+        self.leading != Some(epoch)
+    }
+
     /// Takes in what the replica is now.
     pub(super) fn observe(&mut self, now: Now, seen: Observed) {
         match (seen.leads, seen.primary) {
@@ -112,9 +121,14 @@ impl Succession {
 
     fn leads(&mut self, now: Now, epoch: Epoch, seen: Observed) {
         let own = seen.primary;
-        if seen.committed && self.leading != Some(epoch) {
-            self.leading = Some(epoch);
-            let former = self.former.or(seen.registered);
+        if seen.committed && self.is_news(epoch) {
+            let led = self.leading.replace(epoch);
+            // What it answered itself it has.
+            let registered = seen.registered.filter(|&(_, disk)| Some(disk) == own);
+            let own_before = seen.former.is_some_and(|former| {
+                led == Some(former) || registered.is_some_and(|(number, _)| number == former.number)
+            });
+            let former = self.former.or(seen.registered.map(|(_, disk)| disk));
             let missed = self.missed.unwrap_or(now);
             self.last = former.map(|from| Failover {
                 epoch,
@@ -123,7 +137,8 @@ impl Succession {
                 promoted_ms: now.unix_ms,
                 duration: self.heard.map(|heard| now.instant.saturating_duration_since(heard)),
                 planned: self.asked,
-                lost_ops: self.quorum_acks.then_some(0),
+                former: seen.former,
+                lost_ops: (self.quorum_acks || own_before).then_some(0),
             });
         }
         if seen.committed {
@@ -155,7 +170,7 @@ mod tests {
     }
 
     fn nobody() -> Observed {
-        Observed { primary: None, leads: None, committed: false, registered: None }
+        Observed { primary: None, leads: None, committed: false, former: None, registered: None }
     }
 
     fn follows(primary: DiskId) -> Observed {
@@ -163,8 +178,8 @@ mod tests {
     }
 
     fn leads(number: u64, committed: bool) -> Observed {
-        let leads = Some(epoch(number));
-        Observed { primary: Some(OWN), leads, committed, registered: None }
+        let (leads, former) = (Some(epoch(number)), Some(epoch(number - 1)));
+        Observed { primary: Some(OWN), leads, committed, former, registered: None }
     }
 
     #[test]
@@ -185,6 +200,7 @@ mod tests {
             promoted_ms: 1_001_800,
             duration: Some(Duration::from_millis(1_700)),
             planned: false,
+            former: Some(epoch(2)),
             lost_ops: Some(0),
         };
         assert_eq!(succession.last(), Some(&expected));
@@ -235,10 +251,34 @@ mod tests {
         // It just started, so it heard nobody; who led stands in the register.
         let mut started = Succession::new(false);
         started.observe(clock.at(0), nobody());
-        let seen = Observed { registered: Some(OTHER), ..leads(2, true) };
+        let seen = Observed { registered: Some((1, OTHER)), ..leads(2, true) };
         started.observe(clock.at(5), seen);
         let told = started.last().expect("told");
         assert_eq!((told.from, told.duration, told.lost_ops), (OTHER, None, None));
+        assert_eq!(told.former, Some(epoch(1)));
+    }
+
+    #[test]
+    fn one_that_succeeds_itself_lost_nothing_however_it_acknowledged() {
+        let clock = Clock(Instant::now());
+        let mut went_on = Succession::new(false);
+        went_on.observe(clock.at(0), leads(1, true));
+        went_on.observe(clock.at(1), nobody());
+        went_on.observe(clock.at(2), leads(2, true));
+        assert_eq!(went_on.last().and_then(|told| told.lost_ops), Some(0));
+
+        let lost = |registered, former| {
+            let mut restarted = Succession::new(false);
+            restarted.observe(clock.at(0), nobody());
+            let seen = Observed { registered, former, ..leads(3, true) };
+            restarted.observe(clock.at(5), seen);
+            restarted.last().expect("told").lost_ops
+        };
+        assert_eq!(lost(Some((2, OWN)), Some(epoch(2))), Some(0));
+        // It was elected, and ended before it had an entry; what the one before answered is not known.
+        assert_eq!(lost(Some((2, OWN)), Some(epoch(1))), None);
+        assert_eq!(lost(Some((2, OTHER)), Some(epoch(2))), None);
+        assert_eq!(lost(Some((2, OWN)), None), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use shoal_consensus::Role;
 use shoal_proto::pb;
+use shoal_shard::journal::CutOps;
 
 use super::wire::{encode_disk, encode_epoch};
 use super::{Failover, ReplicaStatus};
@@ -22,7 +23,14 @@ pub fn status_to_pb(status: &ReplicaStatus, now: Instant) -> pb::ReplicaReply {
         ended: status.ended.clone(),
         behind: behind.map(|&(disk, ops)| pb::Behind { disk: encode_disk(disk), ops }).collect(),
         failover: status.failover.as_ref().map(failover),
+        last_epoch: status.last_epoch,
+        cut: status.cut.iter().map(cut).collect(),
     }
+}
+
+fn cut(cut: &CutOps) -> pb::CutOps {
+    let epoch = pb::Epoch { number: cut.epoch.number, nonce: cut.epoch.nonce };
+    pb::CutOps { epoch: Some(epoch), ops: cut.ops, by: cut.by }
 }
 
 fn failover(failover: &Failover) -> pb::Failover {
@@ -34,6 +42,7 @@ fn failover(failover: &Failover) -> pb::Failover {
         duration_ms: failover.duration.map(millis),
         planned: failover.planned,
         lost_ops: failover.lost_ops,
+        former: failover.former.map(encode_epoch),
     }
 }
 
@@ -75,8 +84,16 @@ mod tests {
                 promoted_ms: 1_250,
                 duration: Some(Duration::from_millis(900)),
                 planned: true,
+                former: Some(Epoch { number: 2, nonce: 8 }),
                 lost_ops: Some(0),
             }),
+            last_epoch: 3,
+            cut: [CutOps {
+                epoch: shoal_shard::journal::Epoch { number: 1, nonce: 5 },
+                ops: 7,
+                by: 2,
+            }]
+            .into(),
             ..ReplicaStatus::new(DiskId(1), now)
         };
         let told = status_to_pb(&status, now + Duration::from_millis(40));
@@ -88,5 +105,8 @@ mod tests {
         assert_eq!(failover.epoch, Some(pb::Epoch { number: 3, nonce: 9 }));
         assert_eq!((failover.duration_ms, failover.planned), (Some(900), true));
         assert_eq!(failover.lost_ops, Some(0));
+        assert_eq!(failover.former, Some(pb::Epoch { number: 2, nonce: 8 }));
+        let cut = pb::CutOps { epoch: Some(pb::Epoch { number: 1, nonce: 5 }), ops: 7, by: 2 };
+        assert_eq!((told.last_epoch, told.cut), (3, vec![cut]));
     }
 }

@@ -110,6 +110,14 @@ impl Collector for ReplicaCollector {
             let counter = ConstCounter::<f64>::new(status.late.as_secs_f64());
             counter.encode(late.encode_family(*labels)?)?;
         }
+        let help = "Ops that were cut off this replica's log, as a later primary does not have them, and kept aside; some of them may \
+                    have been acknowledged if this one led with acks: Primary";
+        let mut cut =
+            encoder.encode_descriptor("replica_cut_ops", help, None, MetricType::Counter)?;
+        for (labels, status) in &all {
+            let counter = ConstCounter::<u64>::new(status.cut_ops);
+            counter.encode(cut.encode_family(*labels)?)?;
+        }
         let help = "1 for what a replica is to its shard";
         let mut roles = encoder.encode_descriptor("replica_role", help, None, MetricType::Gauge)?;
         for (labels, status) in &all {

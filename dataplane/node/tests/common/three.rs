@@ -125,12 +125,17 @@ impl Three {
 
     /// Writes a point of an id, and returns once it is visible.
     pub async fn put(&mut self, id: u64) -> WriteAck {
+        self.write(id, true).await
+    }
+
+    /// The same; with `wait` it returns once it is visible.
+    pub async fn write(&mut self, id: u64, wait: bool) -> WriteAck {
         let vectors = vec![(String::new(), vec![id as f32, 1.0])];
         let point = Point { id: PointId::Num(id), vectors, payload: Vec::new() };
         let op = shoal_shard::encode_op(&Op::Upsert(vec![point]));
         let origin = OpOrigin { client_id: 7, op_id: self.next_op };
         self.next_op += 1;
-        self.set.write(op.into(), origin, true, LONG).await.unwrap()
+        self.set.write(op.into(), origin, wait, LONG).await.unwrap()
     }
 
     pub async fn count(&self, consistency: Consistency) -> u64 {

@@ -1,26 +1,159 @@
-//! What is cut off the log is kept aside, for people: it was never acknowledged, and is never replayed.
+//! What is cut off the log is kept aside, in files of its own: it is never replayed, and it is not forgotten either.
+//!
+//! A primary that answers before others have an op may have acknowledged some of it, so how many ops of which epoch there are is
+//! told, also by a later run of the process.
+//!
+//! Invariants: a file is durable before the log is cut. An op that is in two files, as when a crash came in between, counts once.
 
-use std::fs;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
 
+use uuid::Uuid;
+
+use super::entry::Epoch;
 use crate::disk;
 use crate::limits::KEPT_ASIDE;
-use crate::wal::{Place, Wal};
+use crate::wal::{Kind, Place, Record, Wal};
 
-const ENDING: &str = "aside";
+/// Ending of their names: `000001.after-41.by-7.aside` is what lay behind seq 41 until the primary of epoch 7 had it cut.
+const ENDING: &str = ".aside";
 
-/// Copies what lies behind a place, to a file of its own. Of those, the oldest go.
-pub(super) fn keep_aside(wal: &Wal, from: Place, after: u64) -> io::Result<()> {
-    let named = |(name, path): (String, _)| {
-        let number: u64 = name.strip_suffix(ENDING)?.split('.').next()?.parse().ok()?;
-        Some((number, path))
-    };
-    let mut kept: Vec<_> = disk::list(wal.dir())?.into_iter().filter_map(named).collect();
-    kept.sort();
-    let number = kept.last().map_or(1, |(number, _)| number + 1);
-    while kept.len() >= KEPT_ASIDE {
-        disk::remove_if_there(&kept.remove(0).1)?;
+/// Ops of one epoch that were cut off the log and are kept aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutOps {
+    /// Of the primary that took them.
+    pub epoch: Epoch,
+    /// How many.
+    pub ops: u64,
+    /// Number of the last epoch in which such were cut; 0 if that is not known.
+    pub by: u64,
+}
+
+/// An op's place: number and nonce of its epoch, and its seq.
+type At = (u64, u64, u64);
+
+/// What is kept aside, file by file, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Aside {
+    kept: Vec<Kept>,
+    told: Arc<[CutOps]>,
+    /// Ops that were cut since this was opened.
+    since_open: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    number: u64,
+    by: u64,
+    ops: BTreeSet<At>,
+}
+
+impl Aside {
+    /// Reads what an earlier run kept. An op that is in the history all the same was not lost. Files that do not read are
+    /// left out: nothing depends on them.
+    pub(crate) fn load(dir: &Path, disk: Uuid, in_history: impl Fn(&Record<'_>) -> bool) -> Self {
+        let mut aside = Self::default();
+        let files = disk::list(dir).unwrap_or_default();
+        for (name, path) in files.into_iter().filter(|(name, _)| is_aside(name)) {
+            let Some((number, by)) = parse(&name) else { continue };
+            let bytes = match fs::read(&path) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "what was cut off the log cannot be read");
+                    continue;
+                }
+            };
+            let (mut ops, mut at) = (BTreeSet::new(), 0);
+            while let Some(rest) = bytes.get(at..)
+                && let Some((record, len)) = Record::decode(disk, rest)
+            {
+                if record.kind() == Some(Kind::Op) && !in_history(&record) {
+                    ops.insert((record.epoch, record.nonce, record.seq));
+                }
+                at += len;
+            }
+            aside.kept.push(Kept { number, by, ops });
+        }
+        aside.kept.sort_by_key(|kept| kept.number);
+        aside.tell();
+        aside
     }
-    let bytes = wal.bytes_behind(from)?;
-    fs::write(wal.dir().join(format!("{number:06}.after-{after}.{ENDING}")), bytes)
+
+    /// Copies what lies behind a place to a file, durably, and notes which ops it has. Of the files, the oldest go. Without
+    /// room for another the ops are noted all the same.
+    pub(crate) fn keep(
+        &mut self,
+        wal: &Wal,
+        from: Place,
+        after: u64,
+        by: u64,
+        ops: impl Iterator<Item = (Epoch, u64)>,
+    ) -> io::Result<()> {
+        let ops: BTreeSet<At> = ops.map(|(at, seq)| (at.number, at.nonce, seq)).collect();
+        self.since_open += ops.len() as u64;
+        let number = self.kept.last().map_or(1, |kept| kept.number + 1);
+        self.kept.push(Kept { number, by, ops });
+        self.kept.drain(..self.kept.len().saturating_sub(KEPT_ASIDE));
+        self.tell();
+        let oldest = self.kept.first().map_or(0, |kept| kept.number);
+        for (name, path) in disk::list(wal.dir())?.into_iter().filter(|(name, _)| is_aside(name)) {
+            if parse(&name).is_some_and(|(number, _)| number < oldest) {
+                disk::remove_if_there(&path)?;
+            }
+        }
+        let bytes = wal.bytes_behind(from)?;
+        let path = wal.dir().join(format!("{number:06}.after-{after}.by-{by}{ENDING}"));
+        let write = || {
+            let mut file = File::create(&path)?;
+            file.write_all(&bytes)?;
+            file.sync_all()
+        };
+        if let Err(error) = write() {
+            // Half of it is of no use, and takes room.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
+        disk::sync_dir(wal.dir())
+    }
+
+    /// What is there, by epoch.
+    pub(crate) fn told(&self) -> Arc<[CutOps]> {
+        self.told.clone()
+    }
+
+    pub(crate) fn since_open(&self) -> u64 {
+        self.since_open
+    }
+
+    fn tell(&mut self) {
+        let mut all: BTreeMap<At, u64> = BTreeMap::new();
+        for Kept { by, ops, .. } in &self.kept {
+            all.extend(ops.iter().map(|&at| (at, *by)));
+        }
+        let mut told: Vec<CutOps> = Vec::new();
+        for ((number, nonce, _), by) in all {
+            let epoch = Epoch { number, nonce };
+            match told.last_mut().filter(|last| last.epoch == epoch) {
+                Some(last) => (last.ops, last.by) = (last.ops + 1, last.by.max(by)),
+                None => told.push(CutOps { epoch, ops: 1, by }),
+            }
+        }
+        self.told = told.into();
+    }
+}
+
+/// Whether a file of the log's folder was kept aside.
+pub(crate) fn is_aside(name: &str) -> bool {
+    name.ends_with(ENDING)
+}
+
+/// A file's number, and that of the epoch that had it cut: 0 in names of before that was noted.
+fn parse(name: &str) -> Option<(u64, u64)> {
+    let mut parts = name.strip_suffix(ENDING)?.split('.');
+    let number = parts.next()?.parse().ok()?;
+    let by = parts.find_map(|part| part.strip_prefix("by-")?.parse().ok());
+    Some((number, by.unwrap_or_default()))
 }

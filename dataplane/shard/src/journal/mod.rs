@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use shoal_vector::Op;
 
-use self::cut::keep_aside;
+pub use self::cut::CutOps;
+pub(crate) use self::cut::{Aside, is_aside};
 pub use self::entry::{Entry, Epoch, Position, RecentOp, Recovered, What};
 pub(crate) use self::files::{COMMIT, read_commit, read_promise, refuse_quarantined, write_commit};
 use self::files::{Promised, quarantined};
@@ -109,6 +110,9 @@ pub struct Journal {
     cuts: u64,
     cursor: Option<Cursor>,
     noted: Option<std::time::Instant>,
+    /// The newest epoch that was promised.
+    promised: Epoch,
+    aside: Aside,
 }
 
 /// A sync to be made, on any thread. While it runs the journal may be appended to.
@@ -144,10 +148,27 @@ fn sync(clock: &SyncClock, sync: impl FnOnce() -> std::io::Result<()>) {
 }
 
 impl Journal {
-    pub(crate) fn new(shared: Arc<Shared>, wal: Wal, waiting: VecDeque<Waiting>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        wal: Wal,
+        waiting: VecDeque<Waiting>,
+        promised: Epoch,
+        aside: Aside,
+    ) -> Self {
         let waiting_bytes = waiting.iter().map(|entry| entry.bytes).sum();
         let (buffer, cursor, noted) = (Vec::new(), None, None);
-        Self { shared, wal, waiting, waiting_bytes, buffer, cuts: 0, cursor, noted }
+        Self {
+            shared,
+            wal,
+            waiting,
+            waiting_bytes,
+            buffer,
+            cuts: 0,
+            cursor,
+            noted,
+            promised,
+            aside,
+        }
     }
 
     /// Seq of the last entry.
@@ -276,17 +297,56 @@ impl Journal {
             )));
         }
         let kept = self.waiting.partition_point(|entry| entry.seq <= after);
-        let Some(first) = self.waiting.get(kept) else { return Ok(()) };
-        if let Err(error) = keep_aside(&self.wal, first.place, after) {
-            tracing::warn!(shard = self.shared.identity.shard, %error, "what is cut off the log is not kept aside");
-        }
-        if let Err(error) = self.wal.cut(first.place, after) {
+        let Some(place) = self.waiting.get(kept).map(|first| first.place) else { return Ok(()) };
+        self.keep_aside(kept);
+        if let Err(error) = self.wal.cut(place, after) {
             env::fatal(&format!("the log could not be cut: {error}"));
         }
         self.waiting_bytes -= self.waiting.drain(kept..).map(|entry| entry.bytes).sum::<u64>();
         (self.cuts, self.cursor) = (self.cuts + 1, None);
         self.shared.progress.cut(after);
         Ok(())
+    }
+
+    /// Keeps aside what another log, that of a later primary, is about to take the place of: nobody knows of the entries that
+    /// are not applied whether it has them.
+    pub fn keep_tail_aside(&mut self) {
+        let newest = self.waiting.back().map(|last| last.epoch.number);
+        if newest.is_some_and(|newest| newest < self.promised.number) {
+            self.keep_aside(0);
+        }
+    }
+
+    /// Keeps aside all that waits, but so many of the first.
+    fn keep_aside(&mut self, but: usize) {
+        let Some(first) = self.waiting.get(but) else { return };
+        let (place, after, by) = (first.place, first.seq - 1, self.promised.number);
+        let is_op = |entry: &&Waiting| matches!(entry.step, Step::Op(_) | Step::Encoded(_));
+        let ops = self.waiting.range(but..).filter(is_op).map(|entry| (entry.epoch, entry.seq));
+        let cut = ops.clone().count();
+        let shard = &self.shared.identity.shard;
+        match self.aside.keep(&self.wal, place, after, by, ops) {
+            Ok(()) => tracing::warn!(
+                shard,
+                after,
+                ops = cut,
+                epoch = by,
+                "the tail of the log leaves it for what the primary has, and is kept aside"
+            ),
+            Err(error) => {
+                tracing::warn!(shard, after, ops = cut, %error, "what is cut off the log is not kept aside");
+            }
+        }
+    }
+
+    /// Ops that were cut off the log and are kept aside, by epoch: those of earlier runs of the process too.
+    pub fn cut_off(&self) -> Arc<[CutOps]> {
+        self.aside.told()
+    }
+
+    /// Ops that were cut off the log since it was opened.
+    pub fn cut_since_open(&self) -> u64 {
+        self.aside.since_open()
     }
 
     /// Promises to take nothing of an earlier epoch, durably, and makes durable what was appended before. Blocks.
@@ -298,7 +358,9 @@ impl Journal {
                 true => JournalError::Full(error.to_string()),
                 false => env::fatal(&format!("a promise could not be written: {error}")),
             }
-        })
+        })?;
+        self.promised = epoch;
+        Ok(())
     }
 
     /// Writes down that this disk contradicts what was committed: it opens no more.

@@ -200,6 +200,101 @@ fn what_is_cut_is_kept_aside() {
     assert_eq!(kept, crate::limits::KEPT_ASIDE);
 }
 
+fn cut_off(journal: &Journal) -> Vec<CutOps> {
+    journal.cut_off().to_vec()
+}
+
+#[test]
+fn ops_that_were_cut_are_counted_by_their_epoch_and_also_by_a_later_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let (shard, mut journal, _) = open(dir.path());
+    journal.promise(epoch(3)).unwrap();
+    // Seqs 7 and 8 are no ops.
+    let of_three: Vec<Entry> = (6..=10).map(|seq| entry(3, seq)).collect();
+    commit(&mut journal, 1..=3);
+    journal.append(&[entry(1, 4), entry(2, 5)]).unwrap();
+    journal.append(&of_three).unwrap();
+    journal.promise(epoch(4)).unwrap();
+    journal.cut(4).unwrap();
+    let lost =
+        [CutOps { epoch: epoch(2), ops: 1, by: 4 }, CutOps { epoch: epoch(3), ops: 3, by: 4 }];
+    assert_eq!(cut_off(&journal), lost);
+    assert_eq!(journal.cut_since_open(), 4);
+    // A crash may come before the log is cut, which then is again.
+    let wal = dir.path().join("wal");
+    std::fs::copy(wal.join("000001.after-4.by-4.aside"), wal.join("000002.after-4.by-4.aside"))
+        .unwrap();
+    drop(journal);
+    shard.close();
+    let (_shard, journal, _) = open(dir.path());
+    assert_eq!(cut_off(&journal), lost);
+    assert_eq!(journal.cut_since_open(), 0);
+}
+
+#[test]
+fn an_op_that_was_repeated_after_it_was_cut_is_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (shard, mut journal, _) = open(dir.path());
+    journal.append(&[entry(1, 2), entry(1, 3)].map(|e| at_seq(e, -1))).unwrap();
+    journal.cut(0).unwrap();
+    let known: Vec<u64> = cut_off(&journal).iter().map(|cut| cut.ops).collect();
+    assert_eq!(known, [2]);
+    journal.append(&[at_seq(entry(2, 3), -2)]).unwrap();
+    journal.sync();
+    applied(&mut journal, 1);
+    journal.note_commit_now();
+    drop(journal);
+    shard.close();
+    let (_shard, journal, _) = open(dir.path());
+    let known: Vec<u64> = cut_off(&journal).iter().map(|cut| cut.ops).collect();
+    assert_eq!(known, [1], "the other one is gone");
+}
+
+/// The same entry elsewhere.
+fn at_seq(entry: Entry, by: i64) -> Entry {
+    let seq = entry.at.seq.checked_add_signed(by).unwrap();
+    Entry { at: Position { seq, ..entry.at }, ..entry }
+}
+
+#[test]
+fn the_tail_that_a_snapshot_takes_the_place_of_is_kept_if_a_later_primary_sends_it() {
+    let keep = tempfile::tempdir().unwrap();
+    let (from, to) = (keep.path().join("from"), keep.path().join("to"));
+    let (source, mut journal, _) = open(&from);
+    commit(&mut journal, 1..=33);
+    let snapshot = source.snapshot().unwrap();
+    let (old, mut behind, recovered) = open(&to);
+    behind.promise(epoch(1)).unwrap();
+    let ops = |range: std::ops::RangeInclusive<u64>| -> Vec<Entry> {
+        let other = |mut entry: Entry| {
+            if let What::Op { client_id, .. } = &mut entry.what {
+                *client_id = 6;
+            }
+            entry
+        };
+        range.map(|seq| other(entry(1, seq))).collect()
+    };
+    behind.append(&ops(1..=6)).unwrap();
+    behind.sync();
+    applied(&mut behind, 2);
+    behind.keep_tail_aside();
+    assert_eq!(cut_off(&behind), [], "it is of the epoch that was promised, so it is not cut");
+    behind.promise(epoch(9)).unwrap();
+    behind.keep_tail_aside();
+    let lost = [CutOps { epoch: epoch(1), ops: 4, by: 9 }];
+    assert_eq!(cut_off(&behind), lost);
+    let mut restore = Restore::begin_replica(&to, identity(), recovered.disk_id).unwrap();
+    for block in snapshot.stream(0) {
+        restore.push(&block.unwrap()).unwrap();
+    }
+    restore.finish().unwrap();
+    drop(behind);
+    old.close();
+    snapshot::install(&to).unwrap();
+    let (_shard, journal, recovered) = open(&to);
+    assert_eq!((recovered.last(), cut_off(&journal)), (entry(1, 33).at, lost.to_vec()));
+}
+
 #[test]
 fn a_disk_in_quarantine_does_not_open_and_says_why() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,11 +5,12 @@
 //! on with moving its files up until all are: each step may be done twice. What the disk promised stays.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
 use crate::fail::{FailPoint, Mistake, makes, reached};
-use crate::journal::COMMIT;
+use crate::journal::{COMMIT, is_aside};
 use crate::manifest::{self, SEGMENTS_DIR};
 use crate::open::{WAL_DIR, lock};
 use crate::{disk, identity, index, store};
@@ -57,6 +58,9 @@ fn move_up(dir: &Path) -> Result<(), OpenError> {
     for name in [WAL_DIR, SEGMENTS_DIR, manifest::FILE, index::WANTED_FILE, COMMIT] {
         let (new, old) = (from.join(name), dir.join(name));
         if new.try_exists().map_err(OpenError::io(&new))? {
+            if name == WAL_DIR {
+                keep_asides(&old, &new).map_err(OpenError::io(&old))?;
+            }
             remove(&old)?;
             fs::rename(&new, &old).map_err(OpenError::io(&old))?;
             reached(FailPoint::InstallMoved, &old);
@@ -66,6 +70,23 @@ fn move_up(dir: &Path) -> Result<(), OpenError> {
     remove(&from)?;
     remove(&mark)?;
     disk::sync_dir(dir).map_err(OpenError::io(dir))
+}
+
+/// What was cut off the log that goes is kept on beside the one that comes.
+fn keep_asides(old: &Path, new: &Path) -> io::Result<()> {
+    // Gone already, where a crash came behind that.
+    if !old.try_exists()? {
+        return Ok(());
+    }
+    let files = disk::list(old)?.into_iter().filter(|(name, _)| is_aside(name));
+    let files: Vec<_> = files.collect();
+    for (name, path) in &files {
+        fs::rename(path, new.join(name))?;
+    }
+    if !files.is_empty() {
+        disk::sync_dir(new)?;
+    }
+    Ok(())
 }
 
 /// Deletes a file or a folder with all in it, if it is there.

@@ -3,6 +3,7 @@
 use shoal_consensus::Input;
 use shoal_replica::{convert, installed};
 use shoal_shard::Shard;
+use shoal_shard::journal::Journal;
 use shoal_shard::{OpenError, snapshot};
 
 use super::Driver;
@@ -67,10 +68,15 @@ impl Driver {
         if let Some(shard) = self.home.slot.take("it takes over a snapshot; retry") {
             Shard::clone(&shard).close();
         }
+        let journal = self.disk.journal();
+        let (aside, cut) = (kept_aside(journal), journal.cut_since_open());
+        journal.keep_tail_aside();
         self.disk.close();
         self.when_free(|home| snapshot::install(&home.dir))?;
         let (shard, journal, recovered) = self.when_free(Home::open)?;
         let installed = installed(recovered)?;
+        // Some of the tail may be in the snapshot.
+        self.cut_before += cut + kept_aside(&journal).saturating_sub(aside);
         self.disk.open(journal);
         self.home.slot.set(shard);
         tracing::info!(shard = self.home.shard, seq = installed.at.seq, "took over a snapshot");
@@ -89,4 +95,8 @@ impl Driver {
             }
         }
     }
+}
+
+fn kept_aside(journal: &Journal) -> u64 {
+    journal.cut_off().iter().map(|cut| cut.ops).sum()
 }

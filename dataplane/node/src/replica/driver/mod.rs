@@ -74,6 +74,10 @@ pub(super) struct Driver {
     succession: Succession,
     /// Who led last, as the register said.
     registered: Option<(u64, DiskId)>,
+    /// See [`ReplicaStatus::last_epoch`].
+    last_epoch: u64,
+    /// Ops that were cut off the logs that snapshots took the place of.
+    cut_before: u64,
     ended: Option<String>,
 }
 
@@ -127,6 +131,8 @@ impl Driver {
             lateness,
             succession,
             registered: None,
+            last_epoch: 0,
+            cut_before: 0,
             ended: None,
         }
     }

@@ -10,13 +10,20 @@ use crate::replica::succession::{Now, Observed};
 impl Driver {
     /// Notes who leads.
     fn succeed(&mut self, status: &Status) {
-        let committed = self.replica.log().epoch_at(status.commit);
+        let log = self.replica.log();
+        let committed = status.leads.filter(|&epoch| log.epoch_at(status.commit) == Some(epoch));
+        // Where an epoch is news it has few entries.
+        let former = committed.filter(|&epoch| self.succession.is_news(epoch)).and_then(|epoch| {
+            let mut before = (0..status.commit).rev().map(|seq| log.epoch_at(seq));
+            before.find(|&at| at != Some(epoch)).flatten()
+        });
         let before = |number: u64| status.leads.is_none_or(|epoch| number < epoch.number);
         let observed = Observed {
             primary: status.primary,
             leads: status.leads,
-            committed: status.leads.is_some() && committed == status.leads,
-            registered: self.registered.filter(|(number, _)| before(*number)).map(|(_, disk)| disk),
+            committed: committed.is_some(),
+            former,
+            registered: self.registered.filter(|(number, _)| before(*number)),
         };
         self.succession.observe(now(), observed);
     }
@@ -33,6 +40,12 @@ impl Driver {
             // One that led heard of nobody meanwhile.
             self.fresh = self.fresh.max(fresh);
         }
+        // What is cut is told no later than what came in its place.
+        if self.disk.is_idle() {
+            self.last_epoch = self.replica.log().last().epoch.number;
+        }
+        let journal = self.disk.journal();
+        let (cut, cut_ops) = (journal.cut_off(), self.cut_before + journal.cut_since_open());
         self.lateness.look(clock::now(), self.fresh);
         let shown = ReplicaStatus {
             disk: self.home.disk,
@@ -47,6 +60,9 @@ impl Driver {
             late: self.lateness.total(),
             fetching: self.fetching,
             failover: self.succession.last().cloned(),
+            last_epoch: self.last_epoch,
+            cut,
+            cut_ops,
             ended: self.ended.clone(),
         };
         let (role, leads, commit) = (shown.role, shown.leads, shown.commit);
