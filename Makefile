@@ -53,8 +53,8 @@ model: ## random ops, restarts and crashes at every fail point against a plain m
 	SHOAL_SEED=$(or $(SEED),0) SHOAL_SEEDS=$(or $(SEEDS),$(if $(SEED),1,1000)) \
 	  cargo test --locked -p shoal-shard --test model -- --nocapture
 
-sim: ## replicas, their disks and network, the register and clients from one seed: SEED is the first, SEEDS how many, MISTAKE a rule to break; WHOLE=1 with whole shards on real disks
-	@cargo run --release --locked -q -p shoal-sim -- $(if $(WHOLE),whole) $(or $(SEED),0) $(or $(SEEDS),$(if $(SEED),1,1000)) $(MISTAKE)
+sim: ## replicas, their disks and network, the register and clients from one seed: SEED is the first, SEEDS how many, MISTAKE a rule to break; WHOLE=1 with whole shards on real disks, ROUTED=1 with routers
+	@cargo run --release --locked -q -p shoal-sim -- $(if $(WHOLE),whole)$(if $(ROUTED),routed) $(or $(SEED),0) $(or $(SEEDS),$(if $(SEED),1,1000)) $(MISTAKE)
 
 crash: ## kill -9 loop on `shoal serve` under writes
 	@e2e/suite.sh crash

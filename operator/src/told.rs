@@ -140,11 +140,12 @@ fn lost<'a>(
     failover: &FailoverTold,
     mut said: impl Iterator<Item = &'a pb::ReplicaReply>,
 ) -> Option<u64> {
-    let former = failover.former?;
+    // One that succeeded itself is not the one to ask: it told already what it knows.
+    let former = failover.former.filter(|_| failover.from != failover.to)?;
     let from = said.find(|said| disk_name(&said.disk).as_ref() == Some(&failover.from))?;
     let of_former =
         |cut: &&pb::CutOps| cut.epoch.as_ref().map(|at| (at.number, at.nonce)) == Some(former);
-    (from.last_epoch >= failover.epoch)
+    (from.last_epoch >= failover.epoch && !from.cut_is_partial)
         .then(|| from.cut.iter().filter(of_former).map(|cut| cut.ops).sum())
 }
 

@@ -160,6 +160,20 @@ fn what_a_failover_lost_is_known_once_the_former_primary_follows_and_stays_known
     assert_eq!(lost(&failed_over(5, &[(5, 9)]), &unknown).0, None, "more may be cut");
     assert_eq!(lost(&failed_over(0, &[]), &unknown).0, None, "it is of an older version");
     assert_eq!(lost(&failed_over(7, &[]), &unknown).0, Some(0));
+    let change = |how: fn(&mut pb::ReplicaReply), number: u32| {
+        let mut said = failed_over(7, &[]);
+        let Some(Answer::Said(second)) = said.get_mut(&number) else { panic!("said") };
+        how(second);
+        lost(&said, &unknown).0
+    };
+    assert_eq!(change(|from| from.cut_is_partial = true, 1), None, "its disk was full");
+    // One that succeeded itself, with nothing of what the one before it answered.
+    let itself = |to: &mut pb::ReplicaReply| {
+        to.last_epoch = 7;
+        let disk = to.disk.clone();
+        to.failover.as_mut().expect("told").from = disk;
+    };
+    assert_eq!(change(itself, 0), None);
     let (ops, told) = lost(&failed_over(8, &[(5, 9)]), &unknown);
     assert_eq!(ops, Some(9));
     let mut away = failed_over(0, &[]);

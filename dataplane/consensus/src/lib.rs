@@ -9,12 +9,13 @@
 //! fenced through a register that is changed by compare-and-swap (`register.rs`), the elected replica is the one whose log
 //! goes furthest among enough promises (`election.rs`), it appends to the others' logs (`primary.rs`, `follower.rs`), and what is
 //! on the disks of a write quorum is committed. Members change one step at a time through a joint configuration
-//! (`members.rs`).
+//! (`members.rs`). What callers of a shard do is in `client/`.
 //!
 //! Invariants: `base <= commit <= last` and `durable <= last`, asserted after every step; epochs in a log do not go back,
 //! asserted where it grows; nothing at or below `commit` is ever cut, which would be quarantine; who leads promised that epoch and
 //! none since.
 
+pub mod client;
 mod config;
 mod effects;
 mod entry;

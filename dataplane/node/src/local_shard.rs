@@ -89,10 +89,8 @@ impl LocalShard {
     /// Returns once what is read here has all up to a seq; fails if that takes too long, for another replica has it.
     pub async fn show(&self, seq: u64) -> Result<(), ShardError> {
         let Some(replica) = &self.replica else { return Ok(()) };
-        let mut statuses = replica.statuses();
-        let shown = statuses.wait_for(|status| status.applied >= seq);
-        match tokio::time::timeout(BEHIND, shown).await {
-            Ok(Ok(_)) => Ok(()),
+        match tokio::time::timeout(BEHIND, replica.shows(seq)).await {
+            Ok(Ok(())) => Ok(()),
             _ => Err(ShardError::NotReady {
                 shard: self.name().to_owned(),
                 detail: format!("it does not show seq {seq} yet; ask another replica"),

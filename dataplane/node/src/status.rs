@@ -80,7 +80,7 @@ pub fn from_status(shard: &str, status: &Status) -> CallError {
         Some(UNAVAILABLE) => ShardError::Unavailable { shard, detail }.into(),
         Some(CANCELLED) => ShardError::Cancelled { shard }.into(),
         Some(CORRUPT) => ShardError::Corrupt { shard, detail }.into(),
-        Some(NOT_READY) => CallError::NotSent { shard, detail },
+        Some(NOT_READY) => CallError::NotReady { shard, detail },
         Some(NOT_PRIMARY) => {
             let primary = status.metadata().get(PRIMARY).and_then(|at| at.to_str().ok());
             ShardError::NotPrimary { shard, primary: primary.map(str::to_owned) }.into()
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_shard_that_is_not_ready_has_not_taken_the_request() {
-        assert!(matches!(from_status("s-0", &not_ready("opening")), CallError::NotSent { .. }));
+        assert!(matches!(from_status("s-0", &not_ready("opening")), CallError::NotReady { .. }));
     }
 
     #[test]

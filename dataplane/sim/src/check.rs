@@ -28,6 +28,12 @@ pub enum Check {
     LagBounded,
     /// No replica finds its own log contradicted.
     NoQuarantine,
+    /// A write and a strong read take effect between their call and their answer.
+    InTime,
+    /// A router's reads see what that router was acknowledged, or say that they may not.
+    SessionSees,
+    /// No read fails while one replica lives.
+    ReadsAnswered,
     /// What a crash leaves of a disk opens again.
     Opens,
     /// What is told to be durable was synced.
@@ -72,6 +78,8 @@ pub(crate) struct History {
     /// Ops that were acknowledged before they were committed.
     acked_early: HashSet<u64>,
     proposed: u64,
+    /// Ops that are the same as an earlier one.
+    again: HashMap<u64, u64>,
     primaries: HashMap<Epoch, Identity>,
     /// For each strong read, the last seq that was acknowledged when it began.
     reads: HashMap<u64, Seq>,
@@ -83,6 +91,14 @@ impl History {
     pub(crate) fn propose(&mut self) -> u64 {
         self.proposed += 1;
         self.proposed
+    }
+
+    /// The number of an op that is the same as an earlier one, and is not to be told from a new one.
+    pub(crate) fn propose_again(&mut self, op: u64) -> u64 {
+        let again = self.propose();
+        let first = self.again.get(&op).copied().unwrap_or(op);
+        self.again.insert(again, first);
+        again
     }
 
     /// Ops that were acknowledged, one way or the other.
@@ -145,6 +161,7 @@ impl History {
             if op_id == 0 || op_id > self.proposed {
                 return broken(Check::NoPhantom, format!("op {op_id} was never proposed"));
             }
+            let op_id = self.again.get(&op_id).copied().unwrap_or(op_id);
             if let Some(before) = self.places.insert(op_id, seq) {
                 return broken(Check::NoPhantom, format!("op {op_id} is at {before} and at {seq}"));
             }

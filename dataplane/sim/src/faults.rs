@@ -87,7 +87,10 @@ impl World {
         let fault = draw(self.plan.storm, &mut self.random);
         match fault.aimed(self.plan.aim, &mut self.random) {
             Fault::Crash(back) => return self.stop(node, back),
-            Fault::Pause(ms) => self.nodes[node].paused = self.now + ms,
+            Fault::Pause(ms) => {
+                self.nodes[node].paused = self.now + ms;
+                self.is_unwell(node, ms);
+            }
             Fault::Hang(ms) => self.nodes[node].hung = self.now + ms,
             Fault::Jump(ms) => self.nodes[node].clock += ms,
             Fault::Cut { to, from, ms } => {
@@ -150,6 +153,26 @@ impl World {
         let (body, run) = (Body::TakeOver(replica.status().promised), self.nodes[node].run);
         let message = Message { from: self.identity(primary), body };
         self.step(node, run, Input::Received(message))
+    }
+
+    /// Two processes end, and each starts again on the other's disk.
+    pub(crate) fn swap_disks(&mut self, one: usize, other: usize) -> Result<(), Broken> {
+        if one == other || self.plan.aim == Aim::OneReaches {
+            return Ok(());
+        }
+        for node in [one, other] {
+            let back = self.between(20, 300);
+            self.stop(node, back)?;
+        }
+        let (least, most) = (one.min(other), one.max(other));
+        let (before, from) = self.nodes.split_at_mut(most);
+        let (a, b) = (&mut before[least], &mut from[0]);
+        std::mem::swap(&mut a.disk, &mut b.disk);
+        std::mem::swap(&mut a.whole, &mut b.whole);
+        // No run of a disk has the number of another.
+        let run = a.run.max(b.run);
+        (a.run, b.run) = (run, run);
+        Ok(())
     }
 
     pub(crate) fn lose(&mut self, node: usize) -> Result<(), Broken> {

@@ -29,6 +29,12 @@ impl Clients {
         self.attempts.get(proposal as usize).copied()
     }
 
+    /// The number of a new proposal of an op.
+    pub(crate) fn proposes(&mut self, op: u64) -> u64 {
+        self.attempts.push(op);
+        self.attempts.len() as u64 - 1
+    }
+
     pub(crate) fn is_done(&mut self, op: u64) {
         self.open.retain(|&open| open != op);
     }
@@ -53,6 +59,10 @@ impl World {
         }
         let next = self.between(5, 60);
         self.after(next, Event::Client);
+        if self.plan.routed {
+            self.call();
+            return Ok(());
+        }
         if self.plan.whole {
             let node = self.random.random_range(0..self.nodes.len());
             self.read_some(node)?;
@@ -106,8 +116,7 @@ impl World {
 
     fn propose(&mut self, op: u64) -> Result<(), Broken> {
         let node = self.asked();
-        let (run, id) = (self.nodes[node].run, self.clients.attempts.len() as u64);
-        self.clients.attempts.push(op);
+        let (run, id) = (self.nodes[node].run, self.clients.proposes(op));
         let body = match self.plan.whole {
             false => Bytes::copy_from_slice(&op.to_le_bytes()),
             true => Bytes::from(encoded(op)),

@@ -3,6 +3,8 @@
 use shoal_consensus::{Acks, Mistakes, Settings, Timing};
 use shoal_shard::fail;
 
+use crate::routers::RouterMistake;
+
 /// What to simulate.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -20,10 +22,14 @@ pub struct Plan {
     pub acks: Acks,
     /// Disks are real ones.
     pub whole: bool,
+    /// Clients go through routers.
+    pub routed: bool,
     /// Rules that are broken on purpose.
     pub mistakes: Mistakes,
     /// With whole shards: what their disks do wrong on purpose.
     pub disk_mistake: Option<fail::Mistake>,
+    /// With routers: what they do wrong on purpose.
+    pub router_mistake: Option<RouterMistake>,
 }
 
 /// A chain of faults that chance hardly ever brings about.
@@ -60,8 +66,10 @@ impl Plan {
             aim: Aim::Chance,
             acks,
             whole: false,
+            routed: false,
             mistakes,
             disk_mistake: None,
+            router_mistake: None,
         };
         match seed / 16 % 10 {
             1 => Self { aim: Aim::Promise, storm: true, replicas: 3, ..plan },
@@ -76,6 +84,15 @@ impl Plan {
     /// The same with whole shards, for less long: files take their time.
     pub fn whole(seed: u64, mistakes: Mistakes) -> Self {
         Self { whole: true, bad_ms: 8_000, ..Self::of(seed, mistakes) }
+    }
+
+    /// With routers between the clients and the shard, which is a whole one in every fourth seed.
+    pub fn routed(seed: u64, mistakes: Mistakes) -> Self {
+        let plan = match seed % 4 {
+            3 => Self::whole(seed / 4, mistakes),
+            _ => Self::of(seed, mistakes),
+        };
+        Self { routed: true, ..plan }
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -116,6 +133,12 @@ pub struct Outcome {
     pub crashed_midway: u64,
     /// Snapshots that were gone on with.
     pub resumed: u64,
+    /// With routers: calls that were answered.
+    pub routed: u64,
+    /// Of these, reads that no replica could answer with what the router was acknowledged.
+    pub stale: u64,
+    /// Calls that had no answer.
+    pub unanswered: u64,
     /// A hash over all that happened, in its order.
     pub trace: u64,
 }
@@ -135,6 +158,9 @@ impl Outcome {
         self.created += other.created;
         self.crashed_midway += other.crashed_midway;
         self.resumed += other.resumed;
+        self.routed += other.routed;
+        self.stale += other.stale;
+        self.unanswered += other.unanswered;
         self.trace ^= other.trace;
     }
 }

@@ -76,6 +76,7 @@ impl World {
         own.syncing = false;
         let now = self.now + own.clock;
         own.replica = Some(Replica::new(me, settings, promised, restored, now, random));
+        self.is_unwell(node, 0);
         let run = self.nodes[node].run;
         self.after(1, Event::Tick(node, run));
         if self.plan.whole {
@@ -90,6 +91,8 @@ impl World {
         own.run += 1;
         own.disk.crash(&mut self.random);
         self.after(back, Event::Start(node));
+        self.is_unwell(node, back);
+        self.routers_lose(node);
         self.crash_whole(node)
     }
 
@@ -186,7 +189,10 @@ impl World {
             Effect::Install => self.nodes[node].wanted = true,
             Effect::Commit(to) => self.apply(node, to)?,
             Effect::Answer(id, answer) => self.answered(node, id, answer)?,
-            Effect::ReadAt(read, seq) => self.history.read_ends(read, seq.ok())?,
+            Effect::ReadAt(read, seq) => {
+                self.history.read_ends(read, seq.ok())?;
+                self.routed_read(read, seq);
+            }
             Effect::Quarantine(why) => {
                 let detail = format!("replica {node}: {why}");
                 return Err(Broken { check: Check::NoQuarantine, detail });
@@ -212,6 +218,7 @@ impl World {
 
     fn answered(&mut self, node: usize, id: u64, answer: Answer) -> Result<(), Broken> {
         let Some(op) = self.clients.op_of(id) else { return Ok(()) };
+        self.routed_answer(id, answer, true);
         match (answer, self.plan.acks) {
             (Answer::Committed(seq), _) => self.history.ack(op, seq)?,
             (Answer::Durable(seq), Acks::Primary { max_lag }) => {

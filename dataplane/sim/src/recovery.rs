@@ -9,7 +9,7 @@ impl World {
     /// With all mended for a while, there is one primary, and every voter has all that it has committed.
     pub(crate) fn recovered(&self, acked_before: u64) -> Result<(), Broken> {
         let stuck = |detail: String| Err(Broken { check: Check::Progress, detail });
-        if self.history.answered() <= acked_before {
+        if self.acked() <= acked_before {
             let roles: Vec<_> =
                 self.nodes.iter().map(|node| node.replica.as_ref().map(Replica::status)).collect();
             return stuck(format!(

@@ -15,6 +15,7 @@ use crate::people::Clients;
 use crate::plan::{Aim, Outcome, Plan};
 use crate::process::Node;
 use crate::register::Store;
+use crate::routers::{ROUTERS, RouterEvent, Routers};
 use crate::whole::{Parcel, Points, Site};
 
 /// Simulated ms without faults at the end, in which all has to recover.
@@ -67,6 +68,7 @@ pub(crate) enum Event {
     },
     SendBlock(usize, u64, u64),
     Patience(usize, u64, u64, u64),
+    Router(RouterEvent),
 }
 
 pub(crate) struct World {
@@ -93,6 +95,7 @@ pub(crate) struct World {
     pub(crate) points: Points,
     /// Streams of snapshots.
     pub(crate) streams: u64,
+    pub(crate) routers: Routers,
     trace: DefaultHasher,
 }
 
@@ -130,6 +133,7 @@ pub fn run(plan: Plan) -> Result<Outcome, Broken> {
         site: None,
         points: Points::default(),
         streams: 0,
+        routers: Routers::new(plan.replicas),
         trace: DefaultHasher::new(),
     };
     if plan.whole {
@@ -148,6 +152,9 @@ pub fn run(plan: Plan) -> Result<Outcome, Broken> {
     }
     for event in [Event::Client, Event::Operate, Event::Fault, Event::Trim] {
         world.after(500, event);
+    }
+    if plan.routed {
+        world.after(500, Event::Router(RouterEvent::Fault));
     }
     world.after(plan.bad_ms, Event::Calm);
     world.run()
@@ -173,20 +180,25 @@ impl World {
         self.plan.bad_ms + if self.plan.whole { WHOLE_GOOD_MS } else { GOOD_MS }
     }
 
+    /// From then on all should have recovered.
+    pub(crate) fn settled(&self) -> u64 {
+        self.plan.bad_ms + (self.end() - self.plan.bad_ms) / 2
+    }
+
     /// Whether nobody writes any more.
     pub(crate) fn is_quiet(&self) -> bool {
         self.plan.whole && self.now + QUIET_MS > self.end()
     }
 
     fn run(mut self) -> Result<Outcome, Broken> {
-        let (end, bad) = (self.end(), self.plan.bad_ms);
+        let (end, settled) = (self.end(), self.settled());
         let mut acked_late = 0;
         while let Some(((now, _), event)) = self.events.pop_first() {
             if now > end {
                 break;
             }
-            if now < bad + (end - bad) / 2 {
-                acked_late = self.history.answered();
+            if now < settled {
+                acked_late = self.acked();
             }
             self.now = now;
             if self.plan.whole {
@@ -201,6 +213,11 @@ impl World {
         }
         self.history.sum_up(&mut self.outcome);
         Ok(self.outcome)
+    }
+
+    /// Writes that clients were told to be done.
+    pub(crate) fn acked(&self) -> u64 {
+        if self.plan.routed { self.routers.acked } else { self.history.answered() }
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Broken> {
@@ -275,6 +292,7 @@ impl World {
             Event::Parcel { from, to, parcel } => self.parcel(from, to, parcel),
             Event::SendBlock(node, run, stream) => self.send_block(node, run, stream),
             Event::Patience(node, run, stream, came) => self.patience(node, run, stream, came),
+            Event::Router(event) => self.router(event),
         }
     }
 
@@ -286,6 +304,12 @@ impl World {
         for node in 0..self.nodes.len() {
             let ms = self.between(1, 300);
             self.after(ms, Event::Watch(node, self.nodes[node].run));
+        }
+        if self.plan.routed {
+            for router in 0..ROUTERS {
+                let ms = self.between(1, 300);
+                self.after(ms, Event::Router(RouterEvent::Watch { router }));
+            }
         }
     }
 }

@@ -108,6 +108,8 @@ pub struct ReplicaStatus {
     pub last_epoch: u64,
     /// Ops that were cut off its log and are kept aside, by epoch.
     pub cut: Arc<[CutOps]>,
+    /// Whether more may have been cut.
+    pub cut_is_partial: bool,
     /// How many were cut since it was started.
     pub cut_ops: u64,
     /// Why it serves nothing any more.
@@ -131,9 +133,50 @@ impl ReplicaStatus {
             failover: None,
             last_epoch: 0,
             cut: Arc::default(),
+            cut_is_partial: false,
             cut_ops: 0,
             ended: None,
         }
+    }
+}
+
+impl ReplicaStatus {
+    /// Whether it is something else than it was, and not only further.
+    fn is_another(&self, before: &Self) -> bool {
+        let what = |status: &Self| {
+            (status.role, status.leads, status.short, status.fetching, status.behind.is_empty())
+        };
+        what(self) != what(before)
+            || self.primary != before.primary
+            || self.failover != before.failover
+            || self.ended != before.ended
+    }
+}
+
+/// Where a driver shows what its replica is. It gets further with every op, which most of those who wait for a change do not
+/// want to be woken for: so that has a place of its own.
+#[derive(Debug)]
+pub(crate) struct Board {
+    status: watch::Sender<ReplicaStatus>,
+    applied: watch::Sender<Seq>,
+}
+
+impl Board {
+    pub(crate) fn new(status: ReplicaStatus) -> Self {
+        Self { applied: watch::Sender::new(status.applied), status: watch::Sender::new(status) }
+    }
+
+    /// Shows what it is now; whether it has another role than before, or leads another epoch.
+    pub(crate) fn show(&self, shown: ReplicaStatus) -> bool {
+        let (applied, mut turned) = (shown.applied, false);
+        self.status.send_if_modified(|before| {
+            turned = (shown.role, shown.leads) != (before.role, before.leads);
+            let is_another = shown.is_another(before);
+            *before = shown;
+            is_another
+        });
+        self.applied.send_if_modified(|before| std::mem::replace(before, applied) != applied);
+        turned
     }
 }
 
@@ -144,6 +187,7 @@ pub struct ReplicaHandle {
     events: mpsc::Sender<Event>,
     room: Arc<Semaphore>,
     status: watch::Receiver<ReplicaStatus>,
+    applied: watch::Receiver<Seq>,
 }
 
 impl std::fmt::Debug for ReplicaHandle {
@@ -153,12 +197,10 @@ impl std::fmt::Debug for ReplicaHandle {
 }
 
 impl ReplicaHandle {
-    pub(crate) fn new(
-        name: String,
-        events: mpsc::Sender<Event>,
-        status: watch::Receiver<ReplicaStatus>,
-    ) -> Self {
-        Self { name, events, room: Arc::new(Semaphore::new(QUEUE_BYTES / ROOM_BYTES)), status }
+    pub(crate) fn new(name: String, events: mpsc::Sender<Event>, board: &Board) -> Self {
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES / ROOM_BYTES));
+        let (status, applied) = (board.status.subscribe(), board.applied.subscribe());
+        Self { name, events, room, status, applied }
     }
 
     /// Writes an op that was checked; returns once it is committed, and with `wait` once this replica shows it. Dropping the
@@ -202,7 +244,14 @@ impl ReplicaHandle {
         }
     }
 
-    /// What it is, whenever that changed.
+    /// Returns once it shows all up to a seq; fails if it stopped.
+    pub(crate) async fn shows(&self, seq: Seq) -> Result<(), ShardError> {
+        let mut applied = self.applied.clone();
+        let shown = applied.wait_for(|applied| *applied >= seq).await;
+        shown.map(drop).map_err(|_| self.stopped())
+    }
+
+    /// What it is; says that this changed where it is something else, and not where it only got further.
     pub fn statuses(&self) -> watch::Receiver<ReplicaStatus> {
         self.status.clone()
     }

@@ -21,7 +21,7 @@ use tonic::Status;
 use super::digests::Watch;
 use super::driver::Driver;
 use super::fetch::{self, Destination, FetchError, Fetched, Source};
-use super::handle::{Event, QUEUE, ReplicaHandle, ReplicaStatus};
+use super::handle::{Board, Event, QUEUE, ReplicaHandle, ReplicaStatus};
 use super::receive::{Incoming, Local};
 use super::register::founding::{Founder, Holds, found};
 use super::register::{Announced, RegisterError, RegisterStore, Seen, keep_announced};
@@ -226,7 +226,7 @@ pub async fn start(config: ReplicaConfig) -> anyhow::Result<Started> {
     let announced = Announced { name: config.name, disk, address: config.address, blank };
     let (own, _) = watch::channel(announced);
     let (events, receiver) = mpsc::channel(QUEUE);
-    let (status, statuses) = watch::channel(ReplicaStatus::new(disk, start));
+    let board = Board::new(ReplicaStatus::new(disk, start));
     let addressee =
         Addressee { collection: config.identity.collection.clone(), shard: shard_name.clone() };
     let cell = Arc::new(ShardCell::new(shard_name.clone(), shard));
@@ -263,10 +263,10 @@ pub async fn start(config: ReplicaConfig) -> anyhow::Result<Started> {
     let synced = events.clone();
     let done = move |ticket, sync| synced.blocking_send(Event::Synced(ticket, sync)).is_ok();
     clock::spawn_vital("replica-syncer", move || sync_for_ever(&syncs, done))?;
+    let handle = ReplicaHandle::new(shard_name, events, &board);
     let driver =
-        Driver::new(home, outside, receiver, status, replica, journal, syncer, start, holds);
+        Driver::new(home, outside, receiver, board, replica, journal, syncer, start, holds);
     let driver = clock::spawn_vital("replica", move || driver.run())?;
-    let handle = ReplicaHandle::new(shard_name, events, statuses);
     if !config.compare_every.is_zero() {
         let (token, telemetry, every) = (config.token, config.telemetry, config.compare_every);
         tokio::spawn(Watch::new(handle.clone(), addressee, token, telemetry, every).run());

@@ -23,7 +23,8 @@ pub struct Failover {
     pub duration: Option<Duration>,
     /// Whether it was asked to succeed.
     pub planned: bool,
-    /// The last epoch before this one of which there is an entry in the history; `None` if that is not known.
+    /// The last epoch before this one of which there is an entry in the history, if it is `from` that led it; `None` if that is not
+    /// known, so that nothing that `from` says tells what is gone.
     pub former: Option<Epoch>,
     /// Acknowledged ops that are gone; `None` if only who led before can tell, from what is cut off its log.
     pub lost_ops: Option<u64>,
@@ -47,8 +48,8 @@ pub(super) struct Observed {
     pub(super) committed: bool,
     /// The epoch of the entry before the first of that epoch.
     pub(super) former: Option<Epoch>,
-    /// Who led last and the number of the epoch, as the register said before.
-    pub(super) registered: Option<(u64, DiskId)>,
+    /// Who led last and who before, and the numbers of their epochs, as the register said before.
+    pub(super) registered: [Option<(u64, DiskId)>; 2],
 }
 
 /// Follows who leads.
@@ -123,12 +124,15 @@ impl Succession {
         let own = seen.primary;
         if seen.committed && self.is_news(epoch) {
             let led = self.leading.replace(epoch);
+            let registered = || seen.registered.iter().flatten();
+            let led_by = |former: Epoch| match led == Some(former) {
+                true => own,
+                false => registered().find(|at| at.0 == former.number).map(|&(_, disk)| disk),
+            };
+            let led_former = seen.former.and_then(led_by);
             // What it answered itself it has.
-            let registered = seen.registered.filter(|&(_, disk)| Some(disk) == own);
-            let own_before = seen.former.is_some_and(|former| {
-                led == Some(former) || registered.is_some_and(|(number, _)| number == former.number)
-            });
-            let former = self.former.or(seen.registered.map(|(_, disk)| disk));
+            let own_before = led_former.is_some() && led_former == own;
+            let former = self.former.or(registered().next().map(|&(_, disk)| disk));
             let missed = self.missed.unwrap_or(now);
             self.last = former.map(|from| Failover {
                 epoch,
@@ -137,7 +141,7 @@ impl Succession {
                 promoted_ms: now.unix_ms,
                 duration: self.heard.map(|heard| now.instant.saturating_duration_since(heard)),
                 planned: self.asked,
-                former: seen.former,
+                former: seen.former.filter(|_| led_former == Some(from)),
                 lost_ops: (self.quorum_acks || own_before).then_some(0),
             });
         }
@@ -170,7 +174,13 @@ mod tests {
     }
 
     fn nobody() -> Observed {
-        Observed { primary: None, leads: None, committed: false, former: None, registered: None }
+        Observed {
+            primary: None,
+            leads: None,
+            committed: false,
+            former: None,
+            registered: [None; 2],
+        }
     }
 
     fn follows(primary: DiskId) -> Observed {
@@ -179,7 +189,7 @@ mod tests {
 
     fn leads(number: u64, committed: bool) -> Observed {
         let (leads, former) = (Some(epoch(number)), Some(epoch(number - 1)));
-        Observed { primary: Some(OWN), leads, committed, former, registered: None }
+        Observed { primary: Some(OWN), leads, committed, former, registered: [None; 2] }
     }
 
     #[test]
@@ -192,7 +202,8 @@ mod tests {
         succession.observe(clock.at(1_600), nobody());
         succession.observe(clock.at(1_700), leads(3, false));
         assert_eq!(succession.last(), None, "its first entry is not committed");
-        succession.observe(clock.at(1_800), leads(3, true));
+        let registered = [Some((2, OTHER)), None];
+        succession.observe(clock.at(1_800), Observed { registered, ..leads(3, true) });
         let expected = Failover {
             epoch: epoch(3),
             from: OTHER,
@@ -251,7 +262,7 @@ mod tests {
         // It just started, so it heard nobody; who led stands in the register.
         let mut started = Succession::new(false);
         started.observe(clock.at(0), nobody());
-        let seen = Observed { registered: Some((1, OTHER)), ..leads(2, true) };
+        let seen = Observed { registered: [Some((1, OTHER)), None], ..leads(2, true) };
         started.observe(clock.at(5), seen);
         let told = started.last().expect("told");
         assert_eq!((told.from, told.duration, told.lost_ops), (OTHER, None, None));
@@ -267,18 +278,22 @@ mod tests {
         went_on.observe(clock.at(2), leads(2, true));
         assert_eq!(went_on.last().and_then(|told| told.lost_ops), Some(0));
 
-        let lost = |registered, former| {
+        let told = |registered: [Option<(u64, DiskId)>; 2], former| {
             let mut restarted = Succession::new(false);
             restarted.observe(clock.at(0), nobody());
             let seen = Observed { registered, former, ..leads(3, true) };
             restarted.observe(clock.at(5), seen);
-            restarted.last().expect("told").lost_ops
+            let told = restarted.last().expect("told");
+            (told.from, told.former.map(|former| former.number), told.lost_ops)
         };
-        assert_eq!(lost(Some((2, OWN)), Some(epoch(2))), Some(0));
-        // It was elected, and ended before it had an entry; what the one before answered is not known.
-        assert_eq!(lost(Some((2, OWN)), Some(epoch(1))), None);
-        assert_eq!(lost(Some((2, OTHER)), Some(epoch(2))), None);
-        assert_eq!(lost(Some((2, OWN)), None), None);
+        let second = Some(epoch(2));
+        assert_eq!(told([Some((2, OWN)), None], second), (OWN, Some(2), Some(0)));
+        assert_eq!(told([Some((2, OTHER)), None], second), (OTHER, Some(2), None));
+        // It was elected, and ended before it had an entry; what the one before answered only that one knows.
+        let first = Some(epoch(1));
+        assert_eq!(told([Some((2, OWN)), None], first), (OWN, None, None));
+        assert_eq!(told([Some((2, OWN)), Some((1, OTHER))], first), (OWN, None, None));
+        assert_eq!(told([Some((2, OWN)), None], None), (OWN, None, None));
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub fn status_to_pb(status: &ReplicaStatus, now: Instant) -> pb::ReplicaReply {
         failover: status.failover.as_ref().map(failover),
         last_epoch: status.last_epoch,
         cut: status.cut.iter().map(cut).collect(),
+        cut_is_partial: status.cut_is_partial,
     }
 }
 

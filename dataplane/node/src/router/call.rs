@@ -1,6 +1,7 @@
 //! How a call to a shard can fail, by what may be done about it.
 //!
-//! Invariant: [`CallError::NotSent`] means that the shard has done nothing, so that even a write may be sent again.
+//! Invariant: [`CallError::NotSent`] and [`CallError::NotReady`] mean that the shard has done nothing, so that even a write may be
+//! sent again.
 
 use shoal_shard::api::ShardError;
 
@@ -18,6 +19,14 @@ pub enum CallError {
         /// The shard.
         shard: String,
         /// Why.
+        detail: String,
+    },
+    /// It answered that it cannot yet, and has not looked at the request.
+    #[error("shard {shard} is not ready: {detail}")]
+    NotReady {
+        /// The shard.
+        shard: String,
+        /// What it waits for.
         detail: String,
     },
     /// The connection broke: the shard may or may not have done what was asked.
@@ -63,7 +72,8 @@ impl CallError {
                 | ShardError::NotReady { .. }
                 | ShardError::NotPrimary { .. },
             )
-            | CallError::NotSent { .. } => 0,
+            | CallError::NotSent { .. }
+            | CallError::NotReady { .. } => 0,
         }
     }
 }
@@ -73,7 +83,7 @@ impl From<CallError> for RouteError {
         let text = error.to_string();
         match error {
             CallError::Shard(error) => error.into(),
-            CallError::NotSent { .. } => RouteError::Unavailable(text),
+            CallError::NotSent { .. } | CallError::NotReady { .. } => RouteError::Unavailable(text),
             CallError::Broken { .. } => {
                 RouteError::Unavailable(format!("{text}. A write may or may not be done; retry"))
             }

@@ -330,7 +330,7 @@ impl RemoteShard {
             let outcome = tokio::time::timeout(left, attempt(left)).await;
             let outcome = outcome.map_or_else(|_| self.late(), |outcome| self.outcome(outcome));
             match outcome {
-                Err(CallError::NotSent { .. })
+                Err(CallError::NotSent { .. } | CallError::NotReady { .. })
                     if start.elapsed() + pause < PATIENCE.min(deadline) =>
                 {
                     clock::sleep(pause).await;

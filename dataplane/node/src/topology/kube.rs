@@ -23,10 +23,9 @@ use shoal_crds::collection::{
 use shoal_crds::watch::renewed;
 use shoal_crds::{Shard, VectorCollection, VectorCollectionSpec, labels};
 
-use super::objects::{
-    Objects, Progress, Reach, Replicas, distance, indexes, owners, progress, replicas_by, spec_of,
-    spec_of_datatype, spec_of_quantization,
-};
+use super::objects::{Objects, Progress, Reach, owners, progress};
+use super::shards::{Replicas, Told};
+use super::spec::{distance, indexes, spec_of, spec_of_datatype, spec_of_quantization};
 use super::{Snapshot, Topology, names, tell};
 use crate::clock;
 use crate::router::api::{CreateCollection, IndexChange, RouteError};
@@ -371,7 +370,7 @@ struct Stores {
 impl Stores {
     /// The replicas of each shard.
     fn replicas(&self) -> Replicas {
-        let of = |shard: &Arc<Shard>| Some((shard.metadata.name.clone()?, replicas_by(shard)));
+        let of = |shard: &Arc<Shard>| Some((shard.metadata.name.clone()?, Told::of(shard)));
         self.shards.state().iter().filter_map(of).collect()
     }
 }

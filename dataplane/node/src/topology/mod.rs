@@ -7,6 +7,8 @@ pub mod kube;
 pub mod local;
 mod names;
 mod objects;
+mod shards;
+mod spec;
 mod tell;
 
 use std::collections::BTreeMap;

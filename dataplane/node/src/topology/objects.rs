@@ -6,21 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shoal_crds::collection::{
-    Datatype as DatatypeSpec, Distance, IndexType, PayloadIndexSpec,
-    Quantization as QuantizationSpec, Routing, ShardSlots, TextIndex, TextTokenizer, VectorSpec,
-};
-use shoal_crds::reads::PartialAnswers;
-use shoal_crds::{Shard, VectorCollection, conditions, duration, labels};
+use shoal_crds::collection::{Routing, ShardSlots};
+use shoal_crds::{VectorCollection, conditions, labels};
 use shoal_proto::routing::{RoutingError, RoutingTable};
-use shoal_shard::WantedIndexes;
 use shoal_shard::api::ShardError;
-use shoal_vector::payload::{IndexKind, InvalidIndex, PayloadIndex};
-use shoal_vector::text::{Split, Tokenizer};
-use shoal_vector::{Datatype, Metric, Quantization, SparseVectorConfig, VectorConfig};
 
 use super::Snapshot;
-use crate::router::api::{Partial, ReadPolicy};
+use super::shards::Replicas;
+use super::spec::{ef_construct, indexes, quantization, reads, sparse, vectors};
 use crate::router::shard_client::ShardClient;
 use crate::router::{Collection, RemoteShard, ReplicaSet};
 use crate::token::SharedToken;
@@ -41,9 +34,6 @@ pub(super) struct Objects {
     /// By client-facing name.
     served: BTreeMap<String, Served>,
 }
-
-/// Names of the replicas of each Shard object; none of one that is alone.
-pub(super) type Replicas = BTreeMap<String, Vec<String>>;
 
 #[derive(Clone)]
 struct Served {
@@ -80,6 +70,7 @@ impl Objects {
             let uid = object.metadata.uid.as_deref().unwrap_or_default();
             let known = before.remove(name).filter(|served| served.uid == uid);
             if let Some(served) = self.serve(object, known, replicas) {
+                served.tell(replicas);
                 self.served.insert(name.to_owned(), served);
             }
         }
@@ -141,6 +132,16 @@ impl Objects {
 }
 
 impl Served {
+    /// Who leads is news for calls under way as well, so it makes no new collection.
+    fn tell(&self, replicas: &Replicas) {
+        for (shard, names) in self.collection.shards.iter().zip(&self.replicas) {
+            let told = replicas.get(shard.name()).filter(|told| told.names == *names);
+            if let (ShardClient::Replicas(set), Some(told)) = (shard, told) {
+                told.tell(set);
+            }
+        }
+    }
+
     /// The same with the object's settings that may change, which a table that stays says nothing about.
     fn with_settings(&self, object: &VectorCollection) -> Self {
         let known = &self.collection;
@@ -156,18 +157,6 @@ impl Served {
         let known = Collection::clone(known);
         let collection = Collection { indexes, ef_construct, quantization, reads, ..known };
         Self { collection: Arc::new(collection), ..self.clone() }
-    }
-}
-
-/// The replicas that a router asks for a shard by its object; none of one that is alone. Until the disk of one that was alone has
-/// a register, what is in its pod may repeat an op which is repeated, so it is asked as one that is alone.
-pub(super) fn replicas_by(shard: &Shard) -> Vec<String> {
-    let names = &shard.spec.replica_names;
-    let has_register = shard.status.as_ref().is_some_and(|status| status.register.is_some());
-    let founds = *names == [labels::replica(0)] && !has_register;
-    match shard.spec.is_replicated() && !founds {
-        true => names.clone(),
-        false => Vec::new(),
     }
 }
 
@@ -187,7 +176,7 @@ fn replicas_of(
     // What is asked for is not what there is: the Shard tells.
     let of = |slots: &ShardSlots| match replicas.get(&slots.shard) {
         None if copies == 1 => Some(before(slots).unwrap_or_default()),
-        told => told.cloned(),
+        told => told.map(|told| told.names.clone()),
     };
     routing.table.iter().map(of).collect()
 }
@@ -298,157 +287,6 @@ fn parse(routing: &Routing) -> Result<RoutingTable, RoutingError> {
         generation,
         routing.table.iter().map(|entry| (entry.shard.clone(), entry.slots.as_str())),
     )
-}
-
-fn vectors(object: &VectorCollection) -> Vec<VectorConfig> {
-    let config = |vector: &VectorSpec| VectorConfig {
-        name: vector.name.clone(),
-        size: vector.size as usize,
-        distance: match vector.distance {
-            Distance::Cosine => Metric::Cosine,
-            Distance::Dot => Metric::Dot,
-            Distance::Euclid => Metric::Euclid,
-            Distance::Manhattan => Metric::Manhattan,
-        },
-        datatype: match vector.datatype() {
-            DatatypeSpec::Float32 => Datatype::Float32,
-            DatatypeSpec::Float16 => Datatype::Float16,
-        },
-    };
-    object.spec.vectors.iter().map(config).collect()
-}
-
-fn sparse(object: &VectorCollection) -> Vec<SparseVectorConfig> {
-    let config = |vector: &shoal_crds::collection::SparseVectorSpec| SparseVectorConfig {
-        name: vector.name.clone(),
-    };
-    object.spec.sparse_vectors.iter().flatten().map(config).collect()
-}
-
-/// The other way round, for an object to be made.
-pub(super) fn distance(metric: Metric) -> Distance {
-    match metric {
-        Metric::Cosine => Distance::Cosine,
-        Metric::Dot => Distance::Dot,
-        Metric::Euclid => Distance::Euclid,
-        Metric::Manhattan => Distance::Manhattan,
-    }
-}
-
-/// What an object says for it; nothing for the default.
-pub(super) fn spec_of_datatype(datatype: Datatype) -> Option<DatatypeSpec> {
-    match datatype {
-        Datatype::Float32 => None,
-        Datatype::Float16 => Some(DatatypeSpec::Float16),
-    }
-}
-
-/// What an object's shards are to index. The object's generation orders what it says.
-pub(super) fn indexes(object: &VectorCollection) -> WantedIndexes {
-    let field = |spec: &PayloadIndexSpec| match index_of(spec) {
-        Ok(index) => Some(index),
-        Err(error) => {
-            tracing::warn!(collection = object.client_name(), %error, "a payload index that cannot be");
-            None
-        }
-    };
-    WantedIndexes {
-        owner: object.metadata.uid.clone().unwrap_or_default(),
-        version: object.metadata.generation.and_then(|g| u64::try_from(g).ok()).unwrap_or_default(),
-        fields: object.spec.payload_indexes.iter().filter_map(field).collect(),
-    }
-}
-
-fn index_of(spec: &PayloadIndexSpec) -> Result<PayloadIndex, InvalidIndex> {
-    let kind = match spec.kind {
-        IndexType::Keyword => IndexKind::Keyword,
-        IndexType::Integer => IndexKind::Integer,
-        IndexType::Float => IndexKind::Float,
-        IndexType::Bool => IndexKind::Bool,
-        IndexType::Datetime => IndexKind::Datetime,
-        IndexType::Uuid => IndexKind::Uuid,
-        IndexType::Geo => IndexKind::Geo,
-        IndexType::Text => {
-            let text = spec.text.clone().unwrap_or_default();
-            let tokenizer = Tokenizer {
-                split: match text.tokenizer.unwrap_or_default() {
-                    TextTokenizer::Word => Split::Word,
-                    TextTokenizer::Whitespace => Split::Whitespace,
-                    TextTokenizer::Prefix => Split::Prefix,
-                },
-                lowercase: text.lowercase.unwrap_or(true),
-                min_len: text.min_token_len.map(|len| len as usize),
-                max_len: text.max_token_len.map(|len| len as usize),
-            };
-            return PayloadIndex::text(&spec.field, tokenizer);
-        }
-    };
-    PayloadIndex::new(&spec.field, kind)
-}
-
-fn ef_construct(object: &VectorCollection) -> u32 {
-    let first = object.spec.vectors.first();
-    first.map_or(shoal_crds::defaults::EF_CONSTRUCT, |vector| vector.ef_construct())
-}
-
-fn reads(object: &VectorCollection) -> ReadPolicy {
-    let partial = match object.partial_answers() {
-        PartialAnswers::Allow => Partial::Allow,
-        PartialAnswers::Refuse => Partial::Refuse,
-    };
-    let default = ReadPolicy::default();
-    // The operator says where a time cannot be.
-    let max_staleness = duration::parse(object.max_staleness()).unwrap_or(default.max_staleness);
-    ReadPolicy { partial, max_staleness }
-}
-
-/// By what graphs of each vector are walked.
-fn quantization(object: &VectorCollection) -> BTreeMap<String, Quantization> {
-    let of = |vector: &VectorSpec| (vector.name.clone(), quantization_of(vector.quantization()));
-    object.spec.vectors.iter().map(of).collect()
-}
-
-fn quantization_of(spec: QuantizationSpec) -> Quantization {
-    match spec {
-        QuantizationSpec::Bits4 => Quantization::Bits4,
-        QuantizationSpec::Int8 => Quantization::Int8,
-        QuantizationSpec::None => Quantization::None,
-    }
-}
-
-/// What an object says for it; nothing for the default.
-pub(super) fn spec_of_quantization(quantization: Quantization) -> Option<QuantizationSpec> {
-    match quantization {
-        Quantization::Bits4 => None,
-        Quantization::Int8 => Some(QuantizationSpec::Int8),
-        Quantization::None => Some(QuantizationSpec::None),
-    }
-}
-
-/// What an object says for an index.
-pub(super) fn spec_of(index: &PayloadIndex) -> PayloadIndexSpec {
-    let kind = match index.kind {
-        IndexKind::Keyword => IndexType::Keyword,
-        IndexKind::Integer => IndexType::Integer,
-        IndexKind::Float => IndexType::Float,
-        IndexKind::Bool => IndexType::Bool,
-        IndexKind::Datetime => IndexType::Datetime,
-        IndexKind::Uuid => IndexType::Uuid,
-        IndexKind::Geo => IndexType::Geo,
-        IndexKind::Text => IndexType::Text,
-    };
-    let len = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-    let text = index.tokenizer.map(|tokenizer| TextIndex {
-        tokenizer: Some(match tokenizer.split {
-            Split::Word => TextTokenizer::Word,
-            Split::Whitespace => TextTokenizer::Whitespace,
-            Split::Prefix => TextTokenizer::Prefix,
-        }),
-        lowercase: Some(tokenizer.lowercase),
-        min_token_len: tokenizer.min_len.map(len),
-        max_token_len: tokenizer.max_len.map(len),
-    });
-    PayloadIndexSpec { field: index.field.clone(), kind, text }
 }
 
 #[cfg(test)]

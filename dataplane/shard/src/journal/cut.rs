@@ -42,6 +42,8 @@ pub(crate) struct Aside {
     told: Arc<[CutOps]>,
     /// Ops that were cut since this was opened.
     since_open: u64,
+    /// Some that were cut may not be among them.
+    partial: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +65,7 @@ impl Aside {
                 Ok(bytes) => bytes,
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "what was cut off the log cannot be read");
+                    aside.partial = true;
                     continue;
                 }
             };
@@ -75,6 +78,8 @@ impl Aside {
                 }
                 at += len;
             }
+            // It was damaged, or there was no room for it.
+            aside.partial |= at == 0 || at < bytes.len();
             aside.kept.push(Kept { number, by, ops });
         }
         aside.kept.sort_by_key(|kept| kept.number);
@@ -112,8 +117,9 @@ impl Aside {
             file.sync_all()
         };
         if let Err(error) = write() {
-            // Half of it is of no use, and takes room.
-            let _ = fs::remove_file(&path);
+            // Half of it is of no use, and takes room. Its name says that there was something.
+            self.partial = true;
+            let _ = File::create(&path).and_then(|file| file.sync_all());
             return Err(error);
         }
         disk::sync_dir(wal.dir())
@@ -122,6 +128,11 @@ impl Aside {
     /// What is there, by epoch.
     pub(crate) fn told(&self) -> Arc<[CutOps]> {
         self.told.clone()
+    }
+
+    /// Whether some that were cut may not be among them.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.partial
     }
 
     pub(crate) fn since_open(&self) -> u64 {

@@ -344,6 +344,11 @@ impl Journal {
         self.aside.told()
     }
 
+    /// Whether more may have been cut than that: a file of it does not read, or there was no room for one.
+    pub fn cut_off_is_partial(&self) -> bool {
+        self.aside.is_partial()
+    }
+
     /// Ops that were cut off the log since it was opened.
     pub fn cut_since_open(&self) -> u64 {
         self.aside.since_open()

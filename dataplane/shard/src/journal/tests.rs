@@ -232,6 +232,26 @@ fn ops_that_were_cut_are_counted_by_their_epoch_and_also_by_a_later_run() {
 }
 
 #[test]
+fn what_was_kept_in_part_or_could_not_be_kept_is_said_to_be_partial() {
+    let dir = tempfile::tempdir().unwrap();
+    let (shard, mut journal, _) = open(dir.path());
+    journal.append(&[entry(1, 1), entry(1, 2)]).unwrap();
+    journal.cut(0).unwrap();
+    assert!(!journal.cut_off_is_partial());
+    drop(journal);
+    shard.close();
+    let file = dir.path().join("wal").join("000001.after-0.by-0.aside");
+    let bytes = std::fs::read(&file).unwrap();
+    for (bytes, partial) in [(&bytes[..], false), (&bytes[..bytes.len() - 1], true), (&[], true)] {
+        std::fs::write(&file, bytes).unwrap();
+        let (shard, journal, _) = open(dir.path());
+        assert_eq!(journal.cut_off_is_partial(), partial, "{} bytes", bytes.len());
+        drop(journal);
+        shard.close();
+    }
+}
+
+#[test]
 fn an_op_that_was_repeated_after_it_was_cut_is_not_lost() {
     let dir = tempfile::tempdir().unwrap();
     let (shard, mut journal, _) = open(dir.path());

@@ -54,8 +54,8 @@ pub(crate) struct Running {
     pub(crate) told: Seq,
     /// Something is to be written or applied soon.
     pub(crate) works: bool,
-    /// Ops to be answered once they are applied.
-    pub(crate) answers: BTreeMap<Seq, Vec<u64>>,
+    /// Ops to be answered once they are applied, each with its proposal.
+    pub(crate) answers: BTreeMap<Seq, Vec<(u64, u64)>>,
     /// Strong reads, likewise.
     pub(crate) reads: BTreeMap<Seq, Vec<u64>>,
     /// Snapshots that may be asked for again.

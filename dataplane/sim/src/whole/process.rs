@@ -122,10 +122,11 @@ impl World {
         let Some(op) = self.clients.op_of(id) else { return Ok(()) };
         if op % 2 == 0 {
             self.clients.is_done(op);
+            self.routed_answer(id, Answer::Committed(seq), false);
             return self.history.ack_unseen(op, seq);
         }
         if let Some(running) = self.running(node) {
-            running.answers.entry(seq).or_default().push(op);
+            running.answers.entry(seq).or_default().push((op, id));
         }
         Ok(())
     }
@@ -265,14 +266,16 @@ impl World {
         let reads = std::mem::replace(&mut running.reads, behind);
         let lags = to < running.commit;
         for (seq, ops) in answers {
-            for op in ops {
+            for (op, id) in ops {
                 self.history.ack(op, seq)?;
                 self.clients.is_done(op);
+                self.routed_answer(id, Answer::Committed(seq), true);
             }
         }
         for (seq, reads) in reads {
             for read in reads {
                 self.history.read_ends(read, Some(seq))?;
+                self.routed_read(read, Ok(seq));
                 self.read_some(node)?;
             }
         }

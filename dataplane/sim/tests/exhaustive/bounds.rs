@@ -23,6 +23,8 @@ pub(crate) struct Bounds {
     pub(crate) timers: u64,
     /// Not 0: promises and acks arrive as soon as they are sent. Requests may still be late or lost.
     pub(crate) prompt: u64,
+    /// Not 0: nothing is left out because it makes no difference (see `model.rs`).
+    pub(crate) whole: u64,
     /// Changes of members: the last voter is replaced by a new disk.
     pub(crate) changes: u64,
     /// Times that the register is deleted, or set back to what it said at first.
@@ -42,11 +44,12 @@ impl Bounds {
         unknown: 0,
         timers: 0,
         prompt: 0,
+        whole: 0,
         changes: 0,
         losses: 0,
         mistakes: Mistakes::NONE,
     };
-    pub(crate) const FAILOVER: Bounds = Bounds { writes: 1, ..Self::NONE };
+    pub(crate) const FAILOVER: Bounds = Bounds { writes: 2, ..Self::NONE };
     pub(crate) const READ: Bounds = Bounds { epochs: 2, writes: 2, reads: 1, ..Self::NONE };
     pub(crate) const CRASH: Bounds =
         Bounds { epochs: 2, writes: 1, repeats: 1, crashes: 1, ..Self::NONE };
@@ -69,6 +72,7 @@ impl Bounds {
                 "reads" => &mut bounds.reads,
                 "crashes" => &mut bounds.crashes,
                 "prompt" => &mut bounds.prompt,
+                "whole" => &mut bounds.whole,
                 "timers" => &mut bounds.timers,
                 "unknown" => &mut bounds.unknown,
                 "changes" => &mut bounds.changes,

@@ -3,8 +3,13 @@
 use shoal_consensus::{Body, CasOutcome, Config, DiskId, Input, Members, Message, Mistakes, Role};
 use stateright::{Model, Property};
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
 use crate::bounds::Bounds;
-use crate::state::{State, Swap};
+use crate::reductions::is_active;
+use crate::shared::Shared;
+use crate::state::{State, Swap, Terms, first};
 
 /// Later than any timer.
 const LATE: u64 = 1_000;
@@ -15,13 +20,17 @@ const SOON: u64 = 2;
 /// See the file's comment.
 pub(crate) struct Shard {
     pub(crate) bounds: Bounds,
+    /// What disks come to hold, if somebody wants to know.
+    pub(crate) disks: Option<Arc<Mutex<BTreeSet<u64>>>>,
 }
 
 /// Something that can happen. Nodes are counted from 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
-    /// A message arrives.
-    Deliver(u64),
+    /// A message arrives, and with `answered` what is answered at once.
+    Deliver { key: u64, answered: bool },
+    /// What it writes from here on is never durable, or not before it ends: the disk of the one that may end hangs.
+    Hang(usize, Box<Action>),
     /// All that was written is durable.
     Sync(usize),
     /// A voter has somebody elected, because it misses the primary, or is one that steps down: when, is nobody's guess, and asking
@@ -52,7 +61,15 @@ pub(crate) enum Action {
 impl Shard {
     /// Epoch 1 is led and its members are committed, all messages have arrived.
     fn begun(&self) -> State {
-        let mut state = State::blank(self.bounds.voters, self.bounds.mistakes);
+        let Bounds { voters, changes, epochs, losses, unknown, whole, .. } = self.bounds;
+        let terms = Terms {
+            epochs,
+            losses,
+            seats: whole == 0 && unknown == 0,
+            claims: whole == 0 && unknown == 0 && changes == 0,
+            syncs: whole == 0,
+        };
+        let mut state = State::blank(voters, changes > 0, self.bounds.mistakes, terms);
         self.happen(&mut state, &Action::Elect(0));
         self.settle(&mut state);
         if self.bounds.changes > 0 {
@@ -77,7 +94,11 @@ impl Shard {
 
     /// What happens if nothing fails.
     fn progress(&self, state: &State, actions: &mut Vec<Action>) {
-        actions.extend(state.network.next().map(Action::Deliver));
+        let deliver = |answered| move |key| Action::Deliver { key, answered };
+        actions.extend(state.network.next().map(deliver(true)));
+        if self.bounds.whole == 0 && self.bounds.prompt == 0 {
+            actions.extend(state.network.next().map(deliver(false)));
+        }
         for (at, node) in state.nodes.iter().enumerate() {
             if !node.pending.is_empty() {
                 actions.push(Action::Sync(at));
@@ -129,7 +150,8 @@ impl Shard {
             if timers && matches!(node.role, Role::Primary | Role::Electing) {
                 actions.push(Action::Again(at));
             }
-            if state.used.crashes < self.bounds.crashes && state.mortal == Some(at) {
+            let mortal = state.mortal == Some(at) || (state.terms.syncs && state.mortal.is_none());
+            if state.used.crashes < self.bounds.crashes && mortal {
                 actions.extend((0..=node.pending.len()).map(|kept| Action::Crash(at, kept)));
             }
         }
@@ -144,14 +166,19 @@ impl Shard {
 
     fn happen(&self, state: &mut State, action: &Action) {
         match *action {
-            Action::Deliver(key) => {
-                let Some((to, message)) = state.network.take(key) else { return };
-                if let Some(at) = state.node_of(to) {
-                    state.step(at, 0, Input::Received(message));
+            Action::Deliver { key, answered } => {
+                self.deliver(state, key);
+                if !answered {
+                    state.network.lose_answers();
                 }
             }
+            Action::Hang(at, ref action) => {
+                (state.mortal, state.hung) = (Some(at), true);
+                self.happen(state, action);
+            }
             Action::Sync(at) => {
-                if let Some(input) = state.sync(at) {
+                state.hung = false;
+                if let Some(input) = state.nodes[at].sync() {
                     state.step(at, 0, input);
                 }
             }
@@ -185,10 +212,12 @@ impl Shard {
             Action::Read(at) => state.read(at),
             Action::Crash(at, kept) => {
                 state.used.crashes += 1;
+                state.hung = false;
+                let ended = state.nodes[at].identity();
+                state.checks.change(|checks| checks.ends(ended));
                 state.nodes[at].restart(kept, self.bounds.mistakes);
-                if state.used.crashes == self.bounds.crashes {
-                    state.mortal = None;
-                }
+                let again = state.used.crashes < self.bounds.crashes;
+                state.mortal = again.then_some(at);
                 state.step(at, 0, Input::NoRegister);
             }
             Action::Replace(at) => {
@@ -200,13 +229,19 @@ impl Shard {
             }
             Action::Delete => {
                 state.used.losses += 1;
-                state.put(None);
+                state.register = Shared::new(None);
             }
             Action::SetBack => {
                 state.used.losses += 1;
-                let first = State::blank(self.bounds.voters, self.bounds.mistakes).register;
-                state.put(first);
+                state.register = Shared::new(Some(first(self.bounds.voters)));
             }
+        }
+    }
+
+    pub(crate) fn deliver(&self, state: &mut State, key: u64) {
+        let Some((to, message)) = state.network.take(key) else { return };
+        if let Some(at) = state.node_of(to) {
+            state.step(at, 0, Input::Received(message));
         }
     }
 
@@ -232,44 +267,77 @@ impl Model for Shard {
         let begun = self.begun();
         match self.bounds.crashes {
             0 => vec![begun],
+            _ if begun.terms.syncs => vec![begun],
             // One of them, and if more than once, the same again.
             _ => (0..self.bounds.voters as usize).map(|at| begun.clone().with_mortal(at)).collect(),
         }
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        if state.broken.is_none() {
-            self.progress(state, actions);
-            self.clients(state, actions);
-            self.faults(state, actions);
+        if state.broken.is_some() {
+            return;
+        }
+        self.progress(state, actions);
+        self.clients(state, actions);
+        self.faults(state, actions);
+        if state.terms.syncs && state.used.crashes < self.bounds.crashes && !state.hung {
+            for at in 0..actions.len() {
+                let action = actions[at].clone();
+                let may = |at: &usize| state.mortal.is_none_or(|mortal| mortal == *at);
+                for at in self.concerns(state, &action).into_iter().flatten().filter(may) {
+                    actions.push(Action::Hang(at, Box::new(action.clone())));
+                }
+            }
         }
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
         self.happen(&mut state, &action);
-        while self.bounds.prompt > 0
+        if matches!(action, Action::Deliver { answered: false, .. })
+            && self.is_idle(last, &action, &state)
+        {
+            return None;
+        }
+        let heard = state.network.answer().is_some();
+        if !heard && self.is_unheard(last, &action) {
+            return None;
+        }
+        while self.answers()
             && let Some(key) = state.network.answer()
         {
-            self.happen(&mut state, &Action::Deliver(key));
+            self.deliver(&mut state, key);
         }
-        let State { network, nodes, .. } = &mut state;
+        let State { network, nodes, mortal, hung, .. } = &mut state;
         network.prune(nodes);
-        // A number beyond the bounds is claimed by nobody.
-        state.swaps.retain(|swap| swap.wanted.epoch.number <= self.bounds.epochs);
+        if let Some(at) = mortal.filter(|_| *hung && !last.hung) {
+            let writes = nodes[at].pending.len();
+            if writes == 0 || (writes == 1 && !heard && !is_active(&nodes[at])) {
+                return None;
+            }
+        }
+        if self.bounds.whole == 0 && state.used.reads == self.bounds.reads && state.checks.acked > 0
+        {
+            state.checks.change(|checks| checks.acked = 0);
+        }
         Some(state)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("nothing is broken", |_, state: &State| state.broken.is_none()),
+            Property::always("nothing is broken", |model: &Shard, state: &State| {
+                if let Some(disks) = &model.disks {
+                    disks.lock().expect("no thread panics").extend(state.disks());
+                }
+                state.broken.is_none()
+            }),
             Property::sometimes(
-                "the last epoch is led and all writes are acknowledged",
+                "the last epoch is led and all writes are committed",
                 |model: &Shard, state: &State| {
                     let last = |node: &crate::state::Node| {
                         node.leads.is_some_and(|epoch| epoch.number == model.bounds.epochs)
                     };
-                    let all = state.acked.len() as u64 == model.bounds.writes;
+                    let all = state.checks.has_all(model.bounds.writes);
                     state.nodes.iter().any(|node| last(node) && node.is_past_barrier()) && all
                 },
             ),

@@ -1,41 +1,52 @@
 //! Messages on their way. Each may arrive at any time, or never, which is to be lost; none arrives twice. Entries from one process to
 //! another stay in order, and so do the answers, as on one stream; what comes in disorder is simulated.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use shoal_consensus::{Body, DiskId, Message, Role};
 
-use crate::state::Node;
+use crate::node::Node;
+use crate::shared::hash_of;
 
 /// Messages, each once and in an order that is the same whatever was sent first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(crate) struct Network(Vec<Letter>);
 
 #[derive(Clone, Debug)]
-struct Letter {
-    key: u64,
-    to: DiskId,
-    message: Message,
+pub(crate) struct Letter {
+    pub(crate) key: u64,
+    inside: Arc<(DiskId, Message)>,
 }
 
-impl PartialEq for Network {
+impl PartialEq for Letter {
     fn eq(&self, other: &Self) -> bool {
-        self.0.iter().map(|letter| letter.key).eq(other.0.iter().map(|letter| letter.key))
+        self.key == other.key
     }
 }
 
-impl Hash for Network {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        for letter in &self.0 {
-            letter.key.hash(state);
-        }
+impl std::hash::Hash for Letter {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
     }
 }
 
 impl Letter {
+    pub(crate) fn new(to: DiskId, message: Message) -> Self {
+        let inside = (to, message);
+        Self { key: hash_of(&inside), inside: Arc::new(inside) }
+    }
+
+    fn to(&self) -> DiskId {
+        self.inside.0
+    }
+
+    fn message(&self) -> &Message {
+        &self.inside.1
+    }
+
     /// Its kind, and its place among those of its kind.
     fn place(&self) -> Option<(u8, u64, u64)> {
-        match &self.message.body {
+        match &self.message().body {
             Body::Append { epoch, round, .. } => Some((0, epoch.number, *round)),
             Body::Appended { epoch, round, .. } | Body::Mismatch { epoch, round, .. } => {
                 Some((1, epoch.number, *round))
@@ -43,15 +54,20 @@ impl Letter {
             _ => None,
         }
     }
+
+    /// Whether it answers another.
+    fn is_answer(&self) -> bool {
+        matches!(
+            self.message().body,
+            Body::Appended { .. } | Body::Mismatch { .. } | Body::Promise(_) | Body::Refused { .. }
+        )
+    }
 }
 
 impl Network {
-    pub(crate) fn send(&mut self, to: DiskId, message: Message) {
-        let mut hasher = DefaultHasher::new();
-        (to, &message).hash(&mut hasher);
-        let key = hasher.finish();
-        if let Err(at) = self.0.binary_search_by_key(&key, |letter| letter.key) {
-            self.0.insert(at, Letter { key, to, message });
+    pub(crate) fn send(&mut self, letter: Letter) {
+        if let Err(at) = self.0.binary_search_by_key(&letter.key, |letter| letter.key) {
+            self.0.insert(at, letter);
         }
     }
 
@@ -60,7 +76,7 @@ impl Network {
         let overtakes = |letter: &Letter| {
             let Some(place) = letter.place() else { return false };
             let same = |other: &&Letter| {
-                other.to == letter.to && other.message.from == letter.message.from
+                other.to() == letter.to() && other.message().from == letter.message().from
             };
             let mut before = self.0.iter().filter(same).filter_map(Letter::place);
             before.any(|other| other.0 == place.0 && other < place)
@@ -68,28 +84,47 @@ impl Network {
         self.0.iter().filter(move |letter| !overtakes(letter)).map(|letter| letter.key)
     }
 
+    fn find(&self, key: u64) -> Option<usize> {
+        self.0.binary_search_by_key(&key, |letter| letter.key).ok()
+    }
+
     /// An answer that may arrive next.
     pub(crate) fn answer(&self) -> Option<u64> {
-        let is_answer = |key: &u64| {
-            let at = self.0.binary_search_by_key(key, |letter| letter.key).ok();
-            let body = at.and_then(|at| self.0.get(at)).map(|letter| &letter.message.body);
-            matches!(body, Some(Body::Appended { .. } | Body::Mismatch { .. } | Body::Promise(_)))
+        let is_answer = |&key: &u64| {
+            self.find(key).and_then(|at| self.0.get(at)).is_some_and(Letter::is_answer)
         };
         self.next().find(is_answer)
     }
 
+    /// An ack that may arrive next.
+    pub(crate) fn ack(&self) -> Option<u64> {
+        let is_ack = |letter: &&Letter| matches!(letter.message().body, Body::Appended { .. });
+        self.0.iter().find(is_ack).map(|letter| letter.key)
+    }
+
+    /// From whom to whom.
+    pub(crate) fn ends(&self, key: u64) -> (DiskId, DiskId) {
+        let letter = self.find(key).and_then(|at| self.0.get(at));
+        letter.map_or_else(Default::default, |letter| (letter.message().from.disk, letter.to()))
+    }
+
+    /// All answers that are on their way are lost.
+    pub(crate) fn lose_answers(&mut self) {
+        self.0.retain(|letter| !letter.is_answer());
+    }
+
     pub(crate) fn take(&mut self, key: u64) -> Option<(DiskId, Message)> {
-        let at = self.0.binary_search_by_key(&key, |letter| letter.key).ok()?;
-        let Letter { to, message, .. } = self.0.remove(at);
-        Some((to, message))
+        let letter = self.0.remove(self.find(key)?);
+        Some((letter.to(), letter.message().clone()))
     }
 
     /// Takes away what cannot matter any more, so that states which differ in nothing else are one: an answer to somebody who
     /// waits for none, since no epoch is led or gathered for twice; and a request whose only answer would be such a one.
     pub(crate) fn prune(&mut self, nodes: &[Node]) {
         let of = |disk: DiskId| nodes.iter().find(|node| node.disk == disk);
-        self.0.retain(|Letter { to, message, .. }| {
-            let Some(to) = of(*to) else { return false };
+        self.0.retain(|letter| {
+            let message = letter.message();
+            let Some(to) = of(letter.to()) else { return false };
             let from = of(message.from.disk).filter(|from| from.identity() == message.from);
             let electing = |node: &Node| node.role == Role::Electing;
             match &message.body {

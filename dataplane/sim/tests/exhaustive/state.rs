@@ -1,21 +1,24 @@
 //! A shard, and what becomes of it: what replicas want done is carried out, and checked against what must hold.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use shoal_consensus::{
-    Answer, CasOutcome, DiskId, Effect, Entry, Epoch, Identity, Input, Members, Millis, Mistakes,
-    Phase, Register, Seq, Version, What,
+    Answer, CasOutcome, DiskId, Effect, Epoch, Identity, Input, Members, Millis, Mistakes, Phase,
+    Register, Version,
 };
 
+use crate::checks::Checks;
 use crate::network::Network;
 pub(crate) use crate::node::Node;
+use crate::node::Outcome;
+use crate::shared::{Shared, hash_of};
 
 /// A swap of the register that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Swap {
     pub(crate) by: Identity,
     /// `None`: it is to be created.
-    pub(crate) from: Option<u64>,
+    pub(crate) from: Option<Version>,
     pub(crate) wanted: Register,
 }
 
@@ -24,22 +27,33 @@ pub(crate) struct Swap {
 pub(crate) struct State {
     pub(crate) nodes: Vec<Node>,
     pub(crate) network: Network,
-    pub(crate) register: Option<Register>,
-    pub(crate) version: u64,
+    pub(crate) register: Shared<Option<Register>>,
     pub(crate) swaps: Vec<Swap>,
     /// How much happened already, in the order of [`Bounds`](crate::bounds::Bounds).
     pub(crate) used: Used,
-    /// What somebody has applied, by seq.
-    committed: Vec<Entry>,
-    /// Where each op is that was acknowledged.
-    pub(crate) acked: BTreeMap<u64, Seq>,
-    /// Reads that wait, each with the last seq that was acknowledged before it.
-    reads: BTreeMap<u64, Seq>,
-    led: BTreeMap<(u64, u64), Identity>,
+    pub(crate) checks: Shared<Checks>,
     /// Whose process may end. Of the others it makes no difference when they sync, as all that waits for it may be late anyway.
     pub(crate) mortal: Option<usize>,
+    /// Nothing more becomes durable there until it ends.
+    pub(crate) hung: bool,
+    pub(crate) terms: Terms,
     /// What must not be.
     pub(crate) broken: Option<&'static str>,
+}
+
+/// What is the same in all states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Terms {
+    /// The last number of an epoch that is claimed.
+    pub(crate) epochs: u64,
+    /// Times that the register is lost.
+    pub(crate) losses: u64,
+    /// Whether the register gets to the end of an election as soon as that is asked for.
+    pub(crate) seats: bool,
+    /// And to the begin of one, once it is lost no more.
+    pub(crate) claims: bool,
+    /// Who may end syncs at once, until its disk hangs.
+    pub(crate) syncs: bool,
 }
 
 /// How much happened already.
@@ -56,22 +70,19 @@ pub(crate) struct Used {
 }
 
 impl State {
-    /// Blank disks and the register of their voters; a disk more that does not vote.
-    pub(crate) fn blank(voters: u128, mistakes: Mistakes) -> Self {
-        let all = (1..=voters).map(DiskId).collect();
-        let members = Members::majority(1, all).expect("some vote");
+    /// Blank disks and the register of their voters; with `spare`, a disk more that does not vote.
+    pub(crate) fn blank(voters: u128, spare: bool, mistakes: Mistakes, terms: Terms) -> Self {
+        let all = voters + u128::from(spare);
         let mut state = Self {
-            nodes: (1..=voters + 1).map(|id| Node::blank(DiskId(id), mistakes)).collect(),
+            nodes: (1..=all).map(|id| Node::blank(DiskId(id), mistakes)).collect(),
             network: Network::default(),
-            register: Some(Register::first(members)),
-            version: 1,
+            register: Shared::new(Some(first(voters))),
             swaps: Vec::new(),
             used: Used::default(),
-            committed: Vec::new(),
-            acked: BTreeMap::new(),
-            reads: BTreeMap::new(),
-            led: BTreeMap::new(),
+            checks: Shared::new(Checks::default()),
             mortal: None,
+            hung: false,
+            terms,
             broken: None,
         };
         for node in 0..state.nodes.len() {
@@ -97,82 +108,110 @@ impl State {
     }
 
     pub(crate) fn found(&self) -> Option<(Version, Register)> {
-        Some((Version(self.version.to_string()), self.register.clone()?))
+        Some((self.version(), (*self.register).clone()?))
+    }
+
+    /// Of the register. It never says the same twice, but for after a loss.
+    fn version(&self) -> Version {
+        Version(format!("{}-{:x}", self.used.losses, self.register.fingerprint()))
+    }
+
+    /// What each disk holds, with what is committed.
+    pub(crate) fn disks(&self) -> impl Iterator<Item = u64> {
+        let committed = self.checks.entries();
+        self.nodes.iter().map(move |node| hash_of(&(committed, node.disk, node.durable())))
     }
 
     /// Tells a replica what happened and carries out what it wants. It reads the register at once.
     pub(crate) fn step(&mut self, at: usize, now: Millis, input: Input) {
+        let syncs = self.mortal != Some(at) || (self.terms.syncs && !self.hung);
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            let effects = self.nodes[at].step(now, input);
-            if let Some(epoch) = self.nodes[at].leads {
-                self.leads(epoch, self.nodes[at].identity());
-            }
-            for effect in effects {
-                match effect {
-                    Effect::ReadRegister => {
-                        inputs.push_back(Input::Register { found: self.found(), live: true });
-                    }
-                    effect => self.carry_out(at, effect),
+            let outcomes = self.nodes[at].step(now, &input, syncs && inputs.is_empty());
+            for outcome in outcomes.iter() {
+                match outcome {
+                    Outcome::Asks(effect) => inputs.extend(self.carry_out(at, effect)),
+                    Outcome::Leads(epoch) => self.leads(*epoch, self.nodes[at].identity()),
+                    Outcome::Sends(letter) => self.network.send(letter.clone()),
+                    Outcome::Applies(entries) => self.apply(entries.as_deref()),
                 }
             }
-            if self.mortal != Some(at) && inputs.is_empty() {
-                inputs.extend(self.sync(at));
+            if syncs && inputs.is_empty() {
+                inputs.extend(self.nodes[at].sync());
             }
         }
     }
 
-    fn carry_out(&mut self, at: usize, effect: Effect) {
+    /// What the replica is to be told of it at once.
+    fn carry_out(&mut self, at: usize, effect: &Effect) -> Option<Input> {
         let by = self.nodes[at].identity();
         match effect {
-            Effect::Write(ticket, write) => self.nodes[at].write(ticket, write),
-            Effect::Send(to, message) => self.network.send(to, message),
-            Effect::Swap(version, wanted) => {
-                self.swap(Swap { by, from: version.0.parse().ok(), wanted });
+            Effect::ReadRegister => {
+                return Some(Input::Register { found: self.found(), live: true });
             }
-            Effect::Create(wanted) => self.swap(Swap { by, from: None, wanted }),
-            Effect::Commit(to) => match self.nodes[at].apply(to) {
-                Some(entries) => entries.iter().for_each(|entry| self.commit(entry)),
-                None => self.broken = Some("what is not durable is applied"),
-            },
-            Effect::Answer(op, Answer::Committed(seq)) => self.ack(op, seq),
+            Effect::Swap(version, wanted) => {
+                let from = Some(version.clone());
+                return self.swap(Swap { by, from, wanted: wanted.clone() });
+            }
+            Effect::Create(wanted) => {
+                return self.swap(Swap { by, from: None, wanted: wanted.clone() });
+            }
+            Effect::Answer(op, Answer::Committed(seq)) => {
+                if !self.checks.has(*op, *seq) {
+                    self.broken = Some("an op is acknowledged that is not committed");
+                } else if self.checks.acked < *seq {
+                    self.checks.change(|checks| checks.acked = *seq);
+                }
+            }
             Effect::Answer(_, Answer::Durable(_)) => self.broken = Some("an early answer"),
             Effect::Answer(_, Answer::Refused(_) | Answer::Unknown) => {}
             Effect::ReadAt(id, seq) => {
-                let least = self.reads.remove(&id);
+                let least = self.checks.change(|checks| checks.read_ends(*id));
                 if seq.ok().zip(least).is_some_and(|(seq, least)| seq < least) {
                     self.broken = Some("a read does not see what was acknowledged before");
                 }
             }
             Effect::Quarantine(_) => self.broken = Some("a log contradicts what was committed"),
-            Effect::ReadRegister
-            | Effect::ReadLog { .. }
-            | Effect::SendSnapshot { .. }
-            | Effect::Install => {
+            Effect::ReadLog { .. } | Effect::SendSnapshot { .. } | Effect::Install => {
                 self.broken = Some("logs are whole here");
             }
+            Effect::Write(..) | Effect::Send(..) | Effect::Commit(_) => {
+                self.broken = Some("a node does this itself here");
+            }
         }
+        None
     }
 
-    /// Makes all durable that a replica wrote; what it is to be told.
-    pub(crate) fn sync(&mut self, at: usize) -> Option<Input> {
-        match self.nodes[at].pending.len() {
-            0 => None,
-            count => self.nodes[at].sync(count).map(Input::Durable),
+    /// A number beyond the bounds is claimed by nobody.
+    fn swap(&mut self, swap: Swap) -> Option<Input> {
+        if swap.wanted.epoch.number > self.terms.epochs {
+            return None;
         }
-    }
-
-    fn swap(&mut self, swap: Swap) {
+        if self.is_decided(&swap) {
+            let outcome = self.decide(&swap);
+            return Some(Input::Swapped { wanted: swap.wanted, outcome });
+        }
         if !self.swaps.contains(&swap) {
             self.swaps.push(swap);
         }
+        None
+    }
+
+    /// Whether the register gets to a swap at once: not if that creates it or changes its members.
+    fn is_decided(&self, swap: &Swap) -> bool {
+        let leads = || self.nodes.iter().any(|node| node.leads == Some(swap.wanted.epoch));
+        swap.from.is_some()
+            && match swap.wanted.phase {
+                Phase::Electing => self.terms.claims && self.used.losses == self.terms.losses,
+                Phase::Stable { .. } => self.terms.seats && !leads(),
+            }
     }
 
     /// The register gets to a swap. It says what may follow what.
     pub(crate) fn decide(&mut self, swap: &Swap) -> CasOutcome {
-        let follows = match (&self.register, swap.from) {
+        let follows = match (&*self.register, &swap.from) {
             (None, None) => true,
-            (Some(was), Some(from)) if from == self.version => match swap.wanted.phase {
+            (Some(was), Some(from)) if *from == self.version() => match swap.wanted.phase {
                 Phase::Electing => was.epoch.is_before(swap.wanted.epoch),
                 Phase::Stable { primary } => {
                     was.epoch == swap.wanted.epoch
@@ -184,46 +223,47 @@ impl State {
         if !follows {
             self.broken = Some("the register goes back");
         }
-        self.put(Some(swap.wanted.clone()));
-        CasOutcome::Done(Version(self.version.to_string()))
-    }
-
-    pub(crate) fn put(&mut self, register: Option<Register>) {
-        self.version += 1;
-        self.register = register;
+        self.register = Shared::new(Some(swap.wanted.clone()));
+        CasOutcome::Done(self.version())
     }
 
     pub(crate) fn read(&mut self, at: usize) {
         self.used.reads += 1;
-        let least = self.acked.values().max().copied().unwrap_or(0);
-        self.reads.insert(self.used.reads, least);
-        self.step(at, 0, Input::Read(self.used.reads));
+        let (read, by) = (self.used.reads, self.nodes[at].identity());
+        self.checks.change(|checks| checks.read_begins(read, by));
+        self.step(at, 0, Input::Read(read));
     }
 
     fn leads(&mut self, epoch: Epoch, who: Identity) {
-        if *self.led.entry((epoch.number, epoch.nonce)).or_insert(who) != who {
-            self.broken = Some("two lead one epoch");
+        match self.checks.leader(epoch) {
+            Some(known) if known == who => {}
+            Some(_) => self.broken = Some("two lead one epoch"),
+            None => self.checks.change(|checks| checks.leads(epoch, who)),
         }
     }
 
-    fn commit(&mut self, entry: &Entry) {
-        match self.committed.get(entry.at.seq as usize - 1) {
-            Some(known) if known == entry => {}
-            Some(_) => self.broken = Some("what is committed here is not what is committed there"),
-            None if self.is_twice(entry) => self.broken = Some("an op is committed twice"),
-            None => self.committed.push(entry.clone()),
+    fn apply(&mut self, entries: Option<&[shoal_consensus::Entry]>) {
+        let Some(entries) = entries else {
+            self.broken = Some("what is not durable is applied");
+            return;
+        };
+        for entry in entries {
+            match self.checks.committed(entry.at.seq) {
+                Some(known) if known == entry => {}
+                Some(_) => {
+                    self.broken = Some("what is committed here is not what is committed there");
+                }
+                None if self.checks.is_twice(entry) => {
+                    self.broken = Some("an op is committed twice");
+                }
+                None => self.checks.change(|checks| checks.commits(entry)),
+            }
         }
     }
+}
 
-    fn is_twice(&self, entry: &Entry) -> bool {
-        matches!(entry.what, What::Op { .. }) && self.committed.iter().any(|e| e.what == entry.what)
-    }
-
-    fn ack(&mut self, op: u64, seq: Seq) {
-        self.acked.insert(op, seq);
-        match self.committed.get(seq as usize - 1).map(|entry| &entry.what) {
-            Some(What::Op { op_id, .. }) if *op_id == op => {}
-            _ => self.broken = Some("an op is acknowledged that is not committed"),
-        }
-    }
+/// What the register says at first.
+pub(crate) fn first(voters: u128) -> Register {
+    let all = (1..=voters).map(DiskId).collect();
+    Register::first(Members::majority(1, all).expect("some vote"))
 }

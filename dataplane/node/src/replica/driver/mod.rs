@@ -19,15 +19,16 @@ use shoal_consensus::{
     Ticket, Version,
 };
 use shoal_replica::{Disk, ReadBackError};
+use shoal_shard::Shard;
 use shoal_shard::api::ShardError;
 use shoal_shard::journal::{JournalError, Sync};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use self::capture::Captures;
 pub(crate) use self::capture::{Capture, Captured, Mend, NotCaptured};
 use self::clients::{Clients, Wording};
 pub(crate) use self::members::{Peer, Peers};
-use super::handle::{Event, ReplicaStatus, Write};
+use super::handle::{Board, Event, Write};
 use super::lateness::Lateness;
 use super::register::Seen;
 use super::register::founding::{Holds, may_be_founded_on};
@@ -51,7 +52,7 @@ pub(super) struct Driver {
     home: Home,
     outside: Outside,
     events: mpsc::Receiver<Event>,
-    status: watch::Sender<ReplicaStatus>,
+    board: Board,
     replica: Replica,
     disk: Disk,
     clients: Clients,
@@ -68,7 +69,7 @@ pub(super) struct Driver {
     fetching: bool,
     /// When a primary was heard of last.
     heard: Instant,
-    /// See [`ReplicaStatus::fresh`].
+    /// See [`ReplicaStatus::fresh`](super::handle::ReplicaStatus).
     fresh: Instant,
     lateness: Lateness,
     succession: Succession,
@@ -98,7 +99,7 @@ impl Driver {
         home: Home,
         outside: Outside,
         events: mpsc::Receiver<Event>,
-        status: watch::Sender<ReplicaStatus>,
+        board: Board,
         replica: Replica,
         journal: shoal_shard::journal::Journal,
         syncer: std::sync::mpsc::Sender<(Ticket, Sync)>,
@@ -111,7 +112,7 @@ impl Driver {
             home,
             outside,
             events,
-            status,
+            board,
             replica,
             disk: Disk::new(journal, syncer),
             clients: Clients::default(),
@@ -375,7 +376,10 @@ impl Driver {
     /// Serves nothing any more. Others go on.
     fn end(&mut self, why: String) {
         tracing::error!(shard = self.home.shard, why, "this replica ends");
-        drop(self.home.slot.take(&why));
+        // Whoever starts this replica anew finds that nobody has its folder.
+        if let Some(shard) = self.home.slot.take(&why) {
+            Shard::clone(&shard).close();
+        }
         self.ended = Some(why);
     }
 

@@ -18,12 +18,14 @@ impl Driver {
             before.find(|&at| at != Some(epoch)).flatten()
         });
         let before = |number: u64| status.leads.is_none_or(|epoch| number < epoch.number);
+        let mut earlier = self.registered.map(|led| led.filter(|(number, _)| before(*number)));
+        earlier.sort_unstable_by_key(|led| std::cmp::Reverse(led.map(|(number, _)| number)));
         let observed = Observed {
             primary: status.primary,
             leads: status.leads,
             committed: committed.is_some(),
             former,
-            registered: self.registered.into_iter().flatten().find(|(number, _)| before(*number)),
+            registered: earlier,
         };
         self.succession.observe(now(), observed);
     }
@@ -46,6 +48,7 @@ impl Driver {
         }
         let journal = self.disk.journal();
         let (cut, cut_ops) = (journal.cut_off(), self.cut_before + journal.cut_since_open());
+        let cut_is_partial = journal.cut_off_is_partial();
         self.lateness.look(clock::now(), self.fresh);
         let shown = ReplicaStatus {
             disk: self.home.disk,
@@ -62,23 +65,15 @@ impl Driver {
             failover: self.succession.last().cloned(),
             last_epoch: self.last_epoch,
             cut,
+            cut_is_partial,
             cut_ops,
             ended: self.ended.clone(),
         };
-        self.status.send_if_modified(|before| {
-            let changed = *before != shown;
-            if before.role != shown.role || before.leads != shown.leads {
-                tracing::info!(
-                    shard = self.home.shard,
-                    role = ?shown.role,
-                    epoch = shown.leads.map(|epoch| epoch.number),
-                    commit = shown.commit,
-                    "what this replica is"
-                );
-            }
-            *before = shown;
-            changed
-        });
+        let (role, leads, commit) = (shown.role, shown.leads, shown.commit);
+        if self.board.show(shown) {
+            let (shard, epoch) = (&self.home.shard, leads.map(|epoch| epoch.number));
+            tracing::info!(shard, ?role, epoch, commit, "what this replica is");
+        }
     }
 }
 

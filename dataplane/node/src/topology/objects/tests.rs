@@ -2,11 +2,19 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use shoal_crds::collection::{Replication, VectorSpec};
+use shoal_crds::collection::{
+    Datatype as DatatypeSpec, PayloadIndexSpec, Quantization as QuantizationSpec, Replication,
+    VectorSpec,
+};
 use shoal_crds::shard::{RegisterMembers, RegisterPhase, ShardRegister};
-use shoal_crds::{ShardSpec, ShardStatus, VectorCollectionSpec, VectorCollectionStatus};
+use shoal_crds::{Shard, ShardSpec, ShardStatus, VectorCollectionSpec, VectorCollectionStatus};
+use shoal_vector::payload::{IndexKind, PayloadIndex};
+use shoal_vector::text::{Split, Tokenizer};
+use shoal_vector::{Datatype, Metric, Quantization, VectorConfig};
 
 use super::*;
+use crate::topology::shards::Told;
+use crate::topology::spec::spec_of;
 
 fn reach() -> Reach {
     let token = shoal_proto::auth::Token::parse("0123456789abcdef").unwrap();
@@ -177,7 +185,8 @@ fn progress_is_what_the_conditions_say_about_the_spec_as_it_is_now() {
 }
 
 fn replicas(shard: &str, names: &[&str]) -> Replicas {
-    Replicas::from([(shard.to_owned(), names.iter().map(|name| (*name).to_owned()).collect())])
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    Replicas::from([(shard.to_owned(), Told { names, seated: None })])
 }
 
 fn addresses(collection: &Collection) -> Vec<&str> {
@@ -223,7 +232,7 @@ async fn a_shard_is_asked_as_its_object_says_also_while_it_becomes_one_of_severa
         };
         let register = has_register.then_some(register);
         shard.status = Some(ShardStatus { register, ..Default::default() });
-        Replicas::from([("a-0".to_owned(), replicas_by(&shard))])
+        Replicas::from([("a-0".to_owned(), Told::of(&shard))])
     };
     let host = |n: u32| format!("{}:6335", labels::replica_host("a", "a-0", n, "ns"));
     let is_alone = |collection: &Collection| matches!(&collection.shards[0], ShardClient::Remote(r) if r.address() == host(0));
