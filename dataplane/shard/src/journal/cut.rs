@@ -14,6 +14,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::entry::Epoch;
+use super::{Journal, Step, Waiting};
 use crate::disk;
 use crate::limits::KEPT_ASIDE;
 use crate::wal::{Kind, Place, Record, Wal};
@@ -58,7 +59,11 @@ impl Aside {
     /// left out: nothing depends on them.
     pub(crate) fn load(dir: &Path, disk: Uuid, in_history: impl Fn(&Record<'_>) -> bool) -> Self {
         let mut aside = Self::default();
-        let files = disk::list(dir).unwrap_or_default();
+        let files = disk::list(dir).unwrap_or_else(|error| {
+            tracing::warn!(path = %dir.display(), %error, "what was cut off the log is not known");
+            aside.partial = true;
+            Vec::new()
+        });
         for (name, path) in files.into_iter().filter(|(name, _)| is_aside(name)) {
             let Some((number, by)) = parse(&name) else { continue };
             let bytes = match fs::read(&path) {
@@ -103,22 +108,28 @@ impl Aside {
         self.kept.push(Kept { number, by, ops });
         self.kept.drain(..self.kept.len().saturating_sub(KEPT_ASIDE));
         self.tell();
+        let written = self.write(wal, from, &format!("{number:06}.after-{after}.by-{by}{ENDING}"));
+        self.partial |= written.is_err();
+        written
+    }
+
+    /// Deletes the oldest files, and writes another.
+    fn write(&self, wal: &Wal, from: Place, name: &str) -> io::Result<()> {
         let oldest = self.kept.first().map_or(0, |kept| kept.number);
         for (name, path) in disk::list(wal.dir())?.into_iter().filter(|(name, _)| is_aside(name)) {
             if parse(&name).is_some_and(|(number, _)| number < oldest) {
                 disk::remove_if_there(&path)?;
             }
         }
-        let bytes = wal.bytes_behind(from)?;
-        let path = wal.dir().join(format!("{number:06}.after-{after}.by-{by}{ENDING}"));
+        let path = wal.dir().join(name);
         let write = || {
+            let bytes = wal.bytes_behind(from)?;
             let mut file = File::create(&path)?;
             file.write_all(&bytes)?;
             file.sync_all()
         };
         if let Err(error) = write() {
             // Half of it is of no use, and takes room. Its name says that there was something.
-            self.partial = true;
             let _ = File::create(&path).and_then(|file| file.sync_all());
             return Err(error);
         }
@@ -153,6 +164,54 @@ impl Aside {
             }
         }
         self.told = told.into();
+    }
+}
+
+impl Journal {
+    /// Keeps aside what another log, that of a later primary, is about to take the place of: nobody knows of the entries that
+    /// are not applied whether it has them.
+    pub fn keep_tail_aside(&mut self) {
+        let newest = self.waiting.back().map(|last| last.epoch.number);
+        if newest.is_some_and(|newest| newest < self.promised.number) {
+            self.keep_aside(0);
+        }
+    }
+
+    /// Keeps aside all that waits, but so many of the first.
+    pub(super) fn keep_aside(&mut self, but: usize) {
+        let Some(first) = self.waiting.get(but) else { return };
+        let (place, after, by) = (first.place, first.seq - 1, self.promised.number);
+        let is_op = |entry: &&Waiting| matches!(entry.step, Step::Op(_) | Step::Encoded(_));
+        let ops = self.waiting.range(but..).filter(is_op).map(|entry| (entry.epoch, entry.seq));
+        let cut = ops.clone().count();
+        let shard = &self.shared.identity.shard;
+        match self.aside.keep(&self.wal, place, after, by, ops) {
+            Ok(()) => tracing::warn!(
+                shard,
+                after,
+                ops = cut,
+                epoch = by,
+                "the tail of the log leaves it for what the primary has, and is kept aside"
+            ),
+            Err(error) => {
+                tracing::warn!(shard, after, ops = cut, %error, "what is cut off the log is not kept aside");
+            }
+        }
+    }
+
+    /// Ops that were cut off the log and are kept aside, by epoch: those of earlier runs of the process too.
+    pub fn cut_off(&self) -> Arc<[CutOps]> {
+        self.aside.told()
+    }
+
+    /// Whether more may have been cut than that: a file of it does not read, or there was no room for one.
+    pub fn cut_off_is_partial(&self) -> bool {
+        self.aside.is_partial()
+    }
+
+    /// Ops that were cut off the log since it was opened.
+    pub fn cut_since_open(&self) -> u64 {
+        self.aside.since_open()
     }
 }
 

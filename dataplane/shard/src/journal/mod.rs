@@ -308,52 +308,6 @@ impl Journal {
         Ok(())
     }
 
-    /// Keeps aside what another log, that of a later primary, is about to take the place of: nobody knows of the entries that
-    /// are not applied whether it has them.
-    pub fn keep_tail_aside(&mut self) {
-        let newest = self.waiting.back().map(|last| last.epoch.number);
-        if newest.is_some_and(|newest| newest < self.promised.number) {
-            self.keep_aside(0);
-        }
-    }
-
-    /// Keeps aside all that waits, but so many of the first.
-    fn keep_aside(&mut self, but: usize) {
-        let Some(first) = self.waiting.get(but) else { return };
-        let (place, after, by) = (first.place, first.seq - 1, self.promised.number);
-        let is_op = |entry: &&Waiting| matches!(entry.step, Step::Op(_) | Step::Encoded(_));
-        let ops = self.waiting.range(but..).filter(is_op).map(|entry| (entry.epoch, entry.seq));
-        let cut = ops.clone().count();
-        let shard = &self.shared.identity.shard;
-        match self.aside.keep(&self.wal, place, after, by, ops) {
-            Ok(()) => tracing::warn!(
-                shard,
-                after,
-                ops = cut,
-                epoch = by,
-                "the tail of the log leaves it for what the primary has, and is kept aside"
-            ),
-            Err(error) => {
-                tracing::warn!(shard, after, ops = cut, %error, "what is cut off the log is not kept aside");
-            }
-        }
-    }
-
-    /// Ops that were cut off the log and are kept aside, by epoch: those of earlier runs of the process too.
-    pub fn cut_off(&self) -> Arc<[CutOps]> {
-        self.aside.told()
-    }
-
-    /// Whether more may have been cut than that: a file of it does not read, or there was no room for one.
-    pub fn cut_off_is_partial(&self) -> bool {
-        self.aside.is_partial()
-    }
-
-    /// Ops that were cut off the log since it was opened.
-    pub fn cut_since_open(&self) -> u64 {
-        self.aside.since_open()
-    }
-
     /// Promises to take nothing of an earlier epoch, durably, and makes durable what was appended before. Blocks.
     pub fn promise(&mut self, epoch: Epoch) -> Result<(), JournalError> {
         self.sync();

@@ -232,7 +232,7 @@ fn ops_that_were_cut_are_counted_by_their_epoch_and_also_by_a_later_run() {
 }
 
 #[test]
-fn what_was_kept_in_part_or_could_not_be_kept_is_said_to_be_partial() {
+fn what_was_kept_in_part_is_said_to_be_partial() {
     let dir = tempfile::tempdir().unwrap();
     let (shard, mut journal, _) = open(dir.path());
     journal.append(&[entry(1, 1), entry(1, 2)]).unwrap();
@@ -249,6 +249,31 @@ fn what_was_kept_in_part_or_could_not_be_kept_is_said_to_be_partial() {
         drop(journal);
         shard.close();
     }
+}
+
+#[test]
+fn what_could_not_be_kept_is_said_to_be_partial() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_shard, mut journal, _) = open(dir.path());
+    journal.append(&[entry(1, 1), entry(1, 2)]).unwrap();
+    // A file cannot be made there, and later not even the folder be looked through.
+    let wal = dir.path().join("wal");
+    std::fs::create_dir(wal.join("000001.after-1.by-0.aside")).unwrap();
+    journal.cut(1).unwrap();
+    assert!(journal.cut_off_is_partial());
+    assert_eq!(journal.cut_since_open(), 1);
+}
+
+#[test]
+fn a_log_that_cannot_be_copied_is_said_to_be_kept_in_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_shard, mut journal, _) = open(dir.path());
+    journal.append(&[entry(1, 1), entry(1, 2)]).unwrap();
+    // It is listed with the log's files, and does not read.
+    let wal = dir.path().join("wal");
+    std::fs::create_dir(wal.join("00000000000000000009.wal")).unwrap();
+    journal.keep_aside(0);
+    assert!(journal.cut_off_is_partial());
 }
 
 #[test]

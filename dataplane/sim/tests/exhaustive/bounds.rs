@@ -23,7 +23,7 @@ pub(crate) struct Bounds {
     pub(crate) timers: u64,
     /// Not 0: promises and acks arrive as soon as they are sent. Requests may still be late or lost.
     pub(crate) prompt: u64,
-    /// Not 0: nothing is left out because it makes no difference (see `model.rs`).
+    /// Not 0: nothing is left out because it makes no difference (see `reductions.rs`).
     pub(crate) whole: u64,
     /// Changes of members: the last voter is replaced by a new disk.
     pub(crate) changes: u64,

@@ -1,8 +1,9 @@
 //! The state machine itself, not a copy of it, in every order in which few things can happen.
 //!
 //! `model.rs` says what can happen, `state.rs` what a shard is and what becomes of it, `node.rs` is a replica and its disk,
-//! `network.rs` knows which messages can still matter, `reductions.rs` leaves out what
-//! makes no difference, `checks.rs` remembers what must hold, `shared.rs` is what states have in common, `bounds.rs` says how much of everything there is. What is left out, and how many states there are, stands in docs/replication.md.
+//! `network.rs` knows which messages can still matter, `reductions.rs` leaves out what makes no difference, `checks.rs` remembers
+//! what must hold, `shared.rs` is what states have in common, `bounds.rs` says how much of everything there is. What is left out,
+//! and how many states there are, stands in docs/replication.md.
 //! The bounds here take a minute or two; `--ignored` checks larger ones.
 
 #![allow(clippy::print_stdout, reason = "the counts are what one wants to see")]
