@@ -1,7 +1,7 @@
 //! Writes to a shard that is alone and to one of three replicas, in turns, each as processes with disks of their own.
 //!
 //! Prints one line of JSON for each turn: who was written to, how many clients wrote how many points at a time, points per
-//! second, and the times of a write in ms. A write is answered once it is durable, on two of three disks, and visible.
+//! second, the times of a write in ms, and how much processor time all processes of the shard had for a point, in ms. A write is answered once it is durable, on two of three disks, and visible.
 
 #![allow(
     clippy::print_stdout,
@@ -40,12 +40,16 @@ struct Arguments {
     /// Turns of each.
     #[arg(long, default_value_t = 5)]
     rounds: u64,
+    /// With so many clients only.
+    #[arg(long)]
+    clients: Option<u64>,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    for (clients, points) in LOADS {
+    let wanted = |clients: u64| arguments.clients.is_none_or(|only| only == clients);
+    for (clients, points) in LOADS.into_iter().filter(|(clients, _)| wanted(*clients)) {
         let mut shards = Vec::new();
         for (name, count) in [("alone", 1), ("replicated", 3)] {
             let folder = arguments.dir.join(format!("{name}-{clients}-{points}"));
@@ -54,9 +58,13 @@ async fn main() -> Result<()> {
             shards.push((name, client, processes));
         }
         for round in 0..=arguments.rounds {
-            for (name, client, _) in &shards {
+            for (name, client, processes) in &shards {
+                let all: Vec<_> = shards.iter().map(|(_, _, processes)| processes).collect();
+                processes::settled(&all).await?;
                 let end = Duration::from_secs(arguments.seconds);
+                let before = processes.processor_ms()?;
                 let (written, mut times) = load(client, round, clients, points, end).await?;
+                let processor = (processes.processor_ms()? - before) as f64 / written as f64;
                 times.sort_unstable();
                 let at = |part: f64| times.get((times.len() as f64 * part) as usize);
                 let ms = |part| at(part).map_or(0.0, |time: &Duration| time.as_secs_f64() * 1e3);
@@ -66,7 +74,7 @@ async fn main() -> Result<()> {
                     println!(
                         "{}",
                         json!({"who": name, "clients": clients, "points": points, "rate": rate,
-                               "p50": ms(0.5), "p99": ms(0.99)})
+                               "p50": ms(0.5), "p99": ms(0.99), "processor": processor})
                     );
                 }
             }

@@ -22,6 +22,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) type Client = ShardServiceClient<InterceptedService<Channel, Token>>;
 
+/// Milliseconds of processor time in a tick, in which Linux counts it.
+const TICK_MS: u64 = 10;
+/// Milliseconds of processor time that a shard uses in [`LOOK`] which does nothing but show that it lives.
+const IDLE_MS: u64 = 50;
+const LOOK: Duration = Duration::from_millis(500);
+const LOOKS: u32 = 240;
+
 /// One shard: its processes, killed when dropped.
 pub(crate) struct Processes {
     children: Vec<Child>,
@@ -56,6 +63,11 @@ impl Processes {
         Ok(started)
     }
 
+    /// Milliseconds of processor time that they have had.
+    pub(crate) fn processor_ms(&self) -> Result<u64> {
+        self.children.iter().map(|child| processor_ms(child.id())).sum()
+    }
+
     /// A client of the one that takes writes, once there is one.
     pub(crate) async fn primary(&self) -> Result<Client> {
         for _ in 0..ATTEMPTS {
@@ -73,6 +85,32 @@ impl Processes {
         }
         bail!("nobody takes writes: see the logs beside the disks")
     }
+}
+
+/// Waits until nobody makes segments of what was written any more, so that the next turn does not pay for the last.
+pub(crate) async fn settled(all: &[&Processes]) -> Result<()> {
+    let used = || all.iter().map(|processes| processes.processor_ms()).sum::<Result<u64>>();
+    let mut before = used()?;
+    for _ in 0..LOOKS {
+        tokio::time::sleep(LOOK).await;
+        let now = used()?;
+        if now - before <= IDLE_MS * all.len() as u64 {
+            return Ok(());
+        }
+        before = now;
+    }
+    bail!("they are busy for {:?} and nobody writes", LOOK * LOOKS)
+}
+
+/// Milliseconds of processor time that a process has had.
+fn processor_ms(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/stat");
+    let stat =
+        std::fs::read_to_string(&path).with_context(|| format!("{path}: this needs Linux"))?;
+    // Its name, in parentheses, may hold anything.
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
+    let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    Ok(times.sum::<Result<u64, _>>().context(path)? * TICK_MS)
 }
 
 impl Drop for Processes {
