@@ -169,3 +169,14 @@ pub(super) fn spec_of(index: &PayloadIndex) -> PayloadIndexSpec {
     });
     PayloadIndexSpec { field: index.field.clone(), kind, text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_that_knows_no_collection_allows_the_staleness_that_is_the_default_of_all() {
+        let default = duration::parse(shoal_crds::defaults::MAX_STALENESS);
+        assert_eq!(default, Some(ReadPolicy::default().max_staleness));
+    }
+}
