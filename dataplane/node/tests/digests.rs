@@ -9,7 +9,8 @@ mod common;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::three::{LONG, NAMES, Replica, Three, VECTORS};
+use common::replica::{Replica, VECTORS};
+use common::three::{LONG, NAMES, Three};
 use common::until_ready;
 use rustix::process::Signal;
 use shoal_node::router::api::Consistency;
@@ -84,11 +85,12 @@ async fn metric(replica: &Replica, name: &str) -> u64 {
 
 /// Kills a replica, damages its copy, and starts it again.
 async fn come_back_damaged(three: &mut Three, at: usize) {
-    let Replica { name, grpc, admin, process, more } = three.replicas.remove(at);
-    process.kill();
-    let root = three.root.path().to_owned();
-    damage(&root.join(name));
-    let mut back = Replica::start(&root, name, grpc, admin, more);
+    let mut replica = three.replicas.remove(at);
+    replica.process.signal(Signal::KILL);
+    replica.process.wait(LONG);
+    let root = three.root.path();
+    damage(&root.join(replica.name));
+    let mut back = replica.restart(root);
     until_ready(&mut back.process, back.admin).await;
     three.replicas.insert(at, back);
 }
@@ -154,17 +156,16 @@ async fn a_primary_that_differs_has_another_lead_that_mends_it() {
     // Of two that answer none is believed, whoever leads.
     let root = three.root.path().to_owned();
     let third = three.replicas.pop().unwrap();
-    let (name, grpc, admin, more) = (third.name, third.grpc, third.admin, third.more);
-    third.process.kill();
+    third.process.signal(Signal::KILL);
     come_back_damaged(&mut three, 0).await;
     three.put(41).await;
     let begun = Instant::now();
     if !three.replicas[0].leads().await {
         // The only other that there is leads then.
-        let Replica { name, grpc, admin, mut process, more } = three.replicas.pop().unwrap();
-        process.signal(Signal::TERM);
-        assert!(process.wait(LONG).success());
-        let mut back = Replica::start(&root, name, grpc, admin, more);
+        let mut other = three.replicas.pop().unwrap();
+        other.process.signal(Signal::TERM);
+        assert!(other.process.wait(LONG).success());
+        let mut back = other.restart(&root);
         until_ready(&mut back.process, back.admin).await;
         three.replicas.push(back);
     }
@@ -178,7 +179,7 @@ async fn a_primary_that_differs_has_another_lead_that_mends_it() {
     for replica in &three.replicas {
         assert!(!replica.metrics().await.contains(repaired));
     }
-    let mut third = Replica::start(&root, name, grpc, admin, more);
+    let mut third = third.restart(&root);
     until_ready(&mut third.process, third.admin).await;
     three.replicas.push(third);
     let differs = r#"shoal_replica_digest_checks_total{result="primary_differs"}"#;

@@ -6,85 +6,27 @@
 
 mod common;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::{Shoal, TOKEN, free_port, until_ready};
+use common::replica::{Replica, set_of};
+use common::three::{LONG, NAMES};
+use common::{TOKEN, until_ready};
 use rustix::process::Signal;
 use shoal_node::router::api::{Consistency, ReadOptions};
 use shoal_node::router::shard_client::ShardClient;
-use shoal_node::router::{RemoteShard, ReplicaSet};
-use shoal_proto::auth::Token;
 use shoal_shard::api::OpOrigin;
 use shoal_vector::{Op, Point, PointId};
 
-/// Time that no request of these tests should need.
-const LONG: Duration = Duration::from_secs(60);
-const NAMES: [&str; 3] = ["r0", "r1", "r2"];
-
-struct Replica {
-    name: &'static str,
-    grpc: SocketAddr,
-    admin: SocketAddr,
-    process: Shoal,
-}
-
-impl Replica {
-    /// As one of the replicas of these names; alone, without any.
-    fn start(
-        root: &Path,
-        name: &'static str,
-        grpc: SocketAddr,
-        admin: SocketAddr,
-        names: &str,
-    ) -> Self {
-        let path = |part: &str| root.join(part).to_str().unwrap().to_owned();
-        let (data, token, register) = (path(name), path("token"), path("register.json"));
-        let (listen, admin_listen) = (grpc.to_string(), admin.to_string());
-        let mut args = vec![
-            ["--data", &data],
-            ["--listen", &listen],
-            ["--admin-listen", &admin_listen],
-            ["--collection", "c"],
-            ["--shard", "c-0"],
-            ["--vectors", r#"[{"name":"","size":2,"distance":"Dot"}]"#],
-            ["--token-file", &token],
-        ];
-        if !names.is_empty() {
-            args.extend([
-                ["--replica", name],
-                ["--replicas", names],
-                ["--register", &register],
-                ["--advertise", &listen],
-            ]);
-        }
-        let args: Vec<&str> = std::iter::once("shard").chain(args.into_iter().flatten()).collect();
-        let process = Shoal::start(&args, &root.join(format!("{name}.log")));
-        Self { name, grpc, admin, process }
-    }
-
-    /// Has it stop in order, and starts it anew as one of these.
-    async fn restart(mut self, root: &Path, names: &str) -> Self {
-        self.process.signal(Signal::TERM);
-        self.process.wait(LONG);
-        let mut again = Self::start(root, self.name, self.grpc, self.admin, names);
-        until_ready(&mut again.process, again.admin).await;
-        again
-    }
-
-    fn remote(&self) -> RemoteShard {
-        let token = Token::parse(TOKEN).unwrap();
-        RemoteShard::new("c", "c-0", 1, &self.grpc.to_string(), token).unwrap()
-    }
-
-    async fn leads(&self) -> bool {
-        let answer = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap();
-        let role = r#"shoal_replica_role{collection="c",shard="c-0",role="primary"} 1"#;
-        answer.text().await.unwrap().contains(role)
-    }
+/// Has a replica stop in order, and starts it anew as one of these.
+async fn restart(mut replica: Replica, root: &Path, names: &str) -> Replica {
+    replica.process.signal(Signal::TERM);
+    replica.process.wait(LONG);
+    let mut again = replica.restart_as(root, names);
+    until_ready(&mut again.process, again.admin).await;
+    again
 }
 
 /// Which disks vote, as the register says.
@@ -155,17 +97,12 @@ async fn count(set: &ShardClient, consistency: Consistency) -> u64 {
     set.count(None, options).await.unwrap().value
 }
 
-fn set_of<'a>(replicas: impl IntoIterator<Item = &'a Replica>) -> ShardClient {
-    let remotes = replicas.into_iter().map(Replica::remote).collect();
-    ShardClient::Replicas(ReplicaSet::new("c-0".to_owned(), remotes, None))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lone_shard_becomes_the_first_of_three_and_of_those_one_is_left_without_losing_a_write() {
     let keep = tempfile::tempdir().unwrap();
     let root = keep.path();
     std::fs::write(root.join("token"), format!("{TOKEN}\n")).unwrap();
-    let mut lone = Replica::start(root, "r0", free_port(), free_port(), "");
+    let mut lone = Replica::start(root, "r0", "", &[]);
     until_ready(&mut lone.process, lone.admin).await;
     let alone = ShardClient::Remote(lone.remote());
     let writer = Writer::start(alone, 0);
@@ -173,7 +110,7 @@ async fn a_lone_shard_becomes_the_first_of_three_and_of_those_one_is_left_withou
     let before = writer.end().await;
 
     // It is the only one that is named, as on a cluster, and leads.
-    let first = lone.restart(root, "r0").await;
+    let first = restart(lone, root, "r0").await;
     let only = set_of([&first]);
     assert_eq!(count(&only, Consistency::Any).await, before, "before anybody leads");
     let writer = Writer::start(only, before);
@@ -183,9 +120,9 @@ async fn a_lone_shard_becomes_the_first_of_three_and_of_those_one_is_left_withou
 
     // Two join while a client writes.
     let names = NAMES.join(",");
-    let mut replicas = vec![first.restart(root, &names).await];
+    let mut replicas = vec![restart(first, root, &names).await];
     for name in ["r1", "r2"] {
-        replicas.push(Replica::start(root, name, free_port(), free_port(), &names));
+        replicas.push(Replica::start(root, name, &names, &[]));
     }
     let set = set_of(&replicas);
     let writer = Writer::start(set.clone(), before);
@@ -194,8 +131,7 @@ async fn a_lone_shard_becomes_the_first_of_three_and_of_those_one_is_left_withou
 
     // The one that was alone ends as by a crash, and the others have it all.
     let killed = replicas.remove(0);
-    let (grpc, admin) = (killed.grpc, killed.admin);
-    killed.process.kill();
+    killed.process.signal(Signal::KILL);
     writer.goes_on(50).await;
     let acked = writer.end().await;
     assert_eq!(count(&set, Consistency::Strong).await, acked);
@@ -204,14 +140,14 @@ async fn a_lone_shard_becomes_the_first_of_three_and_of_those_one_is_left_withou
     }
 
     // Back to one: to the one that was alone at first, whoever leads until then.
-    let mut back = Replica::start(root, "r0", grpc, admin, "r0");
+    let mut back = killed.restart_as(root, "r0");
     until_ready(&mut back.process, back.admin).await;
     let writer = Writer::start(set.clone(), acked);
     while !back.leads().await {
         for at in 0..replicas.len() {
             if replicas[at].leads().await {
                 let other = replicas.remove(at);
-                replicas.push(other.restart(root, &names).await);
+                replicas.push(restart(other, root, &names).await);
             }
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -224,9 +160,9 @@ async fn a_lone_shard_becomes_the_first_of_three_and_of_those_one_is_left_withou
     assert_eq!(count(&only, Consistency::Strong).await, acked);
 
     // It goes on as one of several, of which there is one.
-    let again = back.restart(root, "r0").await;
+    let again = restart(back, root, "r0").await;
     assert_eq!(count(&set_of([&again]), Consistency::Strong).await, acked);
-    let refused = Replica::start(root, "r0", free_port(), free_port(), "");
+    let refused = Replica::start(root, "r0", "", &[]);
     drop(again);
     let mut refused = refused.process;
     assert!(!refused.wait(LONG).success(), "as one of several it knows what a lone shard does not");
@@ -237,7 +173,7 @@ async fn a_lone_shard_that_is_named_beside_blank_ones_is_founded_on_its_disk_and
     let keep = tempfile::tempdir().unwrap();
     let root = keep.path();
     std::fs::write(root.join("token"), format!("{TOKEN}\n")).unwrap();
-    let mut lone = Replica::start(root, "r2", free_port(), free_port(), "");
+    let mut lone = Replica::start(root, "r2", "", &[]);
     until_ready(&mut lone.process, lone.admin).await;
     for id in 1..=20 {
         put(&ShardClient::Remote(lone.remote()), id).await;
@@ -246,12 +182,12 @@ async fn a_lone_shard_that_is_named_beside_blank_ones_is_founded_on_its_disk_and
     let names = NAMES.join(",");
     let mut replicas = Vec::new();
     for name in ["r0", "r1"] {
-        replicas.push(Replica::start(root, name, free_port(), free_port(), &names));
+        replicas.push(Replica::start(root, name, &names, &[]));
     }
     for replica in &mut replicas {
         until_ready(&mut replica.process, replica.admin).await;
     }
-    replicas.push(lone.restart(root, &names).await);
+    replicas.push(restart(lone, root, &names).await);
     until_voters(root, 3).await;
     let set = set_of(&replicas);
     put(&set, 21).await;

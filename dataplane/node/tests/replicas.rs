@@ -7,7 +7,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::three::{LONG, NAMES, Replica, Three};
+use common::replica::Replica;
+use common::three::{LONG, NAMES, Three};
 use common::until_ready;
 use rustix::process::Signal;
 use shoal_node::router::api::{Consistency, ReadOptions};
@@ -32,11 +33,10 @@ async fn what_was_written_is_read_from_every_replica_also_after_the_primary_was_
     let primary = three.primary().await;
     let killed = three.replicas.remove(primary);
     let root = three.root.path().to_owned();
-    let (name, grpc, admin) = (killed.name, killed.grpc, killed.admin);
     let first = killed.told().await;
     assert_eq!((first.role(), &first.failover), (pb::ReplicaRole::Primary, &None));
     assert_eq!(first.behind.len(), 2);
-    killed.process.kill();
+    killed.process.signal(Signal::KILL);
     // No error in between: the write is repeated under its ids until another leads.
     three.put(21).await;
     assert_all_show(&three, 21).await;
@@ -48,7 +48,7 @@ async fn what_was_written_is_read_from_every_replica_also_after_the_primary_was_
     // Nobody is missed before it was silent for a while, and that is part of how long it took.
     let missed = failover.promoted_ms - failover.detected_ms;
     assert!(failover.duration_ms.is_some_and(|whole| whole > missed), "{failover:?}");
-    let mut back = Replica::start(&root, name, grpc, admin, &[]);
+    let mut back = killed.restart(&root);
     until_ready(&mut back.process, back.admin).await;
     three.replicas.push(back);
     three.put(22).await;

@@ -1,97 +1,18 @@
 //! Three replicas of a shard as processes, and a router's way to them.
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use shoal_node::router::api::{Consistency, ReadOptions};
 use shoal_node::router::shard_client::ShardClient;
-use shoal_node::router::{RemoteShard, ReplicaSet};
-use shoal_proto::auth::Token;
-use shoal_proto::pb::shard_service_client::ShardServiceClient;
-use shoal_proto::{PROTOCOL_VERSION, pb};
 use shoal_shard::api::{OpOrigin, WriteAck};
 use shoal_vector::{Op, Point, PointId};
-use tonic::transport::Endpoint;
 
-use super::{Shoal, TOKEN, free_port, until_ready};
+use super::replica::{Replica, set_of};
+use super::{TOKEN, until_ready};
 
 /// Time that no request of these tests should need.
 pub const LONG: Duration = Duration::from_secs(60);
-pub const VECTORS: &str = r#"[{"name":"","size":2,"distance":"Dot"}]"#;
 pub const NAMES: [&str; 3] = ["r0", "r1", "r2"];
-
-pub struct Replica {
-    pub name: &'static str,
-    pub grpc: SocketAddr,
-    pub admin: SocketAddr,
-    pub process: Shoal,
-    /// Further arguments.
-    pub more: &'static [&'static str],
-}
-
-impl Replica {
-    pub fn start(
-        root: &Path,
-        name: &'static str,
-        grpc: SocketAddr,
-        admin: SocketAddr,
-        more: &'static [&'static str],
-    ) -> Self {
-        let path = |part: &str| root.join(part).to_str().unwrap().to_owned();
-        let (data, token, register) = (path(name), path("token"), path("register.json"));
-        let (listen, admin_listen, names) = (grpc.to_string(), admin.to_string(), NAMES.join(","));
-        let args = [
-            ["--data", &data],
-            ["--listen", &listen],
-            ["--admin-listen", &admin_listen],
-            ["--collection", "c"],
-            ["--shard", "c-0"],
-            ["--vectors", VECTORS],
-            ["--token-file", &token],
-            ["--replica", name],
-            ["--replicas", &names],
-            ["--register", &register],
-            ["--advertise", &listen],
-        ];
-        let args = std::iter::once("shard").chain(args.into_iter().flatten());
-        let args: Vec<&str> = args.chain(more.iter().copied()).collect();
-        let process = Shoal::start(&args, &root.join(format!("{name}.log")));
-        Self { name, grpc, admin, process, more }
-    }
-
-    pub fn restart(self, root: &Path) -> Self {
-        let Self { name, grpc, admin, more, .. } = self;
-        Self::start(root, name, grpc, admin, more)
-    }
-
-    pub async fn metrics(&self) -> String {
-        let answer = reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap();
-        answer.text().await.unwrap()
-    }
-
-    /// What it is to its shard, as the operator hears it.
-    pub async fn told(&self) -> pb::ReplicaReply {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc)).unwrap();
-        let channel = endpoint.connect().await.unwrap();
-        let token = Token::parse(TOKEN).unwrap();
-        let mut client = ShardServiceClient::with_interceptor(channel, token);
-        let target = pb::Target {
-            version: PROTOCOL_VERSION,
-            collection: "c".into(),
-            shard: "c-0".into(),
-            r#gen: 1,
-            ..pb::Target::default()
-        };
-        client.replica(pb::ReplicaRequest { target: Some(target) }).await.unwrap().into_inner()
-    }
-
-    pub async fn leads(&self) -> bool {
-        let text = self.metrics().await;
-        let role = r#"shoal_replica_role{collection="c",shard="c-0",role="primary"} 1"#;
-        text.contains(role)
-    }
-}
 
 pub struct Three {
     pub root: tempfile::TempDir,
@@ -109,17 +30,12 @@ impl Three {
     pub async fn start_with(more: &'static [&'static str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("token"), format!("{TOKEN}\n")).unwrap();
-        let start = |name| Replica::start(root.path(), name, free_port(), free_port(), more);
+        let start = |name| Replica::start(root.path(), name, &NAMES.join(","), more);
         let mut replicas = NAMES.map(start).into_iter().collect::<Vec<_>>();
         for replica in &mut replicas {
             until_ready(&mut replica.process, replica.admin).await;
         }
-        let remote = |replica: &Replica| {
-            let token = Token::parse(TOKEN).unwrap();
-            RemoteShard::new("c", "c-0", 1, &replica.grpc.to_string(), token).unwrap()
-        };
-        let remotes = replicas.iter().map(remote).collect();
-        let set = ShardClient::Replicas(ReplicaSet::new("c-0".to_owned(), remotes, None));
+        let set = set_of(&replicas);
         Self { root, replicas, set, next_op: 1 }
     }
 
