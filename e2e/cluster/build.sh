@@ -18,7 +18,7 @@ build() { # BINARY MODULE PACKAGE LDFLAGS
   if [ -x "$BIN/$binary" ] && [ "$(cat "$BIN/.$binary.pins" 2>/dev/null)" = "$pins" ]; then return 0; fi
   say "building $binary"
   CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off \
-    go build -C "$module" -buildvcs=false -trimpath -ldflags "$ldflags" -o "$BIN/$binary.new" "$package"
+    go build -C "$module" -buildvcs=false -trimpath -gcflags=all=-dwarf=false -ldflags "$ldflags" -o "$BIN/$binary.new" "$package"
   mv "$BIN/$binary.new" "$BIN/$binary" # a running cluster keeps the file it started from
   echo "$pins" > "$BIN/.$binary.pins"
 }
@@ -27,6 +27,12 @@ build() { # BINARY MODULE PACKAGE LDFLAGS
 pinned() { sed -n "s#^\(require \)\?[[:space:]]*$2 \(v[^ ]*\).*#\2#p" "$HERE/tools/$1/go.mod" | head -1; }
 
 mkdir -p "$BIN"
+if [ "${CI:-false}" = true ]; then
+  # On a machine that is new each time nothing is built from what was compiled, and that is some gigabytes.
+  GOCACHE=$(mktemp -d "$SHOAL_CLUSTER_DIR/go-build.XXXXXX")
+  export GOCACHE
+  trap 'rm -rf "$GOCACHE"' EXIT
+fi
 kubernetes=$(pinned kubernetes k8s.io/kubernetes)
 version="-X k8s.io/component-base/version.gitVersion=$kubernetes -X k8s.io/client-go/pkg/version.gitVersion=$kubernetes"
 # Without a commit and a tree state the version is taken for a development build.
