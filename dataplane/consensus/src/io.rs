@@ -85,8 +85,8 @@ pub enum Input {
     Change(Members),
     /// Who gets the log besides the voters.
     Learners(Vec<DiskId>),
-    /// Somebody else is to lead: this one, or whoever has most of the log. Only the primary heeds it.
-    StepAside(Option<DiskId>),
+    /// Somebody else is to lead; only the primary heeds it.
+    StepAside(DiskId),
 }
 
 /// How a compare-and-swap ended.

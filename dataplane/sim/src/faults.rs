@@ -147,7 +147,7 @@ impl World {
         let Some(primary) = self.some_primary() else { return Ok(()) };
         if self.random.random_bool(0.5) {
             let (target, run) = (self.nodes[node].disk.id, self.nodes[primary].run);
-            return self.step(primary, run, Input::StepAside(Some(target)));
+            return self.step(primary, run, Input::StepAside(target));
         }
         let Some(replica) = &self.nodes[node].replica else { return Ok(()) };
         let (body, run) = (Body::TakeOver(replica.status().promised), self.nodes[node].run);

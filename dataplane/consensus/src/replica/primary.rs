@@ -364,28 +364,23 @@ impl Replica {
 
     /// Has whoever has most take over, if nobody was asked yet.
     fn give_way(&mut self) {
-        if self.leading().is_some_and(|primary| primary.aside.is_none()) {
-            self.step_aside(None);
+        let config = self.config();
+        let votes = |disk| config.as_ref().is_some_and(|config| config.contains(disk));
+        let Some(primary) = self.leading().filter(|primary| primary.aside.is_none()) else {
+            return;
+        };
+        let others = primary.peers.iter().filter(|(disk, _)| votes(**disk));
+        let most = others.max_by_key(|(_, peer)| peer.matched).map(|(&disk, _)| disk);
+        if let Some(disk) = most {
+            self.step_aside(disk);
         }
     }
 
-    /// The other voter that has most of the log.
-    fn furthest(&mut self) -> Option<DiskId> {
-        let config = self.config();
-        let votes = |disk| config.as_ref().is_some_and(|config| config.contains(disk));
-        let others = self.leading()?.peers.iter().filter(|(disk, _)| votes(**disk));
-        others.max_by_key(|(_, peer)| peer.matched).map(|(&disk, _)| disk)
-    }
-
     /// Takes no more ops until another one takes over, or does not.
-    pub(super) fn step_aside(&mut self, target: Option<DiskId>) {
-        let own = self.me.disk;
-        let Some(target) = target.or_else(|| self.furthest()).filter(|&target| target != own)
-        else {
-            return;
-        };
+    pub(super) fn step_aside(&mut self, target: DiskId) {
         let (now, votes) = (self.now, self.config().is_some_and(|config| config.contains(target)));
-        if let Some(primary) = self.leading().filter(|_| votes) {
+        let other = target != self.me.disk;
+        if let Some(primary) = self.leading().filter(|_| votes && other) {
             primary.aside = Some((target, now));
         }
         self.tick_aside();

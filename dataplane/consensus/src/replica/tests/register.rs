@@ -274,7 +274,7 @@ fn a_late_answer_of_an_earlier_stay_confirms_no_read() {
 fn a_primary_does_not_step_aside_for_itself() {
     let mut alone = Alone::leading(5);
     alone.acked(2, 5, 2, 1);
-    alone.step(Input::StepAside(Some(disk(1))));
+    alone.step(Input::StepAside(disk(1)));
     let propose = Input::Propose { id: 1, client_id: 0, op_id: 1, body: Bytes::new() };
     assert!(!alone.step(propose).iter().any(|effect| matches!(effect, Effect::Answer(..))));
 }

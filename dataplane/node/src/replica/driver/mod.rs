@@ -207,7 +207,7 @@ impl Driver {
             Event::Capture(capture) => self.capture(capture),
             Event::Mend(mend) => self.mend(mend),
             Event::Peers(reply) => drop(reply.send(self.peers())),
-            Event::StepAside => self.step(Input::StepAside(None)),
+            Event::StepAside => self.step_aside(),
             Event::Stop => {}
         }
     }
@@ -361,7 +361,7 @@ impl Driver {
         }
         let was_full = self.disk.full().is_some();
         if was_full && self.replica.status().leads.is_some() {
-            self.step(Input::StepAside(None));
+            self.step_aside();
         }
         self.apply();
     }
@@ -418,6 +418,17 @@ impl Driver {
     fn primary(&self) -> Option<String> {
         let disk = self.replica.status().primary?;
         self.seen.address(disk).map(str::to_owned)
+    }
+
+    /// Has the one that goes furthest lead.
+    fn step_aside(&mut self) {
+        let status = self.replica.status();
+        let config = self.replica.log().config();
+        let votes = |disk: &DiskId| config.is_some_and(|config| config.contains(*disk));
+        let others = status.matched.iter().filter(|(disk, _)| votes(disk));
+        if let Some((disk, _)) = others.max_by_key(|(_, matched)| *matched) {
+            self.step(Input::StepAside(*disk));
+        }
     }
 }
 
