@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds Kubernetes, etcd, CoreDNS, helm and the disk provisioner from their Go modules, pinned by tools/*/go.{mod,sum},
-# into $SHOAL_CLUSTER_DIR/bin. A binary is built again only when its pins changed. First build: 6-10 minutes on two cores.
+# into $SHOAL_CLUSTER_DIR/bin. A binary is built again only when its pins changed. First build: 20 minutes on two cores.
 #   build.sh            all of them
 #   build.sh helm ...   only these
 set -euo pipefail

@@ -256,7 +256,7 @@ fn what_could_not_be_kept_is_said_to_be_partial() {
     let dir = tempfile::tempdir().unwrap();
     let (_shard, mut journal, _) = open(dir.path());
     journal.append(&[entry(1, 1), entry(1, 2)]).unwrap();
-    // A file cannot be made there, and later not even the folder be looked through.
+    // A file cannot be made there.
     let wal = dir.path().join("wal");
     std::fs::create_dir(wal.join("000001.after-1.by-0.aside")).unwrap();
     journal.cut(1).unwrap();

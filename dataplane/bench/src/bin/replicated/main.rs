@@ -1,7 +1,9 @@
 //! Writes to a shard that is alone and to one of three replicas, in turns, each as processes with disks of their own.
 //!
 //! Prints one line of JSON for each turn: who was written to, how many clients wrote how many points at a time, points per
-//! second, the times of a write in ms, and how much processor time all processes of the shard had for a point, in ms. A write is answered once it is durable, on two of three disks, and visible.
+//! second, the times of a write in ms, and how much processor time all processes of the shard had for a point, in ms. A write is
+//! answered once it is durable, on two of three disks, and visible. A turn begins once nobody makes segments of what was written
+//! in the one before.
 
 #![allow(
     clippy::print_stdout,
