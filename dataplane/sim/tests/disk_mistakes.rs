@@ -14,7 +14,7 @@ const SEEDS: u64 = 100;
 const NOTICED: [(Mistake, u64, &[Check]); Mistake::ALL.len()] = [
     (Mistake::UnsyncedPromise, 0, &[Check::Opens]),
     (Mistake::DurableTooSoon, 15, &[Check::NoAckLost, Check::CommittedAgree]),
-    (Mistake::SyncAcrossCut, 5000, &[Check::Durable]),
+    (Mistake::SyncAcrossCut, 5303, &[Check::Durable]),
     (Mistake::ManifestFirst, 7, &[Check::Opens]),
     (Mistake::TrimApplied, 0, &[Check::Opens, Check::Snapshots]),
     (Mistake::FlushWithoutOps, 0, &[Check::Remembers]),

@@ -13,25 +13,25 @@ const SEEDS: u64 = 1_000;
 
 /// Each with a seed that it is noticed near, so that the test does not take long.
 const NOTICED: [(Mistake, u64); Mistake::ALL.len()] = [
-    (Mistake::UnsyncedPromise, 19),
+    (Mistake::UnsyncedPromise, 28),
     (Mistake::RefuseSamePromise, 145),
-    (Mistake::LeadAfterPromise, 4400),
-    (Mistake::AppendKeepsPromise, 1031),
+    (Mistake::LeadAfterPromise, 5716),
+    (Mistake::AppendKeepsPromise, 2406),
     (Mistake::AckAfterFence, 5),
     (Mistake::CutLongerMatch, 0),
-    (Mistake::AckOwnLast, 54),
+    (Mistake::AckOwnLast, 63),
     (Mistake::LeadAfterRestart, 0),
     (Mistake::OnePromise, 0),
-    (Mistake::NoBarrier, 1),
-    (Mistake::SwapBeforeJoint, 49),
-    (Mistake::CommitByNew, 217),
-    (Mistake::UnknownIsFailed, 1182),
+    (Mistake::NoBarrier, 2),
+    (Mistake::SwapBeforeJoint, 245),
+    (Mistake::CommitByNew, 295),
+    (Mistake::UnknownIsFailed, 2770),
     (Mistake::UnknownIsDone, 1),
-    (Mistake::IgnoreJoint, 49),
-    (Mistake::NoNonce, 754),
-    (Mistake::PromiseByNew, 857),
-    (Mistake::PromiseByOld, 84),
-    (Mistake::TrustRegister, 1),
+    (Mistake::IgnoreJoint, 91),
+    (Mistake::NoNonce, 1079),
+    (Mistake::PromiseByNew, 1490),
+    (Mistake::PromiseByOld, 91),
+    (Mistake::TrustRegister, 87),
 ];
 
 /// What a seed shows: a check that failed, or an assertion of the state machine's own.

@@ -28,8 +28,8 @@ pub(super) enum Stage {
     Probing { silent: Vec<DiskId>, content: Vec<DiskId> },
     /// Reading the register.
     Reading,
-    /// Swapping it to this epoch.
-    Claiming(Epoch),
+    /// Swapping it to this: an epoch of its own, in which nobody is elected yet.
+    Claiming(Register),
     /// Asking for promises.
     Gathering { epoch: Epoch, promises: BTreeMap<DiskId, (Identity, Promise)> },
     /// Swapping the register to what was elected.
@@ -39,6 +39,11 @@ pub(super) enum Stage {
 impl Election {
     fn new(stage: Stage, since: Millis, asked: bool) -> Self {
         Self { stage, since, began: since, asked }
+    }
+
+    /// Whether nobody was asked for a promise yet.
+    fn is_early(&self) -> bool {
+        matches!(&self.stage, Stage::Probing { .. } | Stage::Reading | Stage::Claiming(_))
     }
 
     /// Whether it asks for promises of this epoch.
@@ -70,6 +75,17 @@ impl Replica {
         if self.promised == epoch && matches!(self.state, State::Follower(_)) && self.votes() {
             self.read_register(true);
         }
+    }
+
+    /// Whether it goes on though the primary of an epoch is heard of: that one asked for it, and leads until another does. If that
+    /// takes too long, it leads on.
+    pub(super) fn was_asked_by(&self, epoch: Epoch) -> bool {
+        let patience = self.settings.timing.election;
+        self.promised == epoch
+            && self.election().is_some_and(|election| {
+                let waited = self.now.saturating_sub(election.began);
+                election.asked && election.is_early() && waited <= patience
+            })
     }
 
     pub(super) fn enter(&mut self, stage: Stage, asked: bool) {
@@ -121,7 +137,7 @@ impl Replica {
 
     pub(super) fn tick_election(&mut self, random: u64) {
         let Some(election) = self.election() else { return };
-        let (since, began, asked) = (election.since, election.began, election.asked);
+        let (since, began) = (election.since, election.began);
         let waited = self.now.saturating_sub(since);
         match &election.stage {
             // Somebody hears of the primary, or too few can be asked.
@@ -130,7 +146,6 @@ impl Replica {
                 self.short = !self.could_elect(answered);
                 self.follow(None, random);
             }
-            Stage::Reading if waited > self.settings.timing.election => self.read_register(asked),
             Stage::Gathering { epoch, promises } if waited > self.settings.timing.resend => {
                 let epoch = *epoch;
                 let given: Vec<DiskId> = promises.keys().copied().collect();
@@ -146,7 +161,9 @@ impl Replica {
                 self.wait_on();
             }
             // Whether it was swapped, only the register can tell.
-            Stage::Claiming(_) | Stage::Seating(_) if waited > self.settings.timing.election => {
+            Stage::Reading | Stage::Claiming(_) | Stage::Seating(_)
+                if waited > self.settings.timing.election =>
+            {
                 self.outbox.push(Effect::ReadRegister);
                 self.wait_on();
             }
@@ -176,9 +193,9 @@ impl Replica {
                     false => self.claim(version, register, random),
                 }
             }
-            Stage::Claiming(epoch) => match register.epoch == epoch {
-                true => self.gather(epoch, random),
-                false if register.epoch.number >= epoch.number => self.follow(None, random),
+            Stage::Claiming(wanted) => match register.epoch == wanted.epoch {
+                true => self.gather(wanted.epoch, random),
+                false if register.epoch.number >= wanted.epoch.number => self.follow(None, random),
                 // Not done yet, and perhaps never: the version tells.
                 false => self.claim(version, register, random),
             },
@@ -209,21 +226,29 @@ impl Replica {
         }
     }
 
-    /// R1: swaps the register to a new epoch. R14: above all that anybody is known to have promised.
+    /// R1: swaps the register to a new epoch. R14: above all that anybody is known to have promised. What may have been claimed
+    /// already is claimed again as it was, so that it does not matter which of the two is done.
     fn claim(&mut self, version: Version, register: Register, random: u64) {
+        let Some(election) = self.election() else { return };
+        let asked = election.asked;
         let number =
             self.seen.max(register.epoch.number).max(self.promised.number).saturating_add(1);
+        if let Stage::Claiming(before) = election.stage.clone()
+            && before.epoch.number >= number
+            && before.members == register.members
+        {
+            self.outbox.push(Effect::Swap(version, before));
+            return self.wait_on();
+        }
         let epoch = Epoch { number, nonce: random };
         let wanted = Register { epoch, phase: Phase::Electing, members: register.members };
-        self.outbox.push(Effect::Swap(version, wanted));
-        let asked = self.election().is_some_and(|election| election.asked);
-        self.enter(Stage::Claiming(epoch), asked);
+        self.outbox.push(Effect::Swap(version, wanted.clone()));
+        self.enter(Stage::Claiming(wanted), asked);
     }
 
     pub(super) fn election_swapped(&mut self, wanted: &Register, outcome: CasOutcome, random: u64) {
         let expected = match self.election().map(|election| &election.stage) {
-            Some(Stage::Claiming(epoch)) => wanted.epoch == *epoch,
-            Some(Stage::Seating(register)) => wanted == register,
+            Some(Stage::Claiming(register) | Stage::Seating(register)) => wanted == register,
             _ => false,
         };
         if !expected {
@@ -236,7 +261,9 @@ impl Replica {
             CasOutcome::Unknown if self.mistakes(Mistake::UnknownIsFailed) => {
                 return self.follow(None, random);
             }
-            CasOutcome::Conflict | CasOutcome::Unknown => None,
+            CasOutcome::Conflict => None,
+            // It is read after a while: were it at once, and swapped again, one that fails would be asked ever more.
+            CasOutcome::Unknown => return,
         };
         let Some(version) = done else { return self.outbox.push(Effect::ReadRegister) };
         self.register = Some((version, wanted.clone()));

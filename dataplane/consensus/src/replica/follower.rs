@@ -65,10 +65,12 @@ impl Replica {
             let promised = self.promised;
             return self.send(from, Body::Refused { epoch, promised });
         }
+        let asked = self.was_asked_by(epoch);
         if self.promised.is_before(epoch) && !self.mistakes(Mistake::AppendKeepsPromise) {
             self.raise(epoch);
         }
         match &mut self.state {
+            State::Electing(_) if asked => self.short = false,
             State::Primary(primary) if primary.epoch == epoch => {
                 let why = format!("replica {:x} leads epoch {} too", from.0, epoch.number);
                 return self.quarantine(why, random);

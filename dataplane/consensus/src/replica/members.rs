@@ -165,8 +165,9 @@ impl Replica {
             }
             CasOutcome::Unknown if self.mistakes(Mistake::UnknownIsDone) => self.members_swapped(),
             CasOutcome::Unknown if self.mistakes(Mistake::UnknownIsFailed) => self.give_up(),
-            // Stays joint until it is known.
-            CasOutcome::Conflict | CasOutcome::Unknown => self.outbox.push(Effect::ReadRegister),
+            CasOutcome::Conflict => self.outbox.push(Effect::ReadRegister),
+            // Stays joint until it is known: it is read after a while.
+            CasOutcome::Unknown => {}
         }
     }
 

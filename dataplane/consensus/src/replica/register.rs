@@ -71,7 +71,9 @@ impl Replica {
             CasOutcome::Done(version) => {
                 self.register_seen(Some((version, wanted.clone())), true, random);
             }
-            CasOutcome::Conflict | CasOutcome::Unknown => self.outbox.push(Effect::ReadRegister),
+            CasOutcome::Conflict => self.outbox.push(Effect::ReadRegister),
+            // Whoever elects reads it after a while.
+            CasOutcome::Unknown => self.suspect_register(),
         }
     }
 
@@ -95,22 +97,20 @@ impl Replica {
         if *wanted == Register::first(wanted.members.clone()) {
             return self.created(wanted, outcome, random);
         }
-        match &self.state {
-            State::Electing(_) => self.election_swapped(wanted, outcome, random),
-            State::Primary(_) => self.change_swapped(wanted, outcome),
-            // An epoch was claimed here, so promises are asked for here, also if its end was given up meanwhile.
-            State::Follower(_)
-                if wanted.phase == Phase::Electing
-                    && self.gathered < wanted.epoch.number
-                    && self.is_newest(wanted.epoch) =>
-            {
-                if let CasOutcome::Done(version) = outcome {
-                    self.register = Some((version, wanted.clone()));
-                    self.gather(wanted.epoch, random);
-                }
+        let claimed = wanted.phase == Phase::Electing
+            && self.gathered < wanted.epoch.number
+            && self.seen <= wanted.epoch.number
+            && self.is_newest(wanted.epoch);
+        match (&self.state, outcome) {
+            // An epoch was claimed here, so promises are asked for here, also if that was given up or begun anew meanwhile.
+            (State::Follower(_) | State::Electing(_), CasOutcome::Done(version)) if claimed => {
+                self.register = Some((version, wanted.clone()));
+                self.gather(wanted.epoch, random);
             }
+            (State::Electing(_), outcome) => self.election_swapped(wanted, outcome, random),
+            (State::Primary(_), outcome) => self.change_swapped(wanted, outcome),
             // Whatever was swapped, it is read again before anything rests on it.
-            State::Follower(_) | State::Quarantined => {}
+            (State::Follower(_) | State::Quarantined, _) => {}
         }
         self.lead_if_named();
     }

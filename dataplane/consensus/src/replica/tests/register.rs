@@ -1,6 +1,6 @@
 //! Answers of the register that are late, missing or older than what is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
 use crate::{Config, What};
@@ -288,4 +288,133 @@ fn an_epoch_that_no_counting_reaches_is_not_believed() {
     assert_eq!(alone.step(Input::Offered { from: disk(2), epoch: epoch(u64::MAX), at }), []);
     alone.receive(2, Body::Heard { silent: true, promised: epoch(u64::MAX) });
     assert_eq!(alone.claim().epoch.number, 4);
+}
+
+/// Where a primary that leads epoch 3 asks this one to take over.
+fn asked() -> (Alone, Register) {
+    let mut alone = Alone::new(epoch(3));
+    let before = register(epoch(3), Some(2), members());
+    alone.see("1", before.clone(), true);
+    alone.receive(2, append(3, (0, 0), &[], 0));
+    assert!(alone.receive(2, Body::TakeOver(epoch(3))).contains(&Effect::ReadRegister));
+    (alone, before)
+}
+
+#[test]
+fn one_that_is_asked_to_take_over_does_so_while_the_primary_gives_signs_of_life() {
+    let (mut alone, before) = asked();
+    for _ in 0..3 {
+        alone.wait(150);
+        alone.receive(2, append(3, (0, 0), &[], 0));
+        let again = alone.receive(2, Body::TakeOver(epoch(3)));
+        assert!(!again.contains(&Effect::ReadRegister), "it is under way: {again:?}");
+    }
+    let (_, claimed) = swap(&alone.see("1", before, true)).expect("it claims");
+    let acked = alone.receive(2, append(3, (0, 0), &[(3, 1)], 0));
+    assert!(acked.iter().any(|effect| matches!(effect, Effect::Write(_, Write::Append(_)))));
+    let fenced = sent(&alone.done(&claimed, "2"));
+    assert!(fenced.contains(&(2, Body::Fence(claimed.epoch))), "{fenced:?}");
+}
+
+#[test]
+fn who_was_asked_and_cannot_is_a_follower_again_while_the_primary_goes_on() {
+    let (mut alone, _) = asked();
+    for _ in 0..20 {
+        alone.wait(150);
+        alone.receive(2, append(3, (0, 0), &[], 0));
+    }
+    assert_eq!(alone.replica.status().role, Role::Follower);
+    assert_eq!(alone.replica.status().primary, Some(disk(2)));
+}
+
+#[test]
+fn a_claim_that_got_no_answer_is_made_again_as_it_was() {
+    let mut alone = Alone::new(epoch(3));
+    let claimed = alone.claim();
+    let before = register(epoch(3), Some(2), members());
+    assert!(alone.wait(2_000).contains(&Effect::ReadRegister));
+    assert_eq!(swap(&alone.see("1", before.clone(), true)).unwrap().1, claimed);
+    // One that is too low by now is not.
+    alone.receive(3, Body::Heard { silent: true, promised: epoch(9) });
+    alone.wait(2_000);
+    assert_eq!(swap(&alone.see("1", before, true)).unwrap().1.epoch.number, 10);
+}
+
+#[test]
+fn a_claim_that_was_done_is_used_whatever_else_was_begun_since() {
+    let mut alone = Alone::new(epoch(3));
+    let claimed = alone.claim();
+    alone.receive(2, append(3, (0, 0), &[], 0));
+    alone.wait(5_000);
+    let fenced = sent(&alone.done(&claimed, "2"));
+    assert!(fenced.contains(&(2, Body::Fence(claimed.epoch))), "{fenced:?}");
+}
+
+#[test]
+fn a_claim_that_was_done_is_not_gone_on_with_where_more_was_promised() {
+    let mut alone = Alone::new(epoch(3));
+    let first = alone.claim();
+    let before = register(epoch(3), Some(2), members());
+    alone.receive(3, Body::Heard { silent: true, promised: epoch(9) });
+    alone.wait(2_000);
+    let (_, second) = swap(&alone.see("1", before, true)).expect("it claims above");
+    assert_eq!(sent(&alone.done(&first, "2")), []);
+    let outcome = CasOutcome::Conflict;
+    let effects = alone.step(Input::Swapped { wanted: second.clone(), outcome });
+    assert_eq!(effects, [Effect::ReadRegister]);
+    let again = swap(&alone.see("2", first, true)).expect("it claims once more");
+    assert_eq!((again.0.0.as_str(), again.1), ("2", second));
+}
+
+#[test]
+fn of_two_claims_that_were_done_the_later_counts() {
+    let mut alone = Alone::new(epoch(3));
+    let first = alone.claim();
+    alone.receive(2, append(3, (0, 0), &[], 0));
+    alone.wait(5_000);
+    alone.receive(2, Body::Heard { silent: true, promised: epoch(3) });
+    alone.see("2", first.clone(), true);
+    let (_, second) = swap(&alone.see("2", first.clone(), true)).expect("it claims above its own");
+    alone.done(&first, "2");
+    let fenced = sent(&alone.done(&second, "3"));
+    assert!(fenced.contains(&(2, Body::Fence(second.epoch))), "{fenced:?}");
+}
+
+/// How many swaps of the register are made in half a minute, and how many wait for an answer at most, where each takes so long
+/// and nobody knows how it ended.
+fn swaps_of_a_claim(ms: Millis) -> (usize, usize) {
+    let mut alone = Alone::new(epoch(3));
+    let before = register(epoch(3), Some(2), members());
+    let mut waiting = VecDeque::from([(alone.now + ms, alone.claim())]);
+    let (mut made, mut most, end) = (1, 1, alone.now + 30_000);
+    while alone.now < end {
+        let mut effects = match waiting.front() {
+            Some((at, _)) if *at <= alone.now => {
+                let (_, wanted) = waiting.pop_front().expect("it is there");
+                alone.step(Input::Swapped { wanted, outcome: CasOutcome::Unknown })
+            }
+            _ => alone.wait(50),
+        };
+        while !effects.is_empty() {
+            if let Some((_, wanted)) = swap(&effects) {
+                made += 1;
+                waiting.push_back((alone.now + ms, wanted));
+                most = most.max(waiting.len());
+            }
+            effects = match effects.contains(&Effect::ReadRegister) {
+                true => alone.see("1", before.clone(), true),
+                false => Vec::new(),
+            };
+        }
+    }
+    (made, most)
+}
+
+#[test]
+fn a_register_that_fails_is_not_asked_ever_more() {
+    for (ms, bound) in [(1, 1), (500, 1), (1_500, 2), (3_000, 4)] {
+        let (made, most) = swaps_of_a_claim(ms);
+        assert!(made <= 31 && most <= bound, "{ms} ms: {made} swaps, {most} at once");
+        assert!(made >= 10, "{ms} ms: it goes on trying: {made}");
+    }
 }
