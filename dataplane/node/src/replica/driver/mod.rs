@@ -10,14 +10,12 @@ mod capture;
 mod clients;
 mod install;
 mod members;
+mod register;
 mod show;
 
 use std::time::Instant;
 
-use shoal_consensus::{
-    Answer, Body, CasOutcome, DiskId, Effect, Input, Message, Millis, Register, Replica, Seq,
-    Ticket, Version,
-};
+use shoal_consensus::{Answer, Body, DiskId, Effect, Input, Message, Millis, Replica, Seq, Ticket};
 use shoal_replica::{Disk, ReadBackError};
 use shoal_shard::Shard;
 use shoal_shard::api::ShardError;
@@ -28,6 +26,7 @@ use self::capture::Captures;
 pub(crate) use self::capture::{Capture, Captured, Mend, NotCaptured};
 use self::clients::{Clients, Wording};
 pub(crate) use self::members::{Peer, Peers};
+use self::register::Reading;
 use super::handle::{Board, Event, Write};
 use super::lateness::Lateness;
 use super::register::Seen;
@@ -63,6 +62,7 @@ pub(super) struct Driver {
     held: Vec<Write>,
     /// Whether it was said that the disk is not blank any more. Nothing is written before.
     founded: Founded,
+    reading: Reading,
     /// The newest that was heard of the register and the other replicas.
     seen: Seen,
     /// The snapshot that is fetched, or was and is whole.
@@ -125,6 +125,7 @@ impl Driver {
                 Holds::LoneShard => Founded::Alone,
                 Holds::Replica => Founded::Told,
             },
+            reading: Reading::default(),
             seen: Seen::default(),
             fetching: false,
             heard: start,
@@ -186,12 +187,8 @@ impl Driver {
                 let durable = self.disk.synced(ticket, synced);
                 self.step(Input::Durable(durable));
             }
-            Event::Register(seen) => {
-                self.look(&seen);
-                let found = seen.stored.map(|stored| (stored.version, stored.register));
-                self.step(Input::Register { found, live: true });
-            }
-            Event::NoRegister => self.step(Input::NoRegister),
+            Event::Register(seen) => self.register_read(Some(seen)),
+            Event::NoRegister => self.register_read(None),
             Event::Watched(seen) => {
                 self.look(&seen);
                 let found = seen.stored.map(|stored| (stored.version, stored.register));
@@ -229,7 +226,7 @@ impl Driver {
                 self.outside.transport.offer(to, Offer { from: self.home.disk, epoch });
             }
             Effect::Install => self.install(),
-            Effect::ReadRegister => self.outside.read_register(self.holds()),
+            Effect::ReadRegister => self.read_register(),
             Effect::Swap(version, register) => self.outside.swap(Some(version), register),
             Effect::Create(register) => self.outside.swap(None, register),
             Effect::Commit(seq) => self.commit = self.commit.max(seq),
@@ -393,7 +390,7 @@ impl Driver {
         match &seen.stored {
             _ if self.founded != Founded::Alone => {}
             // Somebody was heard of: perhaps there is nothing more to wait for.
-            None if news => self.outside.read_register(self.holds()),
+            None if news => self.read_register(),
             None => {}
             Some(stored) => {
                 if let Err(why) = may_be_founded_on(&stored.register, self.home.disk) {
@@ -445,29 +442,6 @@ impl Outside {
         self.transport.addresses(addresses);
     }
 
-    fn read_register(&self, holds: Holds) {
-        let (register, events, founding) =
-            (self.register.clone(), self.events.clone(), self.founding(holds));
-        self.runtime.spawn(async move {
-            let event = match register.read().await {
-                Ok(seen) => match founding.found(register.as_ref(), seen).await {
-                    Ok(seen) => Event::Register(seen),
-                    Err(error) => not_read(&error),
-                },
-                Err(error) => not_read(&error),
-            };
-            let _ = events.send(event).await;
-        });
-    }
-
-    fn swap(&self, from: Option<Version>, to: Register) {
-        let (register, events) = (self.register.clone(), self.events.clone());
-        self.runtime.spawn(async move {
-            let outcome: CasOutcome = register.swap(from.as_ref(), &to).await;
-            let _ = events.send(Event::Swapped(to, outcome)).await;
-        });
-    }
-
     /// Returns at once; the event says when it is done.
     fn announce_not_blank(&self) {
         self.own.send_modify(|own| own.blank = false);
@@ -490,9 +464,4 @@ fn refuse(event: Event, ended: ShardError) {
         Event::Read(reply) => drop(reply.send(Err(ended))),
         _ => {}
     }
-}
-
-fn not_read(error: &super::register::RegisterError) -> Event {
-    tracing::debug!(%error, "the register was not read");
-    Event::NoRegister
 }
