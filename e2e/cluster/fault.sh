@@ -22,6 +22,7 @@ usage: fault.sh node-kill NODE            every process of the node dies at once
        fault.sh pod-usage NAMESPACE POD   prints resident bytes and milliseconds of processor time
        fault.sh api-pause                 the API server stops answering
        fault.sh api-resume
+       fault.sh api-slow                  until its input ends, it answers for 100 ms out of 500
        fault.sh api-kill                  the API server dies
        fault.sh api-start
        fault.sh etcd-save NAME            a backup of all objects
@@ -115,6 +116,17 @@ etcd_restore() { # NAME
   for node in $(node_names); do node_restart_kubelet "$node"; done
 }
 
+# Ends with its input, so that it does not outlive a test that ends in the middle.
+api_slow() {
+  local ended pid
+  pid=$(pid_of kube-apiserver)
+  while true; do
+    kill -STOP "$pid"; sleep 0.4; kill -CONT "$pid"
+    ended=0; read -rt 0.1 || ended=$?
+    [ $ended -gt 128 ] || return 0
+  done
+}
+
 image_tag() { # IMAGE NAME
   local node
   for node in $(node_names); do node_run "$node" ctr -n k8s.io images tag --force "$1" "$2" >/dev/null; done
@@ -141,6 +153,7 @@ case $command in
   pod-thaw) pod_freezer "$@" thaw ;;
   api-pause) kill -STOP "$(pid_of kube-apiserver)" ;;
   api-resume) kill -CONT "$(pid_of kube-apiserver)" ;;
+  api-slow) api_slow ;;
   api-kill) kill -9 "$(pid_of kube-apiserver)" ;;
   api-start) start_api_server; until_true k get --raw /readyz ;;
   etcd-save) [ $# = 1 ] || usage; etcd_save "$1" ;;

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// Faults one can make; only on our own cluster.
 #[derive(Clone, Debug)]
@@ -23,6 +23,13 @@ pub struct Usage {
     pub resident_bytes: u64,
     /// Processor time since the processes started.
     pub cpu: Duration,
+}
+
+/// While there is one, the API server answers slowly.
+#[derive(Debug)]
+pub struct SlowApi {
+    /// Ends once its input does.
+    _script: Child,
 }
 
 impl Faults {
@@ -86,6 +93,13 @@ impl Faults {
     /// It answers again.
     pub async fn resume_api(&self) -> Result<()> {
         self.run(&["api-resume"]).await.map(drop)
+    }
+
+    /// Its answers take up to 400 ms longer until what is returned is dropped.
+    pub fn slow_api(&self) -> Result<SlowApi> {
+        let mut script = Command::new(self.scripts.join("fault.sh"));
+        script.arg("api-slow").stdin(Stdio::piped());
+        Ok(SlowApi { _script: script.spawn().context("starting fault.sh")? })
     }
 
     /// A backup of all objects of the cluster.

@@ -1,11 +1,12 @@
-//! The API server's store goes back to an older backup.
+//! The API server answers slowly, or its store goes back to an older backup.
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::DeleteParams;
 
-use super::AFTER_A_NODE;
 use super::story::{Story, tell};
+use super::{AFTER_A_KILL, AFTER_A_NODE};
 
 /// Changes that a backup does not have: far more than come soon after it is restored, so that no watch that waits for the
 /// versions it saw gets there.
@@ -21,6 +22,30 @@ async fn age_backup(story: &Story) -> Result<()> {
     }
     ensure!(configs.get("age").await?.data == config.data, "the last change is not there");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_take_over_while_the_api_server_answers_slowly() -> Result<()> {
+    tell("slow-api", |mut story, faults| async move {
+        let namespace = story.namespace.name.clone();
+        let slow = faults.slow_api()?;
+        for (what, grace) in [("deleted", 30), ("deleted by force", 0)] {
+            let ((_, pod), epoch) = (story.primary().await?, story.epoch().await?);
+            story.does(&format!("the API server is slow, and the primary's pod is {what}"));
+            let delete = DeleteParams::default().grace_period(grace);
+            story.namespace.api::<Pod>().delete(&pod, &delete).await.map(drop)?;
+            story.elected_after(epoch).await?;
+            story.whole().await?;
+        }
+        let ((_, pod), epoch) = (story.primary().await?, story.epoch().await?);
+        story.does("the API server is slow, and the primary's process is killed");
+        faults.kill_pod(&namespace, &pod).await?;
+        story.elected_after(epoch).await?;
+        drop(slow);
+        story.whole().await?;
+        story.end(AFTER_A_KILL).await
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
