@@ -18,7 +18,7 @@ pub(super) struct Election {
     since: Millis,
     /// When the stage began.
     began: Millis,
-    /// Whether the primary asked for it.
+    /// Whether the primary asked for it, or begins it itself.
     asked: bool,
 }
 
