@@ -29,7 +29,19 @@ pub struct Usage {
 #[derive(Debug)]
 pub struct SlowApi {
     /// Ends once its input does.
-    _script: Child,
+    script: Child,
+}
+
+impl SlowApi {
+    /// It answers as ever again. An error if it did not answer slowly all the time.
+    pub async fn end(mut self) -> Result<()> {
+        let ended = self.script.try_wait()?;
+        ensure!(ended.is_none(), "fault.sh api-slow ended by itself: {ended:?}");
+        // Its input ends with that.
+        let status = self.script.wait().await?;
+        ensure!(status.success(), "fault.sh api-slow: {status}");
+        Ok(())
+    }
 }
 
 impl Faults {
@@ -95,11 +107,11 @@ impl Faults {
         self.run(&["api-resume"]).await.map(drop)
     }
 
-    /// Its answers take up to 400 ms longer until what is returned is dropped.
+    /// Its answers take up to 400 ms longer until what is returned is ended or dropped.
     pub fn slow_api(&self) -> Result<SlowApi> {
         let mut script = Command::new(self.scripts.join("fault.sh"));
         script.arg("api-slow").stdin(Stdio::piped());
-        Ok(SlowApi { _script: script.spawn().context("starting fault.sh")? })
+        Ok(SlowApi { script: script.spawn().context("starting fault.sh")? })
     }
 
     /// A backup of all objects of the cluster.

@@ -41,7 +41,7 @@ async fn others_take_over_while_the_api_server_answers_slowly() -> Result<()> {
         story.does("the API server is slow, and the primary's process is killed");
         faults.kill_pod(&namespace, &pod).await?;
         story.elected_after(epoch).await?;
-        drop(slow);
+        slow.end().await?;
         story.whole().await?;
         story.end(AFTER_A_KILL).await
     })
